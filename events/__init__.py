@@ -1,0 +1,1 @@
+"""The log: topics, codec, producer, consumer loop, folds, sealing. Imports only `schemas`."""

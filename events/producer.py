@@ -1,0 +1,103 @@
+"""The one way to append to the log: idempotent, acks=all, a time-out on every await."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from events import codec
+from events.codec import Event
+from events.settings import LogSettings
+from events.topics import ASSIGNMENTS, Topic
+
+START_TIMEOUT_S = 30.0
+SEND_TIMEOUT_S = 4.0
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class UnknownOutcome(Exception):
+    """The append was not acknowledged in time: it may still happen. Send again only with the same event id."""
+
+
+class EventProducer:
+    """Appends events. aiokafka never gives a batch of an idempotent producer up, so the time-outs are ours."""
+
+    def __init__(self, settings: LogSettings, linger_ms: int = 0) -> None:
+        self._prefix = settings.topic_prefix
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=linger_ms,
+            max_batch_size=256 * 1024,
+            request_timeout_ms=3000,
+            retry_backoff_ms=50,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def start(self) -> None:
+        await asyncio.wait_for(self._producer.start(), START_TIMEOUT_S)
+
+    async def stop(self) -> None:
+        """Flush what can be flushed; what cannot stays an unknown outcome."""
+        try:
+            await asyncio.wait_for(self._producer.stop(), _CLOSE_TIMEOUT_S)
+        except (TimeoutError, KafkaError):
+            return
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def enqueue(self, topic: Topic, event: Event, timeout_s: float = SEND_TIMEOUT_S) -> asyncio.Future[object]:
+        """Put the event into the send buffer, in order; the future is done when Kafka has acknowledged it.
+
+        Raises UnknownOutcome when the buffer stays full or the topic's metadata cannot be had.
+        """
+        value, headers = codec.encode(event)
+        partition = assignment_partition(event.subject) if topic is ASSIGNMENTS else None
+        try:
+            async with asyncio.timeout(timeout_s):
+                acknowledged: asyncio.Future[object] = await self._producer.send(
+                    self._prefix + topic.name,
+                    value=value,
+                    key=event.subject.encode(),
+                    partition=partition,
+                    headers=headers,
+                )
+                return acknowledged
+        except (TimeoutError, KafkaError) as failed:
+            raise UnknownOutcome(f"{event.type} {event.id} could not be enqueued") from failed
+
+    async def send(self, topic: Topic, event: Event, timeout_s: float = SEND_TIMEOUT_S) -> None:
+        """Append and wait for the acknowledgement. Raises UnknownOutcome."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        acknowledged = await self.enqueue(topic, event, timeout_s)
+        try:
+            async with asyncio.timeout_at(deadline):
+                # shielded: giving up waiting must not cancel a batch that other events share
+                await asyncio.shield(acknowledged)
+        except (TimeoutError, KafkaError) as failed:
+            acknowledged.add_done_callback(_ignore_late_outcome)
+            raise UnknownOutcome(f"{event.type} {event.id} was not acknowledged within {timeout_s:.0f} s") from failed
+
+
+def _ignore_late_outcome(future: asyncio.Future[object]) -> None:
+    """Somebody already treated it as unknown; fetching the exception keeps asyncio from reporting it as lost."""
+    if not future.cancelled():
+        future.exception()
+
+
+def assignment_partition(worker_id: str) -> int:
+    """CRC-32 of the worker's id modulo the partitions: explicit, so a worker knows its own before it asks anybody."""
+    return zlib.crc32(worker_id.encode()) % ASSIGNMENTS.partitions

@@ -1,0 +1,396 @@
+"""The fold of a session: a pure function of state and event that decides what happened.
+
+Kafka has no expected-version append, so order is decided here, by the log's order alone. Every consumer calls
+`evolve`: projections, reactors, audit, tests. An event that it rejects stays in the log and changes nothing, for
+everybody, for ever. It is total: no clock, no I/O, no exception for any event. A released version of the rules is frozen
+with golden logs (`tests/events/golden`), because a changed fold would re-bill the past.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from events.codec import Event
+from events.metering import Billed, charge
+from schemas import events as e
+from schemas.ids import USAGE, derived_id
+from schemas.usage import GENESIS, UsageEntry, UsageFacts, chain
+
+RULES = 1
+"""The version that new sessions are created under."""
+
+Status = Literal["queued", "starting", "running", "ending", "ended", "failed", "canceled"]
+TERMINAL = frozenset({"ended", "failed", "canceled"})
+HIDDEN_REASON = "append_timed_out"
+"""A session canceled for this reason was never acknowledged to anybody: it has no row, no webhook, no history."""
+
+
+class State(Struct, omit_defaults=True):
+    """All that the log says about one session. Times are epoch ms by `ce_time`, never earlier than the one before.
+
+    `append_ms` fields are the log's own time; only the billing bound uses them. Treat as immutable: `evolve` copies.
+    """
+
+    session_id: str
+    status: Status = "queued"
+    seq: int = 0
+    created: e.SessionCreated | None = None
+    created_ms: int = 0
+    started_ms: int | None = None
+    first_frame_ms: int | None = None
+    ended_ms: int | None = None
+    last_ms: int = 0
+    last_append_ms: int = 0
+    attempt: int = 0
+    worker_id: str = ""
+    attempt_phase: Literal["assigned", "declined", "started", "playing"] = "assigned"
+    attempt_append_ms: int = 0
+    declines: int = 0
+    n: int = 0
+    meter: e.Meter = e.Meter(0, 0, 0)
+    segment: e.Segment | None = None
+    attempt_first_frame_ms: int = 0
+    attempt_first_frame_append_ms: int = 0
+    attempt_billed: Billed = Billed()
+    billed_ms: int = 0
+    frames: int = 0
+    credit_us: int = 0
+    chain: str = GENESIS
+    end_requested: str | None = None
+    ending_reason: str | None = None
+    end_reason: str | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+    seen: tuple[str, ...] = ()
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def started(self) -> bool:
+        return self.started_ms is not None
+
+    @property
+    def hidden(self) -> bool:
+        """Never acknowledged to a customer, so it exists for nobody."""
+        return self.created is None or self.end_reason == HIDDEN_REASON
+
+
+class Evolved(Struct):
+    """The event was accepted. `transition` names it for history and webhooks; heartbeats and adjustments have none."""
+
+    state: State
+    transition: str | None
+    usage: UsageEntry | None = None
+
+
+class Rejected(Struct, frozen=True):
+    """The event changes nothing. `reason` is a stable word."""
+
+    reason: str
+
+
+Outcome = Evolved | Rejected
+_Rule = Callable[[State, Event, Any, int], Outcome]
+
+_state_encoder = msgspec.msgpack.Encoder()
+_state_decoder = msgspec.msgpack.Decoder(State)
+
+
+def dump_state(state: State) -> bytes:
+    return _state_encoder.encode(state)
+
+
+def load_state(data: bytes) -> State:
+    return _state_decoder.decode(data)
+
+
+def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:
+    """What `event`, appended to the log at `append_ms`, makes of `state` (None: nothing known of the session)."""
+    data = event.data
+    if not isinstance(data, e.SessionEvent) or data.session_id != event.subject:
+        return Rejected("not_of_this_session")
+    if state is None:
+        return _first(event, data, append_ms)
+    if event.id in state.seen:
+        return Rejected("duplicate")
+    rule = _RULES_1.get(type(data))
+    if rule is None:
+        return Rejected("no_rule")
+    if state.terminal and not isinstance(data, e.UsageAdjusted):
+        return Rejected("terminal")
+    return rule(state, event, data, append_ms)
+
+
+def _first(event: Event, data: e.SessionEvent, append_ms: int) -> Outcome:
+    if isinstance(data, e.SessionCreated):
+        return _created(State(data.session_id), event, data, append_ms)
+    if isinstance(data, e.SessionEndRequested):
+        # An end before its create: the create, if it ever comes, changes nothing.
+        return _end_requested(State(data.session_id), event, data, append_ms)
+    return Rejected("unknown_session")
+
+
+def _accept(state: State, event: Event, append_ms: int) -> State:
+    """A copy with the event counted as the next lifecycle event."""
+    new = copy.copy(state)
+    new.seq += 1
+    new.last_ms = max(state.last_ms, event.time_ms)
+    new.last_append_ms = append_ms
+    new.seen = (*state.seen, event.id)
+    return new
+
+
+def _stale(state: State, data: e.WorkerEvent | e.SessionEnded | e.SessionFailed) -> Rejected | None:
+    """A worker's event counts only when worker and attempt equal the accepted assignment."""
+    if data.attempt != state.attempt or data.worker_id != state.worker_id:
+        return Rejected("stale_attempt")
+    if state.attempt_phase == "declined":
+        return Rejected("declined")
+    return None
+
+
+def _created(state: State, event: Event, data: e.SessionCreated, append_ms: int) -> Outcome:
+    if state.seq:
+        return Rejected("already_created")
+    new = _accept(state, event, append_ms)
+    new.created = data
+    new.created_ms = event.time_ms
+    new.attempt, new.worker_id, new.attempt_append_ms = data.attempt, data.worker_id, append_ms
+    return Evolved(new, event.type)
+
+
+def _assigned(state: State, event: Event, data: e.SessionAssigned, append_ms: int) -> Outcome:
+    if data.expected_seq != state.seq:
+        return Rejected("seq_mismatch")
+    if state.status == "ending":
+        return Rejected("ending")
+    if data.attempt != state.attempt + 1:
+        return Rejected("wrong_attempt")
+    new = _accept(state, event, append_ms)
+    new.attempt, new.worker_id, new.attempt_append_ms = data.attempt, data.worker_id, append_ms
+    new.attempt_phase = "assigned"
+    new.n, new.meter, new.attempt_billed = 0, e.Meter(0, 0, 0), Billed()
+    new.attempt_first_frame_ms = new.attempt_first_frame_append_ms = 0
+    return Evolved(new, event.type)
+
+
+def _declined(state: State, event: Event, data: e.SessionDeclined, append_ms: int) -> Outcome:
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase != "assigned":
+        return Rejected("already_started")
+    new = _accept(state, event, append_ms)
+    new.attempt_phase = "declined"
+    new.declines += 1
+    return Evolved(new, event.type)
+
+
+def _starting(state: State, event: Event, data: e.SessionStarting, append_ms: int) -> Outcome:
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase != "assigned":
+        return Rejected("already_started")
+    new = _accept(state, event, append_ms)
+    new.attempt_phase = "started"
+    new.started_ms = state.started_ms or new.last_ms
+    if state.status == "queued":
+        new.status = "starting"
+    return Evolved(new, event.type)
+
+
+def _during(state: State, event: Event, data: e.WorkerEvent, append_ms: int) -> Outcome:
+    """Joined, expiring and the notices about audio: recorded, no change of status."""
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase == "assigned":
+        return Rejected("not_started")
+    return Evolved(_accept(state, event, append_ms), event.type)
+
+
+def _first_frame(state: State, event: Event, data: e.SessionFirstFrame, append_ms: int) -> Outcome:
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase != "started":
+        return Rejected("not_started" if state.attempt_phase == "assigned" else "already_playing")
+    new = _accept(state, event, append_ms)
+    new.attempt_phase = "playing"
+    new.attempt_first_frame_ms, new.attempt_first_frame_append_ms = new.last_ms, append_ms
+    new.first_frame_ms = state.first_frame_ms or new.last_ms
+    if state.status == "starting":
+        new.status = "running"
+    return Evolved(new, event.type)
+
+
+def _heartbeat(state: State, event: Event, data: e.SessionHeartbeat, append_ms: int) -> Outcome:
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase != "playing":
+        return Rejected("no_first_frame")
+    if data.n <= state.n:
+        return Rejected("n_not_growing")
+    if data.meter.billable_ms < state.meter.billable_ms or data.meter.frames < state.meter.frames:
+        return Rejected("meter_went_back")
+    new = copy.copy(state)
+    new.segment = data.segment
+    return Evolved(new, None, _bill(new, event, data.n, data.meter, append_ms))
+
+
+def _end_requested(state: State, event: Event, data: e.SessionEndRequested, append_ms: int) -> Outcome:
+    if data.expected_seq is not None and data.expected_seq != state.seq:
+        return Rejected("seq_mismatch")
+    if state.end_requested is not None or state.status == "ending":
+        return Rejected("already_ending")
+    new = _accept(state, event, append_ms)
+    new.end_requested = data.reason
+    if state.started:
+        new.status = "ending"
+        return Evolved(new, event.type)
+    new.status = "canceled"
+    new.end_reason = data.reason
+    new.ended_ms = new.last_ms
+    return Evolved(new, "session.canceled")
+
+
+def _ending(state: State, event: Event, data: e.SessionEnding, append_ms: int) -> Outcome:
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase == "assigned":
+        return Rejected("not_started")
+    if state.ending_reason is not None:
+        return Rejected("already_ending")
+    new = _accept(state, event, append_ms)
+    new.status = "ending"
+    new.ending_reason = data.reason
+    return Evolved(new, event.type)
+
+
+def _ended(state: State, event: Event, data: e.SessionEnded, append_ms: int) -> Outcome:
+    outcome = _closing(state, event, data, append_ms)
+    if isinstance(outcome, Evolved):
+        outcome.state.status = "ended"
+        outcome.state.end_reason = data.reason
+    return outcome
+
+
+def _failed(state: State, event: Event, data: e.SessionFailed, append_ms: int) -> Outcome:
+    outcome = _closing(state, event, data, append_ms)
+    if isinstance(outcome, Evolved):
+        outcome.state.status = "failed"
+        outcome.state.failure_code, outcome.state.failure_message = data.code, data.message
+    return outcome
+
+
+def _closing(state: State, event: Event, data: e.SessionEnded | e.SessionFailed, append_ms: int) -> Outcome:
+    """A terminal event: from the roster with the seq that it saw, from the worker with its final meter."""
+    if data.expected_seq is not None:
+        if data.expected_seq != state.seq:
+            return Rejected("seq_mismatch")
+    else:
+        if stale := _stale(state, data):
+            return stale
+        if state.attempt_phase == "assigned":
+            return Rejected("not_started")
+    new = _accept(state, event, append_ms)
+    new.ended_ms = new.last_ms
+    new.segment = None
+    usage = None
+    if data.meter is not None and data.expected_seq is None and state.attempt_phase == "playing":
+        # A final reading below the last one bills nothing; the end itself still counts.
+        usage = _bill(new, event, state.n + 1, data.meter, append_ms)
+    return Evolved(new, event.type, usage)
+
+
+def _bill(new: State, event: Event, n: int, meter: e.Meter, append_ms: int) -> UsageEntry:
+    """Charge the reading to `new` (a fresh copy) and return its ledger entry."""
+    created = new.created
+    assert created is not None  # playing implies created
+    cost = charge(meter, append_ms, new.attempt_first_frame_append_ms, new.attempt_billed)
+    start = new.attempt_first_frame_ms + new.attempt_billed.ms
+    facts = UsageFacts(
+        account_id=created.account_id,
+        attempt=new.attempt,
+        avatar_id=created.avatar_id,
+        billable_ms=cost.ms,
+        billed_as=created.rate.billed_as,
+        credit_us=cost.ms * created.rate.multiplier_milli,
+        event_id=event.id,
+        flags=cost.flags,
+        frames=cost.frames,
+        from_ms=start,
+        id=derived_id(USAGE, event.time_ms, new.session_id, event.id),
+        kind="interval",
+        multiplier_milli=created.rate.multiplier_milli,
+        n=n,
+        object="usage_event",
+        quality=created.quality,
+        rate_card=created.rate.card,
+        session_id=new.session_id,
+        to_ms=start + cost.ms,
+    )
+    entry = chain(facts, new.chain)
+    new.n, new.meter, new.attempt_billed, new.chain = n, meter, cost.total, entry.hash
+    new.billed_ms += cost.ms
+    new.frames += cost.frames
+    new.credit_us += facts.credit_us
+    new.last_append_ms = append_ms
+    return entry
+
+
+def _adjusted(state: State, event: Event, data: e.UsageAdjusted, append_ms: int) -> Outcome:
+    created = state.created
+    if created is None:
+        return Rejected("unknown_session")
+    facts = UsageFacts(
+        account_id=created.account_id,
+        attempt=0,
+        avatar_id=created.avatar_id,
+        billable_ms=0,
+        billed_as=created.rate.billed_as,
+        credit_us=data.credit_us,
+        event_id=event.id,
+        flags=(),
+        frames=0,
+        from_ms=event.time_ms,
+        id=derived_id(USAGE, event.time_ms, state.session_id, event.id),
+        kind="adjustment",
+        multiplier_milli=created.rate.multiplier_milli,
+        n=0,
+        object="usage_event",
+        quality=created.quality,
+        rate_card=created.rate.card,
+        session_id=state.session_id,
+        to_ms=event.time_ms,
+    )
+    new = copy.copy(state)
+    entry = chain(facts, state.chain)
+    new.chain = entry.hash
+    new.credit_us += data.credit_us
+    new.seen = (*state.seen, event.id)
+    return Evolved(new, None, entry)
+
+
+_RULES_1: dict[type[Struct], _Rule] = {
+    e.SessionCreated: _created,
+    e.SessionAssigned: _assigned,
+    e.SessionDeclined: _declined,
+    e.SessionStarting: _starting,
+    e.SessionJoined: _during,
+    e.SessionFirstFrame: _first_frame,
+    e.SessionHeartbeat: _heartbeat,
+    e.SessionExpiring: _during,
+    e.SessionAudioStalled: _during,
+    e.SessionAudioResumed: _during,
+    e.SessionSyntheticAudioStarted: _during,
+    e.SessionEndRequested: _end_requested,
+    e.SessionEnding: _ending,
+    e.SessionEnded: _ended,
+    e.SessionFailed: _failed,
+    e.UsageAdjusted: _adjusted,
+}

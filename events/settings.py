@@ -1,0 +1,16 @@
+"""Settings of everything that talks to the log. Every variable starts with GREENROOM_."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LogSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GREENROOM_", extra="ignore", frozen=True)
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, comma-separated.")
+    topic_prefix: str = Field("", description="Put before every topic name; lets several systems share one cluster.")
+    join_secret: SecretStr = Field(
+        SecretStr(""), description="Shared by workers and roster: signs worker state records. Without it no worker registers."
+    )

@@ -1,0 +1,91 @@
+"""The topics, as they must be, and `apply`, which makes the cluster so."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+_FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Topic:
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+SESSIONS = Topic("sessions.v1", 24, _FOR_EVER)
+"""The source of truth. 24 partitions for ever: the partition of a key must never change."""
+WORKERS = Topic("workers.v1", 4, {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"})
+ASSIGNMENTS = Topic("assignments.v1", 64, {"retention.ms": "3600000"})
+USAGE = Topic("usage.v1", 12, _FOR_EVER)
+AVATARS = Topic("avatars.v1", 4, _FOR_EVER)
+DEAD_LETTERS = Topic("dead_letters.v1", 1, {"retention.ms": str(30 * 24 * 3600 * 1000)})
+
+ALL = (SESSIONS, WORKERS, ASSIGNMENTS, USAGE, AVATARS, DEAD_LETTERS)
+
+
+class TopicError(Exception):
+    """A topic could not be brought into its wanted state."""
+
+
+async def apply(bootstrap: str, prefix: str = "", replication: int = 1) -> list[str]:
+    """Create what is missing and correct the settings of what is there; returns the names created.
+
+    Raises TopicError when a topic exists with another number of partitions: for `sessions.v1` that can never be
+    repaired in place, since keys would move.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=15_000)
+    await asyncio.wait_for(admin.start(), _TIMEOUT_S)
+    try:
+        return await asyncio.wait_for(_apply(admin, prefix, replication), _TIMEOUT_S)
+    finally:
+        await admin.close()
+
+
+async def _apply(admin: AIOKafkaAdminClient, prefix: str, replication: int) -> list[str]:
+    present = set(await admin.list_topics())
+    missing = [topic for topic in ALL if prefix + topic.name not in present]
+    if missing:
+        answer = await admin.create_topics(
+            [
+                NewTopic(
+                    name=prefix + topic.name,
+                    num_partitions=topic.partitions,
+                    replication_factor=replication,
+                    topic_configs={"message.timestamp.type": "LogAppendTime", **topic.config},
+                )
+                for topic in missing
+            ]
+        )
+        for name, code, *_ in answer.topic_errors:  # errors are returned, not raised
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise TopicError(f"topic {name} could not be created: {for_code(code).__name__}")
+    await _check_partitions(admin, prefix, {prefix + topic.name for topic in missing})
+    await admin.alter_configs(
+        [
+            ConfigResource(
+                ConfigResourceType.TOPIC,
+                prefix + topic.name,
+                configs={"message.timestamp.type": "LogAppendTime", **topic.config},
+            )
+            for topic in ALL
+        ]
+    )
+    return [prefix + topic.name for topic in missing]
+
+
+async def _check_partitions(admin: AIOKafkaAdminClient, prefix: str, created: set[str]) -> None:
+    wanted = {prefix + topic.name: topic.partitions for topic in ALL if prefix + topic.name not in created}
+    if not wanted:
+        return
+    for found in await admin.describe_topics(list(wanted)):
+        name, count = found["topic"], len(found["partitions"])
+        if count != wanted[name]:
+            raise TopicError(f"topic {name} has {count} partitions, wanted {wanted[name]}; it must be moved to a new topic")

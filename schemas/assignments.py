@@ -1,0 +1,31 @@
+"""What an assigned worker needs and nobody else may read: the plaintext inside `assignment.assign`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from schemas.events import Quality
+
+
+class Task(Struct, frozen=True):
+    """`max_duration_ms` is what remains of it; `accepted_ms` the time of the customer's POST, for latencies."""
+
+    session_id: str
+    account_id: str
+    url: str
+    room_name: str
+    worker_identity: str
+    worker_token: str
+    audio_source: Literal["data_stream", "track"]
+    subscribe_to_identity: str | None
+    synthetic_audio_if_no_input: bool
+    avatar_id: str
+    quality: Quality
+    max_duration_ms: int
+    idle_timeout_ms: int
+    accepted_ms: int
+    request_id: str | None = None
+    resume_played_ms: int | None = None
+    """The open segment's position when an earlier attempt was lost; its agent still waits for that segment's end."""

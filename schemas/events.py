@@ -1,0 +1,266 @@
+"""Every event, one struct per type and version: the single definition from which the JSON Schemas are generated.
+
+msgspec structs, because every consumer decodes them on its hot path (0.5 µs against 4.6 µs with pydantic). Fields
+are in alphabetical order within a struct where the order matters for hashing; on the wire keys are always sorted.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from schemas.rates import Rate
+
+EndReason = Literal[
+    "api_request",
+    "superseded",
+    "idle_timeout",
+    "max_duration",
+    "room_closed",
+    "participant_removed",
+    "agent_left",
+    "worker_drained",
+    "worker_lost",
+    "credit_exhausted",
+    "append_timed_out",
+]
+RequestReason = Literal["api_request", "superseded", "max_duration", "credit_exhausted", "append_timed_out"]
+FailureCode = Literal[
+    "transport.connect_failed",
+    "transport.unauthorized",
+    "transport.disconnected",
+    "transport.identity_taken",
+    "avatar.load_failed",
+    "renderer.crashed",
+    "worker_lost",
+    "start_timeout",
+]
+AssignReason = Literal["worker_lost", "start_timeout", "declined"]
+DeclineReason = Literal["no_slot", "draining", "cannot_unseal"]
+Quality = Literal["mock", "lite", "standard", "pro"]
+
+
+class Encrypted(Struct, frozen=True):
+    """An erasable field: AES-GCM under the account's data key, base64. Gone for ever once that key is dropped."""
+
+    enc: str
+    key_id: str
+
+
+class EventTransport(Struct, frozen=True):
+    """The transport of a session without its token, which is in no event of this topic."""
+
+    type: Literal["livekit"]
+    url: Encrypted
+    room_name: Encrypted
+    worker_identity: Encrypted
+    audio_source: Literal["data_stream", "track"]
+    subscribe_to_identity: Encrypted | None
+    synthetic_audio_if_no_input: bool
+
+
+class SessionEvent(Struct, frozen=True):
+    session_id: str
+
+
+class SessionCreated(SessionEvent, frozen=True):
+    """`rules` is the version of the fold that this session lives and is billed under."""
+
+    rules: int
+    account_id: str
+    api_key_id: str
+    avatar_id: str
+    transport: EventTransport
+    quality: Quality
+    max_duration_seconds: int
+    idle_timeout_seconds: int
+    metadata: Encrypted
+    plan: str
+    rate: Rate
+    worker_id: str
+    attempt: int
+
+
+class SessionAssigned(SessionEvent, frozen=True):
+    attempt: int
+    worker_id: str
+    reason: AssignReason
+    expected_seq: int
+
+
+class WorkerEvent(SessionEvent, frozen=True):
+    """What a worker says; it counts only for the attempt and worker of the accepted assignment."""
+
+    attempt: int
+    worker_id: str
+
+
+class SessionDeclined(WorkerEvent, frozen=True):
+    reason: DeclineReason
+
+
+class SessionStarting(WorkerEvent, frozen=True):
+    pass
+
+
+class SessionJoined(WorkerEvent, frozen=True):
+    sdk: dict[str, str]
+
+
+class SessionFirstFrame(WorkerEvent, frozen=True):
+    """Milliseconds since the POST was accepted: `received`, `joined`, `published`, `first_frame`."""
+
+    latencies_ms: dict[str, int]
+
+
+class Meter(Struct, frozen=True):
+    """Cumulative within one attempt, by the worker's monotonic clock."""
+
+    billable_ms: int
+    frames: int
+    audio_ms: int
+
+
+class Segment(Struct, frozen=True):
+    """An utterance that is being played."""
+
+    id: str
+    played_ms: int
+
+
+class SessionHeartbeat(WorkerEvent, frozen=True):
+    n: int
+    meter: Meter
+    segment: Segment | None
+    late_frames: int
+    dropped_frames: int
+    skew_ms: int | None
+
+
+class SessionExpiring(WorkerEvent, frozen=True):
+    ends_in_ms: int
+
+
+class AudioNotice(WorkerEvent, frozen=True):
+    """`since_ms`: the session's media time at which it began."""
+
+    since_ms: int
+
+
+class SessionAudioStalled(AudioNotice, frozen=True):
+    pass
+
+
+class SessionAudioResumed(AudioNotice, frozen=True):
+    pass
+
+
+class SessionSyntheticAudioStarted(AudioNotice, frozen=True):
+    pass
+
+
+class SessionEndRequested(SessionEvent, frozen=True):
+    by: Literal["api", "roster"]
+    reason: RequestReason
+    expected_seq: int | None = None
+
+
+class SessionEnding(WorkerEvent, frozen=True):
+    reason: EndReason
+
+
+class SessionEnded(SessionEvent, frozen=True):
+    """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead."""
+
+    attempt: int
+    reason: EndReason
+    worker_id: str | None = None
+    n: int | None = None
+    meter: Meter | None = None
+    expected_seq: int | None = None
+
+
+class SessionFailed(SessionEvent, frozen=True):
+    """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead."""
+
+    attempt: int
+    code: FailureCode
+    message: str
+    worker_id: str | None = None
+    n: int | None = None
+    meter: Meter | None = None
+    expected_seq: int | None = None
+
+
+class UsageAdjusted(SessionEvent, frozen=True):
+    credit_us: int
+    reason: str
+    actor: str
+    link: str | None = None
+
+
+class WorkerState(Struct, frozen=True):
+    """The whole state of one worker process, once a second. `mac`: HMAC-SHA256 of the rest under the join secret."""
+
+    worker_id: str
+    phase: Literal["ready", "draining"]
+    slots: int
+    qualities: list[str]
+    device: str
+    public_key: str
+    partition: int
+    held: list[tuple[str, int]]
+    avatars: list[str]
+    version: str
+    started_ms: int
+    mac: str
+
+
+class Assignment(Struct, frozen=True):
+    worker_id: str
+
+
+class AssignmentAssign(Assignment, frozen=True):
+    """`sealed`: HPKE of a `schemas.assignments.Task`, base64, readable only by this worker."""
+
+    session_id: str
+    attempt: int
+    sealed: str
+
+
+class AssignmentEnd(Assignment, frozen=True):
+    session_id: str
+    attempt: int
+    reason: EndReason
+
+
+class AssignmentRetire(Assignment, frozen=True):
+    pass
+
+
+CURRENT: dict[str, tuple[int, type[Struct]]] = {
+    "session.created": (1, SessionCreated),
+    "session.assigned": (1, SessionAssigned),
+    "session.declined": (1, SessionDeclined),
+    "session.starting": (1, SessionStarting),
+    "session.joined": (1, SessionJoined),
+    "session.first_frame": (1, SessionFirstFrame),
+    "session.heartbeat": (1, SessionHeartbeat),
+    "session.expiring": (1, SessionExpiring),
+    "session.audio_stalled": (1, SessionAudioStalled),
+    "session.audio_resumed": (1, SessionAudioResumed),
+    "session.synthetic_audio_started": (1, SessionSyntheticAudioStarted),
+    "session.end_requested": (1, SessionEndRequested),
+    "session.ending": (1, SessionEnding),
+    "session.ended": (1, SessionEnded),
+    "session.failed": (1, SessionFailed),
+    "usage.adjusted": (1, UsageAdjusted),
+    "worker.state": (1, WorkerState),
+    "assignment.assign": (1, AssignmentAssign),
+    "assignment.end": (1, AssignmentEnd),
+    "assignment.retire": (1, AssignmentRetire),
+}
+"""Event type → (current version, its struct)."""
+
+TYPE_OF: dict[type[Struct], str] = {struct: name for name, (_, struct) in CURRENT.items()}

@@ -1,0 +1,25 @@
+"""The rate card: what a minute of each quality costs.
+
+A session carries a snapshot of its rate in `session.created`; bills are computed from that, never from this table.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+CARD = "2026-11"
+MULTIPLIER_MILLI = {"lite": 500, "standard": 1000, "pro": 2000}
+BILLED_AS = {"lite": "lite", "standard": "standard", "pro": "pro", "mock": "standard"}
+
+
+class Rate(Struct, frozen=True):
+    """`credit_us = billable_ms × multiplier_milli`; one credit is one standard minute, 60,000,000 credit_us."""
+
+    card: str
+    billed_as: str
+    multiplier_milli: int
+
+
+def rate_for(quality: str) -> Rate:
+    billed_as = BILLED_AS[quality]
+    return Rate(card=CARD, billed_as=billed_as, multiplier_milli=MULTIPLIER_MILLI[billed_as])

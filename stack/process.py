@@ -1,0 +1,168 @@
+"""Child processes that are started, watched, restarted and stopped together.
+
+Linux sends every child SIGTERM when the supervisor dies (PR_SET_PDEATHSIG), so that even a `kill -9` of
+`greenroom up` leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_HEALTHY_AFTER_S = 20.0
+
+
+class StackError(Exception):
+    """A server or process of the stack did not do what it should; the message is for people."""
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """How one process is started, known to be ready, and stopped."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_timeout_s: float = 15.0
+    ready: Callable[[], Awaitable[bool]] | None = None
+    ready_timeout_s: float = 60.0
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+class Process:
+    """One running child. Its output goes to `logs/<name>.log`."""
+
+    def __init__(self, spec: ProcessSpec, logs: Path) -> None:
+        self.spec = spec
+        self.log_path = logs / f"{spec.name}.log"
+        self._child: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._child is None:
+            raise StackError(f"{self.spec.name} is not started")
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.returncode is None
+
+    async def start(self) -> None:
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._child = await asyncio.create_subprocess_exec(
+                *self.spec.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.spec.env},
+                user=self.spec.user,
+                # its own session: Ctrl-C reaches only the supervisor, which stops things in order
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    async def wait_ready(self) -> None:
+        """Raises StackError when the process exits first or its time is over."""
+        if self.spec.ready is None:
+            return
+        deadline = time.monotonic() + self.spec.ready_timeout_s
+        while not await self.spec.ready():
+            if not self.running:
+                raise StackError(f"{self.spec.name} exited while starting; the end of its log:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{self.spec.name} was not ready within {self.spec.ready_timeout_s:.0f} s; "
+                    f"the end of its log:\n{self.log_tail()}"
+                )
+            await asyncio.sleep(0.05)
+
+    async def wait(self) -> int:
+        if self._child is None:
+            raise StackError(f"{self.spec.name} is not started")
+        return await self._child.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        if self.running:
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Ask, wait, then kill. Safe to call twice."""
+        if self._child is None or not self.running:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(self.spec.stop_signal)
+        try:
+            await asyncio.wait_for(self._child.wait(), self.spec.stop_timeout_s)
+        except TimeoutError:
+            self.kill()
+            await self._child.wait()
+
+    def log_tail(self, lines: int = 15) -> str:
+        if not self.log_path.exists():
+            return "(no log)"
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Supervisor:
+    """Starts processes in order, restarts those that exit, stops all in reverse order."""
+
+    def __init__(self, logs: Path, on_restart: Callable[[Process], None] | None = None) -> None:
+        self._logs = logs
+        self._on_restart = on_restart
+        self.processes: dict[str, Process] = {}
+        self._watchers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def add(self, spec: ProcessSpec) -> Process:
+        """Start and wait until ready; from then on an exit leads to a restart with back-off."""
+        process = Process(spec, self._logs)
+        self.processes[spec.name] = process
+        await process.start()
+        try:
+            await process.wait_ready()
+        except BaseException:
+            await process.stop()
+            raise
+        self._watchers.append(asyncio.create_task(self._watch(process), name=f"watch {spec.name}"))
+        return process
+
+    async def _watch(self, process: Process) -> None:
+        failures = 0
+        while True:
+            started = time.monotonic()
+            await process.wait()
+            if self._stopping:
+                return
+            failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
+            await asyncio.sleep(_RESTART_DELAYS_S[min(failures, len(_RESTART_DELAYS_S) - 1)])
+            if self._stopping:
+                return
+            await process.start()
+            if self._on_restart:
+                self._on_restart(process)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        for process in reversed(self.processes.values()):
+            await process.stop()
