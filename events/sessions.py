@@ -9,13 +9,13 @@ with golden logs (`tests/events/golden`), because a changed fold would re-bill t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from events.codec import Event
+from events.codec import Event, Unknown, decode
 from events.metering import Billed, charge
 from schemas import events as e
 from schemas.ids import USAGE, derived_id
@@ -109,6 +109,14 @@ def dump_state(state: State) -> bytes:
 
 def load_state(data: bytes) -> State:
     return _state_decoder.decode(data)
+
+
+def decode_session_event(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Event:
+    """`codec.decode`, which besides raises Unknown for a session created under rules that this software lacks."""
+    event = decode(value, headers)
+    if isinstance(event.data, e.SessionCreated) and event.data.rules != RULES:
+        raise Unknown(f"rules {event.data.rules} of the fold are not known here")
+    return event
 
 
 def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:

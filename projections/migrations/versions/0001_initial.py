@@ -1,0 +1,13 @@
+"""The first schema; its text is in 0001_initial.sql."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    # The driver's own connection: SQLAlchemy always passes parameters, and then one call is one statement.
+    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_text())

@@ -1,0 +1,122 @@
+"""The session resource as the log tells it: one row per session, made of its fold state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.sessions import State, dump_state, load_state
+from projections.database import Connection
+from projections.folding import Folded
+
+_UPSERT = """
+    INSERT INTO sessions_v1.sessions AS s (
+        session_id, partition, hidden, account_id, avatar_id, quality, status, seq, attempt, worker_id, created_ms,
+        started_ms, first_frame_ms, ended_ms, end_reason, failure_code, billed_ms, frames, credit_us, state)
+    SELECT * FROM unnest(
+        %s::text[], %s::int[], %s::bool[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[],
+        %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[],
+        %s::bigint[], %s::bigint[], %b::bytea[])
+    ON CONFLICT (session_id) DO UPDATE SET
+        hidden = excluded.hidden, status = excluded.status, seq = excluded.seq, attempt = excluded.attempt,
+        worker_id = excluded.worker_id, started_ms = excluded.started_ms, first_frame_ms = excluded.first_frame_ms,
+        ended_ms = excluded.ended_ms, end_reason = excluded.end_reason, failure_code = excluded.failure_code,
+        billed_ms = excluded.billed_ms, frames = excluded.frames, credit_us = excluded.credit_us, state = excluded.state
+"""
+
+
+class SessionsProjection:
+    name = "sessions"
+
+    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
+        return
+
+    async def load(self, connection: Connection, session_ids: Sequence[str]) -> dict[str, bytes]:
+        cursor = await connection.execute(
+            "SELECT session_id, state FROM sessions_v1.sessions WHERE session_id = ANY(%s)",
+            [list(session_ids)],
+            binary=True,
+        )
+        return dict(await cursor.fetchall())
+
+    async def apply(self, connection: Connection, folded: Folded) -> None:
+        if folded.states:
+            rows = [_row(state, folded.partition_of[sid]) for sid, state in folded.states.items()]
+            await connection.execute(_UPSERT, [list(column) for column in zip(*rows, strict=True)])
+
+    async def committed(self, folded: Folded) -> None:
+        return
+
+
+def _row(state: State, partition: int) -> tuple[object, ...]:
+    created = state.created
+    return (
+        state.session_id,
+        partition,
+        state.hidden,
+        created.account_id if created else None,
+        created.avatar_id if created else None,
+        created.quality if created else None,
+        state.status,
+        state.seq,
+        state.attempt,
+        state.worker_id,
+        state.created_ms,
+        state.started_ms,
+        state.first_frame_ms,
+        state.ended_ms,
+        state.end_reason,
+        state.failure_code,
+        state.billed_ms,
+        state.frames,
+        state.credit_us,
+        dump_state(state),
+    )
+
+
+# Reading
+
+
+async def find(connection: Connection, account_id: str, session_id: str) -> State | None:
+    """The session, if it is this account's."""
+    cursor = await connection.execute(
+        "SELECT state FROM r.sessions WHERE session_id = %s AND account_id = %s", [session_id, account_id], binary=True
+    )
+    row = await cursor.fetchone()
+    return load_state(row[0]) if row else None
+
+
+async def page(
+    connection: Connection,
+    account_id: str,
+    *,
+    statuses: Sequence[str],
+    avatar_id: str | None,
+    created_after_ms: int | None,
+    created_before_ms: int | None,
+    before_id: str | None,
+    limit: int,
+) -> list[State]:
+    """Newest first. `created_after_ms` is inclusive, `created_before_ms` exclusive."""
+    cursor = await connection.execute(
+        """
+        SELECT state FROM r.sessions
+        WHERE account_id = %(account)s
+          AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
+          AND (%(avatar)s::text IS NULL OR avatar_id = %(avatar)s)
+          AND (%(after)s::bigint IS NULL OR created_ms >= %(after)s)
+          AND (%(before)s::bigint IS NULL OR created_ms < %(before)s)
+          AND (%(before_id)s::text IS NULL OR session_id < %(before_id)s)
+        ORDER BY session_id DESC LIMIT %(limit)s
+        """,
+        {
+            "account": account_id,
+            "statuses": list(statuses) or None,
+            "avatar": avatar_id,
+            "after": created_after_ms,
+            "before": created_before_ms,
+            "before_id": before_id,
+            "limit": limit,
+        },
+        binary=True,
+    )
+    return [load_state(row[0]) for row in await cursor.fetchall()]
