@@ -12,5 +12,6 @@ class LogSettings(BaseSettings):
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, comma-separated.")
     topic_prefix: str = Field("", description="Put before every topic name; lets several systems share one cluster.")
     join_secret: SecretStr = Field(
-        SecretStr(""), description="Shared by workers and roster: signs worker state records. Without it no worker registers."
+        SecretStr(""),
+        description="Shared by workers and roster: signs worker state records. Without it no worker registers.",
     )

@@ -22,7 +22,9 @@ class Topic:
 
 SESSIONS = Topic("sessions.v1", 24, _FOR_EVER)
 """The source of truth. 24 partitions for ever: the partition of a key must never change."""
-WORKERS = Topic("workers.v1", 4, {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"})
+WORKERS = Topic(
+    "workers.v1", 4, {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
+)
 ASSIGNMENTS = Topic("assignments.v1", 64, {"retention.ms": "3600000"})
 USAGE = Topic("usage.v1", 12, _FOR_EVER)
 AVATARS = Topic("avatars.v1", 4, _FOR_EVER)
@@ -88,4 +90,6 @@ async def _check_partitions(admin: AIOKafkaAdminClient, prefix: str, created: se
     for found in await admin.describe_topics(list(wanted)):
         name, count = found["topic"], len(found["partitions"])
         if count != wanted[name]:
-            raise TopicError(f"topic {name} has {count} partitions, wanted {wanted[name]}; it must be moved to a new topic")
+            raise TopicError(
+                f"topic {name} has {count} partitions, wanted {wanted[name]}; it must be moved to a new topic"
+            )

@@ -324,4 +324,3 @@ async def _park(connection: Connection, consumer: str, topic: str, parkings: Seq
             """,
             [consumer, topic, parking.partition, parking.session_id, parking.offset, parking.reason],
         )
-

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from events.sessions import State, dump_state, load_state
 from projections.database import Connection
@@ -73,16 +75,45 @@ def _row(state: State, partition: int) -> tuple[object, ...]:
     )
 
 
-# Reading
+# Reading: the projection where it has the session, the admission until then
+
+_EFFECTIVE = """
+    CASE WHEN a.state IN ('ending', 'over') AND s.status IN ('queued', 'starting', 'running')
+         THEN 'ending' ELSE s.status END
+"""
 
 
-async def find(connection: Connection, account_id: str, session_id: str) -> State | None:
+@dataclass(frozen=True)
+class Found:
+    """A session as it must be shown. Either the log's `state`, or the stored `resource` of its admission.
+
+    `status` overrides either: once an end was acknowledged no answer goes back to an earlier status.
+    """
+
+    session_id: str
+    status: str
+    state: State | None
+    resource: str | None
+
+
+async def find(connection: Connection, account_id: str, session_id: str) -> Found | None:
     """The session, if it is this account's."""
     cursor = await connection.execute(
-        "SELECT state FROM r.sessions WHERE session_id = %s AND account_id = %s", [session_id, account_id], binary=True
+        f"""
+        SELECT s.session_id, {_EFFECTIVE}, s.state, NULL
+        FROM r.sessions s LEFT JOIN admissions a USING (session_id)
+        WHERE s.session_id = %(session)s AND s.account_id = %(account)s
+        UNION ALL
+        SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL, a.resource
+        FROM admissions a
+        WHERE a.session_id = %(session)s AND a.account_id = %(account)s
+        LIMIT 1
+        """,  # noqa: S608 - no value in it
+        {"session": session_id, "account": account_id},
+        binary=True,
     )
     row = await cursor.fetchone()
-    return load_state(row[0]) if row else None
+    return _found(row) if row else None
 
 
 async def page(
@@ -95,19 +126,27 @@ async def page(
     created_before_ms: int | None,
     before_id: str | None,
     limit: int,
-) -> list[State]:
+) -> list[Found]:
     """Newest first. `created_after_ms` is inclusive, `created_before_ms` exclusive."""
     cursor = await connection.execute(
-        """
-        SELECT state FROM r.sessions
-        WHERE account_id = %(account)s
-          AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
+        f"""
+        SELECT * FROM (
+            SELECT s.session_id, {_EFFECTIVE} AS status, s.state, NULL AS resource, s.avatar_id, s.created_ms
+            FROM r.sessions s LEFT JOIN admissions a USING (session_id) WHERE s.account_id = %(account)s
+            UNION ALL
+            SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL,
+                a.resource, a.resource::json ->> 'avatar_id', a.created_ms
+            FROM admissions a
+            WHERE a.account_id = %(account)s
+              AND NOT EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = a.session_id)
+        ) x
+        WHERE (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
           AND (%(avatar)s::text IS NULL OR avatar_id = %(avatar)s)
           AND (%(after)s::bigint IS NULL OR created_ms >= %(after)s)
           AND (%(before)s::bigint IS NULL OR created_ms < %(before)s)
           AND (%(before_id)s::text IS NULL OR session_id < %(before_id)s)
         ORDER BY session_id DESC LIMIT %(limit)s
-        """,
+        """,  # noqa: S608 - no value in it
         {
             "account": account_id,
             "statuses": list(statuses) or None,
@@ -119,4 +158,9 @@ async def page(
         },
         binary=True,
     )
-    return [load_state(row[0]) for row in await cursor.fetchall()]
+    return [_found(row) for row in await cursor.fetchall()]
+
+
+def _found(row: tuple[Any, ...]) -> Found:
+    session_id, status, state, stored = row[:4]
+    return Found(session_id, status, load_state(state) if state is not None else None, stored)

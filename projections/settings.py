@@ -13,11 +13,14 @@ class StoreSettings(LogSettings):
         SecretStr(""),
         description="Master keys, `name:base64` of 32 bytes each, comma-separated; the first one encrypts, all decrypt.",
     )
-    key_pepper: SecretStr = Field(SecretStr(""), description="Secret under which API keys and request bodies are hashed.")
+    key_pepper: SecretStr = Field(
+        SecretStr(""), description="Secret under which API keys and request bodies are hashed."
+    )
 
 
 class WebhookSettings(StoreSettings):
     webhook_allow_insecure: bool = Field(False, description="Allow http:// endpoints. For a local stack only.")
     webhook_permitted_networks: str = Field(
-        "", description="Comma-separated networks (CIDR) of your own that endpoints may be in although they are private."
+        "",
+        description="Comma-separated networks (CIDR) of your own that endpoints may be in although they are private.",
     )

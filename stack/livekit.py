@@ -57,7 +57,12 @@ def install(cache: Path) -> Path:
         env = {**os.environ, "GOBIN": build, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath"}
         try:
             result = subprocess.run(
-                [_go(), "install", _MODULE], env=env, capture_output=True, text=True, timeout=_BUILD_TIMEOUT_S, check=False
+                [_go(), "install", _MODULE],
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=_BUILD_TIMEOUT_S,
+                check=False,
             )
         except subprocess.TimeoutExpired as late:
             raise StackError(f"building the LiveKit server took over {_BUILD_TIMEOUT_S / 60:.0f} minutes") from late

@@ -65,15 +65,17 @@ CREATE TABLE admissions (
     account_id text NOT NULL REFERENCES accounts (id),
     event_id text NOT NULL,
     worker_id text NOT NULL,
-    state text NOT NULL CHECK (state IN ('pending', 'live', 'ending')),
+    state text NOT NULL CHECK (state IN ('pending', 'live', 'ending', 'over')),
     target_hash bytea NOT NULL,
     body_hmac bytea NOT NULL,
     created_ms bigint NOT NULL,
     resource text NOT NULL,
     touched_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE admissions IS 'one row per live session, from before its first event until after its last';
-CREATE UNIQUE INDEX admissions_target ON admissions (account_id, target_hash) WHERE state <> 'ending';
+COMMENT ON TABLE admissions IS
+    'one row per live session, from before its first event until the sessions projection has it after its last';
+CREATE UNIQUE INDEX admissions_target ON admissions (account_id, target_hash)
+    WHERE state IN ('pending', 'live');
 CREATE INDEX admissions_body ON admissions (account_id, body_hmac);
 CREATE INDEX admissions_worker ON admissions (worker_id);
 
@@ -311,7 +313,7 @@ BEGIN
         END IF;
     ELSE
         SELECT * INTO adm FROM admissions a
-            WHERE a.account_id = p_account AND a.body_hmac = p_body AND a.state <> 'ending'
+            WHERE a.account_id = p_account AND a.body_hmac = p_body AND a.state IN ('pending', 'live')
               AND a.created_ms > p_created_ms - 60000
             FOR UPDATE;
         IF adm.session_id IS NOT NULL AND adm.state = 'live' THEN
@@ -340,7 +342,7 @@ BEGIN
     END IF;
 
     SELECT a.session_id INTO session_id FROM admissions a
-        WHERE a.account_id = p_account AND a.target_hash = p_target AND a.state <> 'ending';
+        WHERE a.account_id = p_account AND a.target_hash = p_target AND a.state IN ('pending', 'live');
     IF session_id IS NOT NULL THEN
         outcome := 'superseding';
         RETURN;
@@ -376,26 +378,25 @@ BEGIN
     created_ms := p_created_ms;
 END $$;
 
--- Give back everything that live sessions hold. Idempotent; returns how many were still held.
-CREATE FUNCTION release(p_sessions text[]) RETURNS integer LANGUAGE plpgsql AS $$
-DECLARE
-    held integer;
+-- Give back everything that ended sessions hold. Idempotent. An admission stays as `over` while the sessions projection
+-- has not got the session, so that GET goes on answering from it; `p_forget` is for sessions that nobody may see.
+CREATE FUNCTION release(p_sessions text[], p_forget boolean DEFAULT false) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM accounts a
         WHERE a.id IN (SELECT d.account_id FROM admissions d WHERE d.session_id = ANY (p_sessions))
         ORDER BY a.id FOR UPDATE;
-    WITH gone AS (
-        DELETE FROM admissions d WHERE d.session_id = ANY (p_sessions) RETURNING d.account_id
+    WITH over AS (
+        UPDATE admissions d SET state = 'over'
+            WHERE d.session_id = ANY (p_sessions) AND d.state <> 'over' RETURNING d.account_id
     ), counted AS (
-        SELECT g.account_id, count(*) AS n FROM gone g GROUP BY g.account_id
-    ), updated AS (
-        UPDATE accounts a SET live_sessions = a.live_sessions - c.n FROM counted c WHERE a.id = c.account_id RETURNING c.n
+        SELECT o.account_id, count(*) AS n FROM over o GROUP BY o.account_id
     )
-    SELECT coalesce(sum(u.n), 0) INTO held FROM updated u;
+    UPDATE accounts a SET live_sessions = a.live_sessions - c.n FROM counted c WHERE a.id = c.account_id;
+    DELETE FROM admissions d WHERE d.session_id = ANY (p_sessions)
+        AND (p_forget OR EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = d.session_id));
     UPDATE slots s SET session_id = NULL WHERE s.session_id = ANY (p_sessions);
-    DELETE FROM session_secrets x WHERE x.session_id = ANY (p_sessions);
-    IF held > 0 THEN
+    IF FOUND THEN
         PERFORM pg_notify('slot_free', '');
     END IF;
-    RETURN held;
+    DELETE FROM session_secrets x WHERE x.session_id = ANY (p_sessions);
 END $$;

@@ -1,0 +1,93 @@
+"""The application, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api import sessions, webhook_endpoints
+from api.admission import mark_acknowledged
+from api.context import Context
+from api.errors import (
+    ApiError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    from_validation,
+    request_id,
+    respond,
+)
+from api.middleware import Frame
+from api.settings import ApiSettings
+from events.producer import EventProducer
+from events.sealing import Keyring
+from projections.accounts import DataKeys
+from projections.database import listen, pool
+
+DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/errors.md."
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    app = FastAPI(
+        title="Greenroom",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lambda app: _lifespan(app, settings),
+        exception_handlers={
+            ApiError: _api_error,
+            HTTPException: _http_error,
+            RequestValidationError: _query_error,
+        },
+    )
+    app.include_router(sessions.router)
+    app.include_router(webhook_endpoints.router)
+    app.add_middleware(Frame)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
+    keyring = Keyring(settings.master_keys.get_secret_value())
+    async with pool(settings.database_url, settings.api_pool) as connections, EventProducer(settings) as producer:
+        ctx = Context(settings, connections, producer, keyring, DataKeys(connections, keyring))
+        app.state.context = ctx
+        tasks = [
+            asyncio.create_task(mark_acknowledged(ctx), name="mark acknowledged"),
+            asyncio.create_task(listen(settings.database_url, "slot_free", ctx.slot_free), name="listen"),
+        ]
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return respond(error, request_id(request))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known: dict[int, ApiError] = {404: RouteNotFound(), 405: MethodNotAllowed()}
+    answer = known.get(error.status_code) or InvalidRequest(str(error.detail), code="request.invalid")
+    return respond(answer, request_id(request))
+
+
+async def _query_error(request: Request, error: Exception) -> Response:
+    """Path and query parameters; bodies are validated by their routes."""
+    assert isinstance(error, RequestValidationError)
+    problems = [{**p, "loc": tuple(p["loc"][1:])} for p in error.errors()]
+    lines = [{"type": p["type"], "loc": p["loc"], "input": None, "ctx": p.get("ctx", {})} for p in problems[:1]]
+    return respond(from_validation(ValidationError.from_exception_data("query", lines)), request_id(request))

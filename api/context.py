@@ -1,0 +1,33 @@
+"""What every request needs of its process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from api.settings import ApiSettings
+from events.producer import EventProducer
+from events.sealing import Keyring
+from projections.accounts import DataKeys
+from projections.database import Pool
+
+
+@dataclass
+class Context:
+    settings: ApiSettings
+    pool: Pool
+    producer: EventProducer
+    keyring: Keyring
+    data_keys: DataKeys
+    slot_free: asyncio.Event = field(default_factory=asyncio.Event)
+    waiters: int = 0
+    acknowledged: list[str] = field(default_factory=list)
+    """Sessions whose create is in the log; their admissions are marked in the background, many at once."""
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+def context(request: Request) -> Context:
+    found: Context = request.app.state.context
+    return found

@@ -1,0 +1,198 @@
+"""Every error that a caller can cause, with the status, code and advice that it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import ErrorEnvelope, ErrorType
+
+
+class ApiError(Exception):
+    """Base of all. Subclasses set the first three; instances may refine message and param."""
+
+    status: int = 500
+    type: ErrorType = "internal"
+    code: str = "internal"
+    message: str = "Something went wrong on our side. Retry, and quote the request id if it persists."
+    retry_after: int | None = None
+
+    def __init__(self, message: str | None = None, *, code: str | None = None, param: str | None = None) -> None:
+        self.message = message or self.message
+        self.code = code or self.code
+        self.param = param
+        super().__init__(self.message)
+
+
+class InvalidRequest(ApiError):
+    status, type = 400, "invalid_request"
+
+
+class MalformedJson(InvalidRequest):
+    code = "json.malformed"
+    message = "The body is not valid JSON. Send a JSON object as UTF-8."
+
+
+class TransportUnsupported(InvalidRequest):
+    code = "transport.unsupported"
+
+
+class MethodNotAllowed(ApiError):
+    status, type, code = 405, "invalid_request", "method.not_allowed"
+    message = "This path does not know this method. See /docs for the ones that it knows."
+
+
+class BodyTooLarge(ApiError):
+    status, type, code = 413, "invalid_request", "body.too_large"
+    message = "The body is larger than 256 KB. Send less."
+
+
+class Unauthenticated(ApiError):
+    status, type = 401, "authentication"
+
+
+class KeyMissing(Unauthenticated):
+    code = "api_key.missing"
+    message = "Send your API key as 'Authorization: Bearer sk_…'."
+
+
+class KeyInvalid(Unauthenticated):
+    code = "api_key.invalid"
+    message = "This API key is not known. Check that it was copied whole; `greenroom keys create` makes a new one."
+
+
+class KeyRevoked(Unauthenticated):
+    code = "api_key.revoked"
+    message = "This API key was revoked. `greenroom keys create` makes a new one."
+
+
+class NotFound(ApiError):
+    status, type = 404, "not_found"
+
+
+class RouteNotFound(NotFound):
+    code = "route.not_found"
+    message = "There is nothing at this path. See /docs for the paths."
+
+
+class SessionNotFound(NotFound):
+    code = "session.not_found"
+    message = "There is no such session in your account."
+
+
+class AvatarNotFound(NotFound):
+    code = "avatar.not_found"
+    message = "There is no such avatar that your account can use. `av_demo` is there on every install."
+
+
+class Conflict(ApiError):
+    status, type = 409, "conflict"
+
+
+class KeyReused(Conflict):
+    code = "idempotency_key.reused"
+    message = "This Idempotency-Key was used with another body within 24 hours. Use a new key for a new request."
+
+
+class Unprocessable(ApiError):
+    status, type = 422, "unprocessable"
+
+
+class ConcurrencyExceeded(ApiError):
+    status, type, code = 429, "quota_exceeded", "concurrent_sessions"
+    message = "Your plan's number of concurrent sessions is reached. End one, or ask for a larger plan."
+
+
+class Unavailable(ApiError):
+    status, type, retry_after = 503, "service_unavailable", 1
+
+
+class AtCapacity(Unavailable):
+    code = "at_capacity"
+    message = "No worker has a free slot for this quality right now. Retry after the given seconds."
+
+
+class LogUnavailable(Unavailable):
+    code, retry_after = "log.unavailable", 2
+    message = "The event log did not acknowledge in time, and nothing was changed. Retry after the given seconds."
+
+
+class DatabaseUnavailable(Unavailable):
+    code, retry_after = "database.unavailable", 2
+    message = "The database cannot be reached, and nothing was changed. Retry after the given seconds."
+
+
+class InFlight(Unavailable):
+    code = "idempotency_key.in_flight"
+    message = "The first request with this key or body is still being worked on. Retry after the given seconds."
+
+
+class EndpointLimit(Conflict):
+    code = "webhook_endpoint.limit"
+    message = "Your account has its 16 webhook endpoints. Remove one first."
+
+
+_RULES = {
+    "missing": "required",
+    "extra_forbidden": "unknown",
+    "greater_than_equal": "too_small",
+    "less_than_equal": "too_large",
+    "string_too_short": "too_short",
+    "string_too_long": "too_long",
+    "too_long": "too_long",
+    "literal_error": "invalid",
+    "value_error": "invalid",
+}
+
+
+def from_validation(failed: ValidationError) -> Unprocessable:
+    """The first problem in field order, as `<field path>.<rule>`; its param is the request's own dotted path."""
+    problem = failed.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = _path(problem["loc"])
+    rule = _RULES.get(problem["type"], "invalid_type" if problem["type"].endswith("_type") else "invalid")
+    message = {
+        "required": f"{path or 'The body'} is required.",
+        "unknown": f"{path} is not a field of this request.",
+    }.get(rule, f"{path or 'The body'}: {problem['msg']}.")
+    return Unprocessable(message, code=f"{path or 'body'}.{rule}", param=path or None)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """pydantic names the members of a union in the path (`metadata.k.str`); requests do not have those."""
+    parts = list(location)
+    if len(parts) == 3 and parts[0] == "metadata":
+        parts = parts[:2]
+    return ".".join(str(p) for p in parts)
+
+
+def respond(error: ApiError, request_id: str) -> Response:
+    body: dict[str, Any] = {
+        "error": {
+            "type": error.type,
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
+            "request_id": request_id,
+        }
+    }
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps(body), status_code=error.status, headers=headers, media_type="application/json")
+
+
+def request_id(request: Request) -> str:
+    return str(request.scope["greenroom.request_id"])
+
+
+def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """For `responses=`: each status with the codes that it can carry."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = found.setdefault(error.status, {"model": ErrorEnvelope, "description": ""})
+        entry["description"] = " · ".join(filter(None, [entry["description"], f"`{error.code}`"]))
+    return found

@@ -1,0 +1,251 @@
+"""`/v1/sessions`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from api import admission, tokens
+from api.auth import CallerPrincipal
+from api.context import Context, context
+from api.errors import (
+    AtCapacity,
+    AvatarNotFound,
+    ConcurrencyExceeded,
+    DatabaseUnavailable,
+    InFlight,
+    InvalidRequest,
+    KeyInvalid,
+    KeyMissing,
+    KeyReused,
+    KeyRevoked,
+    LogUnavailable,
+    MalformedJson,
+    SessionNotFound,
+    TransportUnsupported,
+    Unprocessable,
+    documented,
+    from_validation,
+    request_id,
+)
+from api.middleware import read_body
+from projections import sessions
+from projections.accounts import AccountErased
+from projections.resources import resource
+from projections.sessions import Found
+from schemas.avatars import STOCK
+from schemas.sessions import CreateSession, SessionList, SessionResource
+from schemas.times import from_wire
+
+router = APIRouter(prefix="/v1/sessions", tags=["Sessions"])
+
+_COMMON = (KeyMissing, KeyInvalid, KeyRevoked, DatabaseUnavailable)
+_GROUPS = {
+    "active": ("created", "queued", "starting", "running", "ending"),
+    "terminal": ("ended", "failed", "canceled"),
+}
+_STATUSES = (*_GROUPS["active"], *_GROUPS["terminal"])
+_FOLD_WAIT_S = 0.5
+_RESERVED = ("websocket", "pipecat")
+
+Ctx = Annotated[Context, Depends(context)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=SessionResource,
+    summary="Create a session",
+    responses=documented(
+        MalformedJson,
+        TransportUnsupported,
+        *_COMMON,
+        AvatarNotFound,
+        KeyReused,
+        Unprocessable,
+        ConcurrencyExceeded,
+        AtCapacity,
+        LogUnavailable,
+        InFlight,
+    ),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": CreateSession.model_json_schema()}},
+        }
+    },
+)
+async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
+    """Allocate a worker and begin a realtime avatar session.
+
+    Returns immediately with status `queued`; poll `GET /v1/sessions/{id}` or wait for the `session.first_frame`
+    webhook. Send an `Idempotency-Key` to retry safely.
+    """
+    raw = await read_body(request)
+    body = parse(raw)
+    identity = tokens.check(body.transport, time.time())
+    if body.avatar_id not in STOCK:
+        raise AvatarNotFound(param="avatar_id")
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 characters.", code="idempotency_key.invalid")
+    done = await admission.create(ctx, caller, body, raw, identity, key, request_id(request))
+    headers = {"Location": f"/v1/sessions/{done.session_id}"}
+    if done.replayed and key is not None:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(done.body, status_code=201, headers=headers, media_type="application/json")
+
+
+def parse(raw: bytes) -> CreateSession:
+    """Raises MalformedJson, TransportUnsupported or Unprocessable."""
+    try:
+        content = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise MalformedJson from None
+    if not isinstance(content, dict):
+        raise Unprocessable("The body must be a JSON object.", code="body.invalid_type")
+    _look_at_transport(content.get("transport"))
+    try:
+        body = CreateSession.model_validate(content)
+    except ValidationError as failed:
+        raise from_validation(failed) from None
+    for name in body.metadata or {}:
+        if name.startswith("_avatar."):
+            raise Unprocessable(
+                "Metadata keys that start with _avatar. are reserved.",
+                code="metadata.reserved",
+                param=f"metadata.{name}",
+            )
+    return body
+
+
+def _look_at_transport(transport: Any) -> None:
+    """Reserved transports are told before the schema is looked at, whatever other fields they bring."""
+    if not isinstance(transport, dict) or transport.get("type", "livekit") == "livekit":
+        return
+    kind = transport["type"]
+    if kind in _RESERVED:
+        raise TransportUnsupported(f"transport.type={kind} is reserved and not yet available.", param="transport.type")
+    raise Unprocessable("transport.type must be livekit.", code="transport.type.invalid", param="transport.type")
+
+
+@router.get(
+    "/{session_id}",
+    response_model=SessionResource,
+    summary="Get a session",
+    responses=documented(*_COMMON, SessionNotFound),
+)
+async def get(session_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
+    return _json(await _shown(ctx, caller.account_id, await _find(ctx, caller.account_id, session_id)))
+
+
+@router.get(
+    "",
+    response_model=SessionList,
+    summary="List sessions",
+    responses={**documented(InvalidRequest, *_COMMON, Unprocessable)},
+)
+async def list_sessions(
+    caller: CallerPrincipal,
+    ctx: Ctx,
+    status: Annotated[list[str] | None, Query(description="Repeatable; `active` and `terminal` are groups.")] = None,
+    avatar_id: str | None = None,
+    created_after: Annotated[str | None, Query(description="Inclusive.")] = None,
+    created_before: Annotated[str | None, Query(description="Exclusive.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    starting_after: Annotated[str | None, Query(description="The id of the last item of the page before.")] = None,
+) -> Response:
+    """Newest first."""
+    if starting_after is not None and not starting_after.startswith("sess_"):
+        raise InvalidRequest("starting_after is not a session id.", code="cursor.invalid", param="starting_after")
+    async with ctx.pool.connection() as connection:
+        found = await sessions.page(
+            connection,
+            caller.account_id,
+            statuses=_wanted(status or []),
+            avatar_id=avatar_id,
+            created_after_ms=_moment("created_after", created_after),
+            created_before_ms=_moment("created_before", created_before),
+            before_id=starting_after,
+            limit=limit + 1,
+        )
+    shown = [await _shown(ctx, caller.account_id, item) for item in found[:limit]]
+    more = len(found) > limit
+    return _json({"object": "list", "data": shown, "has_more": more, "next_cursor": shown[-1]["id"] if more else None})
+
+
+@router.post(
+    "/{session_id}/end",
+    response_model=SessionResource,
+    summary="End a session",
+    responses=documented(*_COMMON, SessionNotFound, LogUnavailable),
+)
+async def end(session_id: str, request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
+    """Idempotent. A body is ignored. `canceled` when it had not started yet, else `ending` and soon `ended`."""
+    found = await _find(ctx, caller.account_id, session_id)
+    if found.status in _GROUPS["terminal"] or (found.state is not None and found.state.end_requested):
+        return _json(await _shown(ctx, caller.account_id, found))
+    await admission.request_end(ctx, caller.account_id, session_id, "api_request", request_id(request))
+    deadline = time.monotonic() + _FOLD_WAIT_S
+    while time.monotonic() < deadline:
+        found = await _find(ctx, caller.account_id, session_id)
+        if found.state is not None and (found.state.terminal or found.state.end_requested):
+            break
+        await asyncio.sleep(0.01)
+    shown = await _shown(ctx, caller.account_id, found)
+    if shown["status"] not in _GROUPS["terminal"]:
+        shown["status"] = "ending"
+    return _json(shown)
+
+
+async def _find(ctx: Context, account_id: str, session_id: str) -> Found:
+    async with ctx.pool.connection() as connection:
+        found = await sessions.find(connection, account_id, session_id)
+    if found is None:
+        raise SessionNotFound
+    return found
+
+
+async def _shown(ctx: Context, account_id: str, found: Found) -> dict[str, Any]:
+    if found.state is None:
+        shown: dict[str, Any] = orjson.loads(found.resource or "")
+    else:
+        try:
+            key = await ctx.data_keys.of(account_id)
+        except AccountErased:
+            key = None
+        shown = resource(found.state, key)
+    shown["status"] = found.status
+    return shown
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _wanted(statuses: list[str]) -> list[str]:
+    wanted: list[str] = []
+    for status in statuses:
+        if status not in _STATUSES and status not in _GROUPS:
+            raise InvalidRequest(f"{status} is not a status.", code="status.invalid", param="status")
+        wanted.extend(_GROUPS.get(status, (status,)))
+    return wanted
+
+
+def _moment(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return from_wire(text.replace(" ", "+"))  # a + of an unescaped zone arrives as a space
+    except ValueError:
+        raise Unprocessable(
+            f"{name} must be an ISO 8601 time with a zone, such as 2026-11-23T05:00:00Z.",
+            code=f"{name}.invalid",
+            param=name,
+        ) from None

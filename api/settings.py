@@ -1,0 +1,16 @@
+"""Settings of `greenroom api`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from projections.settings import WebhookSettings
+
+
+class ApiSettings(WebhookSettings):
+    api_host: str = Field("127.0.0.1", description="Address that the public API listens on.")
+    api_port: int = Field(8080, description="Port of the public API.")
+    internal_port: int = Field(0, description="Port of /healthz, /readyz and /metrics; 0: none.")
+    api_pool: int = Field(16, description="Connections to Postgres per API process.")
+    capacity_wait_seconds: float = Field(2.0, ge=0, le=3, description="How long a create waits for a free slot.")
+    capacity_waiters: int = Field(256, description="Creates of one process that may wait for a slot at once.")

@@ -1,0 +1,77 @@
+"""From a fold state to the public session resource."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from events.sealing import DataKey
+from events.sessions import State
+from projections.usage import totals
+from schemas.events import Encrypted, EventTransport
+from schemas.sessions import REDACTED
+from schemas.times import to_wire
+
+ERASED = "[erased]"
+
+
+def context(session_id: str, field: str) -> str:
+    """What an erasable field is bound to: it opens in no other session and no other field."""
+    return f"{session_id}.{field}"
+
+
+def resource(state: State, key: DataKey | None) -> dict[str, Any]:
+    """The resource as of `state`, as plain data in the documented order. Without a key, erased fields say so."""
+    created = state.created
+    assert created is not None  # hidden sessions are never shown
+    seconds, frames = totals(state)
+
+    def clear(name: str, value: Encrypted | None) -> str | None:
+        if value is None:
+            return None
+        return key.decrypt(value, context(state.session_id, name)) if key else ERASED
+
+    metadata = clear("metadata", created.metadata)
+    ended = to_wire(state.ended_ms) if state.ended_ms is not None else None
+    return {
+        "id": state.session_id,
+        "object": "session",
+        "status": state.status,
+        "avatar_id": created.avatar_id,
+        "transport": _transport(created.transport, clear),
+        "quality": created.quality,
+        "max_duration_seconds": created.max_duration_seconds,
+        "idle_timeout_seconds": created.idle_timeout_seconds,
+        "metadata": {} if metadata in (None, ERASED) else orjson.loads(metadata or "{}"),
+        "created_at": to_wire(state.created_ms),
+        "started_at": _time(state.started_ms),
+        "first_frame_at": _time(state.first_frame_ms),
+        "ended_at": ended if state.status in ("ended", "canceled") else None,
+        "failed_at": ended if state.status == "failed" else None,
+        "failure": _failure(state),
+        "usage": {"billable_seconds": seconds, "frames": frames},
+    }
+
+
+def _transport(transport: EventTransport, clear: Any) -> dict[str, Any]:
+    return {
+        "type": transport.type,
+        "url": clear("url", transport.url),
+        "room_name": clear("room_name", transport.room_name),
+        "worker_token": REDACTED,
+        "worker_identity": clear("worker_identity", transport.worker_identity),
+        "audio_source": transport.audio_source,
+        "subscribe_to_identity": clear("subscribe_to_identity", transport.subscribe_to_identity),
+        "synthetic_audio_if_no_input": transport.synthetic_audio_if_no_input,
+    }
+
+
+def _time(time_ms: int | None) -> str | None:
+    return None if time_ms is None else to_wire(time_ms)
+
+
+def _failure(state: State) -> dict[str, str] | None:
+    if state.status != "failed":
+        return None
+    return {"code": state.failure_code or "", "message": state.failure_message or ""}

@@ -1,0 +1,5 @@
+"""The avatars that every install has."""
+
+from __future__ import annotations
+
+STOCK = ("av_demo", "av_stock_001")
