@@ -91,6 +91,14 @@ class EventProducer:
             acknowledged.add_done_callback(_ignore_late_outcome)
             raise UnknownOutcome(f"{event.type} {event.id} was not acknowledged within {timeout_s:.0f} s") from failed
 
+    async def send_tombstone(self, topic: Topic, key: str, timeout_s: float = SEND_TIMEOUT_S) -> None:
+        """Delete `key` from a compacted topic. Raises UnknownOutcome."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._producer.send_and_wait(self._prefix + topic.name, value=None, key=key.encode())
+        except (TimeoutError, KafkaError) as failed:
+            raise UnknownOutcome(f"tombstone of {key} was not acknowledged") from failed
+
 
 def _ignore_late_outcome(future: asyncio.Future[object]) -> None:
     """Somebody already treated it as unknown; fetching the exception keeps asyncio from reporting it as lost."""

@@ -13,7 +13,7 @@ from schemas.usage import UsageFacts
 log = structlog.get_logger()
 
 FACT_COLUMNS = tuple(field.name for field in structs.fields(UsageFacts))
-_COLUMNS = (*FACT_COLUMNS, "prev_hash", "hash", "partition", "offset", "recorded_ms")
+COLUMNS = (*FACT_COLUMNS, "prev_hash", "hash", "partition", "offset", "recorded_ms")
 _TYPES = {
     "attempt": "int4",
     "n": "int4",
@@ -21,8 +21,8 @@ _TYPES = {
     "partition": "int4",
     **dict.fromkeys(("from_ms", "to_ms", "billable_ms", "frames", "credit_us", "offset", "recorded_ms"), "int8"),
 }
-_COPY = "COPY usage_v1.usage_events ({}) FROM STDIN (FORMAT binary)".format(", ".join(f'"{c}"' for c in _COLUMNS))
-_COPY_TYPES = [_TYPES.get(column, "text") for column in _COLUMNS]
+_COPY = "COPY usage_v1.usage_events ({}) FROM STDIN (FORMAT binary)".format(", ".join(f'"{c}"' for c in COLUMNS))
+_COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
 _LONGEST_MONTH_MS = 28 * 24 * 3600 * 1000
 
 
@@ -53,7 +53,7 @@ class UsageProjection(StoredStates):
 
 
 def row(change: Change) -> tuple[object, ...]:
-    """The entry as a row, in the order of `_COLUMNS`."""
+    """The entry as a row, in the order of `COLUMNS`."""
     entry = change.evolved.usage
     assert entry is not None
     facts = list(structs.astuple(entry.facts))

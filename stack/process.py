@@ -126,7 +126,7 @@ class Supervisor:
 
     def __init__(self, logs: Path, on_restart: Callable[[Process], None] | None = None) -> None:
         self._logs = logs
-        self._on_restart = on_restart
+        self.on_restart = on_restart
         self.processes: dict[str, Process] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -156,8 +156,8 @@ class Supervisor:
             if self._stopping:
                 return
             await process.start()
-            if self._on_restart:
-                self._on_restart(process)
+            if self.on_restart:
+                self.on_restart(process)
 
     async def stop(self) -> None:
         self._stopping = True

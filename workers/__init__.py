@@ -1,0 +1,1 @@
+"""The worker: joins the customer's room, hears the agent and publishes a talking face."""

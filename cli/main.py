@@ -1,0 +1,328 @@
+"""`greenroom`: run the system, look after it, check its bills."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from schemas.logs import configure_logging
+from schemas.times import from_wire
+
+app = typer.Typer(
+    name="greenroom",
+    help="Self-hosted realtime avatars, event-sourced on Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
+topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
+parked_app = typer.Typer(help="Sessions that a consumer could not read.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys", rich_help_panel="Operation")
+app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
+app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
+
+T = TypeVar("T")
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Projections(StrEnum):
+    sessions = "sessions"
+    usage = "usage"
+    webhooks = "webhooks"
+    roster = "roster"
+    all = "all"
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    err.print(message, style="red", markup=False)
+    return typer.Exit(code)
+
+
+# One machine
+
+
+@app.command(rich_help_panel="One machine")
+def up(detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready.")] = False) -> None:
+    """Start Kafka, PostgreSQL, LiveKit and all processes here, and wait until they are ready."""
+    from cli import stack
+
+    if (described := stack.running()) is not None:
+        err.print("A stack already runs in this folder; nothing was changed.")
+        stack.describe(described)
+    elif detach:
+        stack.describe(stack.up_detached())
+    else:
+        asyncio.run(stack.up())
+
+
+@app.command(rich_help_panel="One machine")
+def down() -> None:
+    """Stop this folder's stack."""
+    from cli import stack
+
+    err.print("Stopped." if stack.down() else "No stack runs in this folder.")
+
+
+@app.command(rich_help_panel="One machine")
+def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Forget all data of this folder's stack. Downloads stay."""
+    from cli import stack
+
+    if stack.running() is not None:
+        raise fail("A stack runs in this folder: `greenroom down` first.")
+    if not yes:
+        typer.confirm("Delete the Kafka log, the database and the keys of this folder's stack?", abort=True)
+    stack.reset()
+
+
+@app.command(rich_help_panel="One machine")
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where frame.png and clip.mp4 are written.")] = Path("demo-out"),
+) -> None:
+    """Act as a customer: a room, speech, one session, a webhook, a video of it, the bill and its audit."""
+    from cli import demo as demonstration
+
+    raise typer.Exit(demonstration.main(folder))
+
+
+# Processes
+
+
+@app.command(rich_help_panel="Processes")
+def api() -> None:
+    """The REST API."""
+    from api.server import serve
+    from api.settings import ApiSettings
+
+    asyncio.run(serve(ApiSettings()))
+
+
+@app.command(rich_help_panel="Processes")
+def worker() -> None:
+    """A worker: joins rooms and publishes faces. Needs Kafka, no database."""
+    from workers.settings import WorkerSettings
+    from workers.supervisor import serve
+
+    _run(serve(WorkerSettings()))
+
+
+@app.command(rich_help_panel="Processes")
+def project(which: Annotated[Projections, typer.Argument(help="`all` runs them in one process.")]) -> None:
+    """What is derived from the log (sessions, usage) and what reacts to it (webhooks, roster)."""
+    from projections.processes import NAMES
+    from projections.processes import project as run_projections
+    from projections.settings import StoreSettings
+
+    names = NAMES if which is Projections.all else (which.value,)
+    asyncio.run(run_projections(StoreSettings(), names))
+
+
+@app.command(rich_help_panel="Processes")
+def deliver() -> None:
+    """Send webhooks, signed, with retries."""
+    from projections.processes import deliver as run_deliverer
+    from projections.settings import WebhookSettings
+
+    asyncio.run(run_deliverer(WebhookSettings()))
+
+
+# Operation
+
+
+@app.command(rich_help_panel="Operation")
+def migrate() -> None:
+    """Bring the database schema up to date."""
+    from projections.database import migrate as run_migrations
+    from projections.settings import StoreSettings
+
+    run_migrations(StoreSettings().database_url)
+
+
+@topics_app.command("apply")
+def apply_topics(replication: Annotated[int, typer.Option(help="Copies of each partition.")] = 1) -> None:
+    """Create missing topics and correct the settings of the others."""
+    from events import topics
+    from events.settings import LogSettings
+
+    settings = LogSettings()
+    try:
+        made = _run(topics.apply(settings.kafka_bootstrap, settings.topic_prefix, replication))
+    except topics.TopicError as wrong:
+        raise fail(str(wrong)) from None
+    out.print(f"{len(made)} topics created, {len(topics.ALL) - len(made)} already there.")
+
+
+@keys_app.command("create")
+def create_key(
+    account: Annotated[str, typer.Option(help="Name of the account; made when there is none.")] = "default",
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    plan: Annotated[str, typer.Option(help="Plan of a new account.")] = "self_hosted",
+) -> None:
+    """Make an API key. The secret is shown once."""
+    from events.sealing import Keyring
+    from projections import accounts
+    from projections.settings import StoreSettings
+
+    settings = StoreSettings()
+    keyring = Keyring(settings.master_keys.get_secret_value())
+
+    async def make(connection: Any) -> tuple[str, str]:
+        found = await accounts.find_account(connection, account)
+        found = found or await accounts.create_account(connection, account, plan, keyring)
+        return await accounts.create_key(connection, found, name, settings.key_pepper.get_secret_value())
+
+    key_id, secret = _with_database(make)
+    err.print(f"Key {key_id} of account {account}. Keep the secret; it is not shown again.")
+    out.print(secret, markup=False, highlight=False)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List the keys."""
+    from projections import accounts
+
+    table = Table("id", "account", "name", "key", "created", "revoked")
+    for key_id, account, name, shown, created, revoked in _with_database(accounts.list_keys):
+        table.add_row(
+            key_id, account, name, shown, f"{created:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else ""
+        )
+    out.print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: str) -> None:
+    """Revoke a key: at once for creates, within a second for reads."""
+    from projections import accounts
+
+    if not _with_database(lambda connection: accounts.revoke_key(connection, key_id)):
+        raise fail(f"There is no key {key_id} that could be revoked; see `greenroom keys list`.")
+    out.print(f"{key_id} is revoked.")
+
+
+@parked_app.command("list")
+def list_parked() -> None:
+    """Sessions whose events a consumer could not read yet."""
+
+    async def load(connection: Any) -> list[tuple[Any, ...]]:
+        cursor = await connection.execute(
+            'SELECT consumer, session_id, partition, "offset", reason FROM parked ORDER BY 1, 2'
+        )
+        rows: list[tuple[Any, ...]] = await cursor.fetchall()
+        return rows
+
+    table = Table("consumer", "session", "partition", "offset", "reason")
+    for row in _with_database(load):
+        table.add_row(*(str(value) for value in row))
+    out.print(table)
+
+
+@app.command(rich_help_panel="Bills")
+def audit(
+    account: Annotated[str | None, typer.Option(help="Only this account's entries.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session's entries.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Recorded at or after this time.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Recorded before this time.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the verdict here, as JSON.")] = None,
+) -> None:
+    """Recompute every usage event from the log and compare it with the ledger.
+
+    Exit 0: equal. 1: differs, each difference is named. 2: could not be read.
+    """
+    from projections import audit as auditing
+    from projections.database import pool
+    from projections.settings import StoreSettings
+
+    try:
+        scope = auditing.Scope(
+            account, session, from_wire(since) if since else None, from_wire(until) if until else None
+        )
+    except ValueError as wrong:
+        raise fail(f"--from and --to are ISO 8601 times: {wrong}", 2) from None
+
+    async def run() -> auditing.Verdict:
+        settings = StoreSettings()
+        with Progress(console=err, transient=True) as bar:
+            task = bar.add_task("audit", total=None)
+            async with pool(settings.database_url, 1) as connections:
+                return await auditing.audit(
+                    settings, connections, scope, lambda done, total: bar.update(task, completed=done, total=total)
+                )
+
+    try:
+        verdict = _run(run())
+    except auditing.CannotRead as failed:
+        raise fail(f"No verdict: {failed}", 2) from None
+    if report is not None:
+        report.write_bytes(orjson.dumps({"equal": verdict.equal, **asdict(verdict)}, option=orjson.OPT_INDENT_2))
+    out.print(
+        f"{verdict.events} events, {verdict.rejected} rejected, {verdict.malformed} malformed; {verdict.sessions} sessions,"
+        f" {verdict.entries} entries, {verdict.billable_ms / 1000:.3f} s, {verdict.credit_us / 60_000_000:.6f} credits"
+    )
+    for difference in verdict.differences:
+        out.print(
+            f"{difference.kind}: session {difference.session_id}, partition {difference.partition}, "
+            f"offset {difference.offset}: {difference.detail}",
+            markup=False,
+        )
+    if not verdict.equal:
+        raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
+    out.print("The ledger equals the log.", style="green")
+
+
+def _with_database(work: Any) -> Any:
+    """Call `work(connection)` on the database of the settings."""
+    from projections.database import Unavailable, pool
+    from projections.settings import StoreSettings
+
+    async def run() -> Any:
+        async with pool(StoreSettings().database_url, 1) as connections, connections.connection() as connection:
+            return await work(connection)
+
+    try:
+        return asyncio.run(run())
+    except Unavailable:
+        raise fail("The database cannot be reached: is GREENROOM_DATABASE_URL right?") from None
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run, and say in a sentence when Kafka or Postgres cannot be reached."""
+    from aiokafka.errors import KafkaError
+
+    from projections.database import Unavailable
+
+    try:
+        return asyncio.run(work)
+    except KafkaError as failed:
+        raise fail(f"Kafka cannot be reached: is GREENROOM_KAFKA_BOOTSTRAP right? ({type(failed).__name__})") from None
+    except Unavailable as failed:
+        raise fail(f"The database or Kafka cannot be reached ({type(failed).__name__}).") from None
+
+
+def run() -> None:
+    """The console script. Errors of the stack are sentences, not traces."""
+    from stack.process import StackError
+
+    configure_logging()
+    try:
+        app()
+    except StackError as failed:
+        err.print(str(failed), style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,272 @@
+"""`greenroom up|down|reset`: the whole system on one machine, on the embedded real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from events import topics
+from events.sealing import Keyring
+from projections import accounts
+from projections.database import migrate
+from projections.database import pool as open_pool
+from stack import postgres, servers
+from stack.ports import free_ports, own_address
+from stack.process import ProcessSpec, StackError, Supervisor
+from stack.servers import STACK_FOLDER, Servers
+
+console = Console(stderr=True)
+
+STACK_FILE = STACK_FOLDER / "stack.json"
+DATABASE = "greenroom"
+_READY_S = 90.0
+_STOP_S = 60.0
+
+
+class Bars:
+    """Progress of long set-up work: one bar per step."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def step(self, name: str, done: int, total: int) -> None:
+        if name not in self._tasks:
+            if done >= total:
+                return  # nothing to do, nothing to show
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total)
+
+
+def running() -> dict[str, Any] | None:
+    """The description of this folder's running stack, if one runs."""
+    if not STACK_FILE.exists():
+        return None
+    described: dict[str, Any] = json.loads(STACK_FILE.read_text())
+    return described if _is_ours(described) else None
+
+
+def _is_ours(described: dict[str, Any]) -> bool:
+    """The pid may have been given to another process since: the start time tells."""
+    try:
+        process = psutil.Process(described["supervisor"]["pid"])
+        return abs(process.create_time() - described["supervisor"]["started"]) < 2 and process.is_running()
+    except (psutil.NoSuchProcess, KeyError):
+        return False
+
+
+def install() -> tuple[Path, Path]:
+    with Bars() as bars:
+        return servers.install(bars)
+
+
+async def up() -> None:
+    """Start everything, tell that it is ready, and stay until SIGTERM or Ctrl-C."""
+    jars, binary = install()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    supervisor = Supervisor(STACK_FOLDER / "logs")
+    starting = asyncio.create_task(_start(supervisor, jars, binary))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            describe(starting.result())
+            console.print("Ready. Ctrl-C stops everything.")
+            await stopping
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await supervisor.stop()
+        STACK_FILE.unlink(missing_ok=True)
+
+
+async def _start(supervisor: Supervisor, jars: Path, binary: Path) -> dict[str, Any]:
+    started = await servers.start(supervisor, STACK_FOLDER, jars, binary)
+    secrets_of_stack = _secrets()
+    database_url = await asyncio.to_thread(postgres.create_database, started.database_url, DATABASE)
+    await asyncio.to_thread(migrate, database_url)
+    await topics.apply(started.kafka_bootstrap)
+    api_port, internal_port = free_ports(2)
+    env = _environment(started, database_url, secrets_of_stack, api_port, internal_port)
+    api_key = await _api_key(database_url, secrets_of_stack)
+    api = _command("api", env, ready=lambda: _answers(f"http://127.0.0.1:{internal_port}/readyz"))
+    started_at = time.time()
+    worker = _command("worker", env, ready=lambda: _has_slots(database_url, started_at))
+    for spec in (api, _command("project", env, "all"), _command("deliver", env), worker):
+        await supervisor.add(spec)
+    described = {
+        "api_url": f"http://127.0.0.1:{api_port}",
+        "api_key": api_key,
+        "livekit_url": started.livekit_url,
+        "livekit_api_key": started.livekit_api_key,
+        "livekit_api_secret": started.livekit_api_secret,
+        "kafka_bootstrap": started.kafka_bootstrap,
+        "database_url": database_url,
+        "supervisor": {"pid": os.getpid(), "started": psutil.Process().create_time()},
+        "pids": {},
+        "ports": {**started.ports, "api": api_port, "internal": internal_port},
+        "versions": started.versions,
+        "environment": env,
+    }
+    _write(described, supervisor)
+    supervisor.on_restart = lambda _: _write(described, supervisor)
+    return described
+
+
+def _write(described: dict[str, Any], supervisor: Supervisor) -> None:
+    """Whole or not at all; it holds secrets, so only its owner reads it."""
+    described["pids"] = {name: process.pid for name, process in supervisor.processes.items()}
+    partial = STACK_FILE.with_suffix(".part")
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps(described, indent=1))
+    partial.rename(STACK_FILE)
+
+
+def _command(name: str, env: dict[str, str], *args: str, ready: Any = None) -> ProcessSpec:
+    argv = [sys.executable, "-m", "cli.main", name, *args]
+    return ProcessSpec(name=name, argv=argv, env=env, ready=ready, stop_timeout_s=20)
+
+
+def _environment(
+    started: Servers, database_url: str, kept: dict[str, str], api_port: int, internal_port: int
+) -> dict[str, str]:
+    return {
+        "GREENROOM_KAFKA_BOOTSTRAP": started.kafka_bootstrap,
+        "GREENROOM_DATABASE_URL": database_url,
+        "GREENROOM_MASTER_KEYS": kept["master_keys"],
+        "GREENROOM_KEY_PEPPER": kept["key_pepper"],
+        "GREENROOM_JOIN_SECRET": kept["join_secret"],
+        "GREENROOM_API_PORT": str(api_port),
+        "GREENROOM_INTERNAL_PORT": str(internal_port),
+        "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
+        "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": f"127.0.0.0/8,{own_address()}/32",
+    }
+
+
+def _secrets() -> dict[str, str]:
+    """Made on first use, kept with the stack's data: without them that data cannot be read."""
+    path = STACK_FOLDER / "secrets.json"
+    if not path.exists():
+        path.touch(mode=0o600)
+        made = {
+            "master_keys": Keyring.generate("m1"),
+            "key_pepper": secrets.token_urlsafe(32),
+            "join_secret": secrets.token_urlsafe(32),
+        }
+        path.write_text(json.dumps(made))
+    kept: dict[str, str] = json.loads(path.read_text())
+    return kept
+
+
+async def _api_key(database_url: str, kept: dict[str, str]) -> str:
+    """The key of account `demo`; both made on first use."""
+    path = STACK_FOLDER / "secrets.json"
+    if "api_key" not in kept:
+        async with open_pool(database_url, 1) as connections, connections.connection() as connection:
+            keyring = Keyring(kept["master_keys"])
+            account = await accounts.find_account(connection, "demo")
+            account = account or await accounts.create_account(connection, "demo", "self_hosted", keyring)
+            _, kept["api_key"] = await accounts.create_key(connection, account, "stack", kept["key_pepper"])
+        path.write_text(json.dumps(kept))
+    return kept["api_key"]
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+            return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def _has_slots(database_url: str, since: float) -> bool:
+    """The worker that we started has registered."""
+    async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=2) as connection:
+        cursor = await connection.execute(
+            """
+            SELECT 1 FROM slots JOIN workers USING (worker_id)
+            WHERE open AND phase = 'ready' AND registered_at > to_timestamp(%s) LIMIT 1
+            """,
+            [since],
+        )
+        return await cursor.fetchone() is not None
+
+
+def up_detached() -> dict[str, Any]:
+    """Start `greenroom up` as a process of its own and wait until it is ready."""
+    install()  # here, where its progress can be seen
+    logs = STACK_FOLDER / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with (logs / "up.log").open("ab") as log, console.status("starting servers and processes"):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + _READY_S
+        while (described := running()) is None:
+            if child.poll() is not None:
+                tail = "\n".join((logs / "up.log").read_text().splitlines()[-15:])
+                raise StackError(f"the stack did not start; the end of {logs / 'up.log'}:\n{tail}")
+            if time.monotonic() > deadline:
+                child.terminate()
+                raise StackError(f"the stack was not ready within {_READY_S:.0f} s; see {logs}")
+            time.sleep(0.1)
+    return described
+
+
+def down() -> bool:
+    """Stop the stack of this folder; False when none runs."""
+    described = running()
+    if described is None:
+        return False
+    process = psutil.Process(described["supervisor"]["pid"])
+    with console.status("stopping"), contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except psutil.TimeoutExpired:
+            process.kill()  # its children get SIGTERM from the kernel
+            raise StackError(f"the stack did not stop within {_STOP_S:.0f} s and was killed") from None
+    return True
+
+
+def reset() -> None:
+    """Forget the data of this folder's stack. Downloads and builds stay."""
+    shutil.rmtree(STACK_FOLDER, ignore_errors=True)
+
+
+def describe(described: dict[str, Any]) -> None:
+    console.print(f"API       {described['api_url']}  (docs at {described['api_url']}/docs)")
+    console.print(f"LiveKit   {described['livekit_url']}")
+    console.print(f"Kafka     {described['kafka_bootstrap']}")
+    console.print(f"Postgres  {described['database_url']}", markup=False)
+    console.print(f"Keys      {STACK_FILE}")

@@ -1,0 +1,252 @@
+"""The audit: every usage event recomputed from the log by the same fold, and compared with the ledger.
+
+Two streams in the same order, log and ledger, partition by partition and offset by offset: nothing is held in memory but
+the fold states. It reads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from events.codec import Malformed, Unknown
+from events.sessions import Evolved, State, decode_session_event, evolve
+from events.settings import LogSettings
+from events.topics import SESSIONS
+from projections.database import Connection, Pool, Unavailable
+from projections.folding import Change
+from projections.usage import COLUMNS, row
+from schemas.usage import GENESIS, UsageFacts, chain
+
+_CATCH_UP_S = 15.0
+_FETCH_TIMEOUT_S = 20.0
+_POSITION = {name: i for i, name in enumerate(COLUMNS)}
+_MOST_NAMED = 1000
+
+Row = tuple[Any, ...]
+Progress = Callable[[int, int], None]
+
+
+class CannotRead(Exception):
+    """The audit has no verdict: the log or the ledger could not be read in full. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`kind`: missing, extra, changed or broken_chain."""
+
+    kind: str
+    session_id: str
+    partition: int
+    offset: int
+    detail: str
+
+
+@dataclass
+class Verdict:
+    events: int = 0
+    rejected: int = 0
+    malformed: int = 0
+    entries: int = 0
+    sessions: int = 0
+    billable_ms: int = 0
+    credit_us: int = 0
+    found: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    """The first ones; `found` counts all."""
+
+    @property
+    def equal(self) -> bool:
+        return self.found == 0
+
+    def differs(self, kind: str, entry: Row, detail: str) -> None:
+        self.found += 1
+        if len(self.differences) < _MOST_NAMED:
+            place = (entry[_POSITION["partition"]], entry[_POSITION["offset"]])
+            self.differences.append(Difference(kind, entry[_POSITION["session_id"]], *place, detail))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which entries are compared. The whole log is folded in any case."""
+
+    account: str | None = None
+    session: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+    def holds(self, entry: Row) -> bool:
+        recorded = entry[_POSITION["recorded_ms"]]
+        return (
+            self.account in (None, entry[_POSITION["account_id"]])
+            and self.session in (None, entry[_POSITION["session_id"]])
+            and (self.from_ms is None or recorded >= self.from_ms)
+            and (self.to_ms is None or recorded < self.to_ms)
+        )
+
+
+async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progress) -> Verdict:
+    """Raises CannotRead."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="none")
+    try:
+        await asyncio.wait_for(consumer.start(), _FETCH_TIMEOUT_S)
+    except (TimeoutError, KafkaError) as failed:
+        raise CannotRead("Kafka cannot be reached; start it and audit again.") from failed
+    try:
+        return await _audit(consumer, settings, pool, scope, progress)
+    except KafkaError as failed:
+        raise CannotRead(f"the log cannot be read: {failed!r}") from failed
+    except Unavailable as failed:
+        raise CannotRead(f"the ledger cannot be read: {type(failed).__name__}") from failed
+    finally:
+        await consumer.stop()
+
+
+async def _audit(
+    consumer: AIOKafkaConsumer, settings: LogSettings, pool: Pool, scope: Scope, progress: Progress
+) -> Verdict:
+    places = [TopicPartition(settings.topic_prefix + SESSIONS.name, p) for p in range(SESSIONS.partitions)]
+    consumer.assign(places)
+    starts = await asyncio.wait_for(consumer.beginning_offsets(places), _FETCH_TIMEOUT_S)
+    ends = await asyncio.wait_for(consumer.end_offsets(places), _FETCH_TIMEOUT_S)
+    cut = [place.partition for place in places if starts[place] > 0]
+    if cut:
+        raise CannotRead(f"the log is incomplete: partitions {cut} do not begin at offset 0.")
+    verdict, total = Verdict(), sum(ends.values())
+    async with pool.connection() as connection:
+        await _nothing_parked(connection)
+        await _caught_up(connection, {place.partition: end for place, end in ends.items()})
+        for place in places:
+            log = _entries_of_log(consumer, place, ends[place], verdict, lambda: progress(verdict.events, total))
+            await _compare(log, _entries_of_ledger(connection, place.partition, ends[place]), scope, verdict)
+    progress(total, total)
+    return verdict
+
+
+async def _nothing_parked(connection: Connection) -> None:
+    cursor = await connection.execute("SELECT count(*) FROM parked WHERE consumer = 'usage'")
+    found = await cursor.fetchone()
+    if found and found[0]:
+        raise CannotRead(f"{found[0]} sessions are parked; see `greenroom parked list`.")
+
+
+async def _caught_up(connection: Connection, ends: dict[int, int]) -> None:
+    """Wait a moment for the usage projection: an entry that is still on its way is not missing."""
+    deadline = time.monotonic() + _CATCH_UP_S
+    while True:
+        cursor = await connection.execute(
+            "SELECT partition, next_offset FROM checkpoints WHERE name = 'usage' AND topic = %s", [SESSIONS.name]
+        )
+        done = dict(await cursor.fetchall())
+        behind = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.items())
+        if not behind:
+            return
+        if time.monotonic() > deadline:
+            raise CannotRead(f"the usage projection is {behind} events behind; start `greenroom project usage`.")
+        await asyncio.sleep(0.1)
+
+
+async def _entries_of_log(
+    consumer: AIOKafkaConsumer, place: TopicPartition, end: int, verdict: Verdict, report: Callable[[], None]
+) -> AsyncIterator[Row]:
+    """What the ledger must hold of one partition, in offset order."""
+    states: dict[str, State] = {}
+    consumer.seek(place, 0)
+    at = 0
+    while at < end:
+        async with asyncio.timeout(_FETCH_TIMEOUT_S):
+            records = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
+        for record in records.get(place, ()):
+            at = record.offset + 1
+            if at > end:
+                break
+            verdict.events += 1
+            entry = _fold(record, states, verdict)
+            if entry is not None:
+                yield entry
+        report()
+    verdict.sessions += sum(not state.hidden for state in states.values())
+
+
+def _fold(record: Any, states: dict[str, State], verdict: Verdict) -> Row | None:
+    try:
+        event = decode_session_event(record.value, record.headers)
+    except Malformed:
+        verdict.malformed += 1
+        return None
+    except Unknown as unknown:
+        raise CannotRead(f"offset {record.offset} of partition {record.partition}: {unknown}.") from unknown
+    outcome = evolve(states.get(event.subject), event, record.timestamp)
+    if not isinstance(outcome, Evolved):
+        verdict.rejected += 1
+        return None
+    states[event.subject] = outcome.state
+    if outcome.usage is None:
+        return None
+    return row(Change(event, outcome, record.partition, record.offset, record.timestamp))
+
+
+async def _entries_of_ledger(connection: Connection, partition: int, end: int) -> AsyncIterator[Row]:
+    columns = ", ".join(f'"{c}"' for c in COLUMNS)
+    async with connection.transaction(), connection.cursor(name="audit", binary=True) as cursor:
+        cursor.itersize = 5000
+        await cursor.execute(
+            f"""
+            SELECT {columns} FROM r.usage_events WHERE partition = %s AND "offset" < %s ORDER BY "offset", id
+            """,  # noqa: S608 - column names of ours
+            [partition, end],
+        )
+        async for found in cursor:
+            yield found
+
+
+async def _compare(log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: Scope, verdict: Verdict) -> None:
+    """Walk both in offset order."""
+    offset = _POSITION["offset"]
+    hashes: dict[str, str] = {}
+    wanted, found = await anext(log, None), await anext(ledger, None)
+    while wanted is not None or found is not None:
+        if found is None or (wanted is not None and wanted[offset] < found[offset]):
+            assert wanted is not None
+            if scope.holds(wanted):
+                verdict.differs("missing", wanted, "the ledger has no such entry")
+            wanted = await anext(log, None)
+            continue
+        if scope.holds(found):
+            _check_chain(found, hashes, verdict)
+        if wanted is None or found[offset] < wanted[offset]:
+            if scope.holds(found):
+                verdict.differs("extra", found, "the log has no accepted reading at this offset")
+        else:
+            if scope.holds(wanted):
+                _check_fields(wanted, found, verdict)
+            wanted = await anext(log, None)
+        found = await anext(ledger, None)
+
+
+def _check_fields(wanted: Row, found: Row, verdict: Verdict) -> None:
+    verdict.entries += 1
+    verdict.billable_ms += wanted[_POSITION["billable_ms"]]
+    verdict.credit_us += wanted[_POSITION["credit_us"]]
+    for name, at in _POSITION.items():
+        if wanted[at] != found[at]:
+            verdict.differs("changed", found, f"{name} is {found[at]!r}, the log says {wanted[at]!r}")
+
+
+def _check_chain(found: Row, hashes: dict[str, str], verdict: Verdict) -> None:
+    """The rows' own hashes, without the log: each over its facts and the hash before."""
+    values = dict(zip(COLUMNS, found, strict=True))
+    sid, prev = values["session_id"], values["prev_hash"]
+    if prev != hashes.get(sid, GENESIS):
+        verdict.differs("broken_chain", found, "prev_hash is not the hash of the entry before")
+    facts = {name: values[name] for name in UsageFacts.__struct_fields__}
+    facts["flags"] = tuple(filter(None, values["flags"].split(",")))
+    if chain(UsageFacts(**facts), prev).hash != values["hash"]:
+        verdict.differs("broken_chain", found, "hash is not that of the entry's own fields")
+    hashes[sid] = values["hash"]

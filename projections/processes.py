@@ -1,0 +1,81 @@
+"""`greenroom project …` and `greenroom deliver`: the processes, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from events.consumer import LogConsumer
+from events.producer import EventProducer
+from events.sealing import Keyring
+from events.topics import SESSIONS
+from projections.accounts import DataKeys
+from projections.database import Pool, pool
+from projections.deliver import Deliverer
+from projections.folding import FoldingHandler, Projection
+from projections.roster import Roster
+from projections.sessions import SessionsProjection
+from projections.settings import StoreSettings, WebhookSettings
+from projections.usage import UsageProjection
+from projections.webhooks import WebhooksProjection
+from projections.workers import Directory
+
+log = structlog.get_logger()
+
+NAMES = ("sessions", "usage", "webhooks", "roster")
+_CONNECTIONS = 6
+
+
+async def project(settings: StoreSettings, names: Sequence[str]) -> None:
+    """Run these projections until SIGTERM. The pure ones share one fold; the roster has its own, and a clock."""
+    # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
+    gc.set_threshold(50_000, 20, 100)
+    keyring = Keyring(settings.master_keys.get_secret_value())
+    async with AsyncExitStack() as stack:
+        connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
+        work: list[Awaitable[None]] = []
+        shared = [_projection(name, connections, keyring) for name in names if name != "roster"]
+        if shared:
+            group = "project-" + "-".join(p.name for p in shared)
+            work.append(LogConsumer(settings, SESSIONS, group, FoldingHandler(connections, shared)).run())
+        if "roster" in names:
+            producer = await stack.enter_async_context(EventProducer(settings))
+            directory = Directory(settings, connections, producer)
+            roster = Roster(connections, producer, directory, keyring)
+            work.append(LogConsumer(settings, SESSIONS, "project-roster", FoldingHandler(connections, [roster])).run())
+            work.extend((directory.run(), roster.run()))
+        await until_stopped(work)
+
+
+def _projection(name: str, connections: Pool, keyring: Keyring) -> Projection:
+    if name == "sessions":
+        return SessionsProjection()
+    if name == "usage":
+        return UsageProjection()
+    return WebhooksProjection(DataKeys(connections, keyring))
+
+
+async def deliver(settings: WebhookSettings) -> None:
+    keyring = Keyring(settings.master_keys.get_secret_value())
+    async with pool(settings.database_url, _CONNECTIONS) as connections:
+        await until_stopped([Deliverer(connections, keyring, settings).run()])
+
+
+async def until_stopped(work: Sequence[Awaitable[None]]) -> None:
+    """Run all of it until SIGTERM or Ctrl-C, or until one part fails: then its error ends the process."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
+    tasks: list[asyncio.Future[object]] = [asyncio.ensure_future(w) for w in work]
+    done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, *tasks):
+        task.cancel()
+    await asyncio.gather(stopping, *tasks, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()

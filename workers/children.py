@@ -1,0 +1,123 @@
+"""Session processes, kept warm: the SDK is imported before the task comes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+
+import structlog
+
+from workers.messages import Alive, FromSession, Ready
+from workers.pipe import Pipe
+
+log = structlog.get_logger()
+
+SILENT_S = 3.0
+_WARM_TIMEOUT_S = 30.0
+
+
+class Child:
+    """One process. It ends when its pipe does."""
+
+    def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe[FromSession]) -> None:
+        self._process = process
+        self.pipe = pipe
+        self.heard_at = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @classmethod
+    async def spawn(cls) -> Child:
+        """Start one and wait until it is warm. Raises TimeoutError or OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "workers.session",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        child = cls(process, await Pipe.over(ours, FromSession))
+        try:
+            async with asyncio.timeout(_WARM_TIMEOUT_S):
+                while not isinstance(message := await child.pipe.receive(), Ready):
+                    if message is None:
+                        raise OSError("a session process ended before it was warm")
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    async def receive(self) -> FromSession | None:
+        """The next message that is not a sign of life; None when the process is gone or silent for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(SILENT_S):
+                    message = await self.pipe.receive()
+            except TimeoutError:
+                log.warning("session process silent, killed", pid=self.pid)
+                self.kill()
+                return None
+            if not isinstance(message, Alive):
+                return message
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def ended(self) -> None:
+        """Close the pipe and wait for the process; killed if it stays."""
+        self.pipe.close()
+        try:
+            async with asyncio.timeout(2):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+
+class WarmPool:
+    """As many warm children as there are free slots."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._warm: list[Child] = []
+        self._spawning: set[asyncio.Task[None]] = set()
+
+    async def fill(self) -> None:
+        self._warm.extend(await asyncio.gather(*(Child.spawn() for _ in range(self._size))))
+
+    def take(self) -> Child | None:
+        """A warm child, or None. Its replacement must be asked for once the child is done (`refill`)."""
+        while self._warm:
+            child = self._warm.pop()
+            if child._process.returncode is None:
+                return child
+            self.refill()
+        return None
+
+    def refill(self) -> None:
+        task = asyncio.create_task(self._spawn_one())
+        self._spawning.add(task)
+        task.add_done_callback(self._spawning.discard)
+
+    async def _spawn_one(self) -> None:
+        while True:
+            try:
+                self._warm.append(await Child.spawn())
+                return
+            except (TimeoutError, OSError) as failed:
+                log.warning("no warm session process", error=repr(failed))
+                await asyncio.sleep(1)
+
+    async def close(self) -> None:
+        for task in self._spawning:
+            task.cancel()
+        await asyncio.gather(*self._spawning, return_exceptions=True)
+        await asyncio.gather(*(child.ended() for child in self._warm))

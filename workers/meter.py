@@ -1,0 +1,40 @@
+"""The meter of one attempt: media time by the monotonic clock, stalls left out. Source: docs/ledger.md."""
+
+from __future__ import annotations
+
+from schemas.events import Meter
+
+STALL_S = 1.0
+TICK_S = 0.040
+
+
+class MediaMeter:
+    """Told of every published tick. Cumulative; nothing counts before the first tick or after the last."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._billable_s = 0.0
+        self._frames = 0
+        self._audio_samples = 0
+        self.late_frames = 0
+        self.dropped_frames = 0
+
+    def tick(self, now: float, speech_samples: int, sample_rate: int = 48_000) -> None:
+        """One frame and 40 ms of audio were handed over at monotonic second `now`; `speech_samples` of it were speech."""
+        if self._last is not None:
+            gap = now - self._last
+            if gap <= STALL_S:
+                self._billable_s += gap
+            if gap > 1.5 * TICK_S:
+                self.late_frames += 1
+                self.dropped_frames += max(0, round(gap / TICK_S) - 1)
+        self._last = now
+        self._frames += 1
+        self._audio_samples += speech_samples * 48_000 // sample_rate
+
+    def pause(self) -> None:
+        """Out of the room: the gap until the next tick is nobody's media time."""
+        self._last = None
+
+    def read(self) -> Meter:
+        return Meter(int(self._billable_s * 1000), self._frames, self._audio_samples // 48)

@@ -1,0 +1,155 @@
+"""Speech waiting to be played: segments in order, cut into ticks of 40 ms at 48 kHz mono.
+
+Positions are counted in samples of speech handed over, silence and padding excluded. Pure: no clock, no network; the
+caller passes what is still queued in the audio source.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE = 48_000
+TICK_SAMPLES = 1_920
+MOST_UNPLAYED = 10 * 60 * RATE
+
+Pcm = NDArray[np.int16]
+
+
+class TooMuchUnplayed(Exception):
+    """More than ten minutes of speech are waiting: the segment is refused."""
+
+
+@dataclass(eq=False)
+class Segment:
+    """One utterance: one byte stream of the agent. Samples are at 48 kHz mono."""
+
+    id: str
+    chunks: deque[Pcm] = field(default_factory=deque)
+    waiting: int = 0
+    played: int = 0
+    complete: bool = False
+    started: bool = False
+    received_s: float = 0.0
+    """Duration as it was sent, at the sender's own rate: what a fully played segment reports."""
+
+    def take(self, count: int) -> Pcm:
+        """Up to `count` samples."""
+        parts: list[Pcm] = []
+        left = min(count, self.waiting)
+        while left:
+            chunk = self.chunks.popleft()
+            if len(chunk) > left:
+                self.chunks.appendleft(chunk[left:])
+                chunk = chunk[:left]
+            parts.append(chunk)
+            left -= len(chunk)
+        taken = np.concatenate(parts) if parts else np.empty(0, np.int16)
+        self.waiting -= len(taken)
+        self.played += len(taken)
+        return taken
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the agent is told when a segment is over."""
+
+    segment_id: str
+    position_s: float
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Tick:
+    """40 ms of audio; `speech` of its samples are speech. `started`: segments whose first sample is in here.
+
+    `done`: segments whose last sample is in here; they are over once the source has played it.
+    """
+
+    pcm: Pcm
+    speech: int
+    started: tuple[str, ...]
+    done: tuple[Finish, ...]
+
+
+class Playback:
+    """The queue of one session."""
+
+    def __init__(self) -> None:
+        self._segments: deque[Segment] = deque()
+
+    @property
+    def waiting_samples(self) -> int:
+        return sum(s.waiting for s in self._segments)
+
+    @property
+    def current(self) -> Segment | None:
+        return self._segments[0] if self._segments else None
+
+    def open(self, segment_id: str) -> Segment:
+        """A new header: the segment before it gets no more samples."""
+        for segment in self._segments:
+            segment.complete = True
+        segment = Segment(segment_id)
+        self._segments.append(segment)
+        return segment
+
+    def feed(self, segment: Segment, pcm: Pcm) -> None:
+        """Raises TooMuchUnplayed. A segment that was cleared meanwhile swallows what still comes."""
+        if segment.complete or segment not in self._segments or not len(pcm):
+            return
+        if self.waiting_samples + len(pcm) > MOST_UNPLAYED:
+            raise TooMuchUnplayed
+        segment.chunks.append(pcm)
+        segment.waiting += len(pcm)
+
+    def drop(self, segment: Segment) -> None:
+        """Refused: it never was."""
+        if segment in self._segments:
+            self._segments.remove(segment)
+
+    def tick(self) -> Tick:
+        """The next 40 ms: speech as far as there is, else silence."""
+        parts: list[Pcm] = []
+        started: list[str] = []
+        done: list[Finish] = []
+        speech = 0
+        while self._segments and speech < TICK_SAMPLES:
+            segment = self._segments[0]
+            pcm = segment.take(TICK_SAMPLES - speech)
+            if len(pcm) and not segment.started:
+                segment.started = True
+                started.append(segment.id)
+            parts.append(pcm)
+            speech += len(pcm)
+            if segment.waiting or not segment.complete:
+                break  # the tick is full, or more is on its way
+            self._segments.popleft()
+            done.append(Finish(segment.id, segment.received_s, interrupted=False))
+        parts.append(np.zeros(TICK_SAMPLES - speech, np.int16))
+        return Tick(np.concatenate(parts), speech, tuple(started), tuple(done))
+
+    def interrupt(self, queued_s: float) -> list[Finish]:
+        """Drop everything; one finish per open segment, oldest first, unplayed ones at 0.
+
+        `queued_s`: seconds that the audio source still holds, read before it is cleared; they were not heard. What
+        it holds belongs to the newest played segment, as far as that reaches.
+        """
+        finishes = []
+        for segment in self._segments:
+            unheard = min(segment.played / RATE, queued_s) if segment.played else 0.0
+            finishes.append(Finish(segment.id, max(0.0, segment.played / RATE - unheard), interrupted=True))
+        self._segments.clear()
+        return finishes
+
+
+def to_mono(data: bytes, channels: int) -> Pcm:
+    """Interleaved PCM16 to mono, by the mean of the channels."""
+    pcm = np.frombuffer(data, np.int16)
+    if channels == 1:
+        return pcm
+    mixed: Pcm = pcm.reshape(-1, channels).mean(axis=1).astype(np.int16)
+    return mixed

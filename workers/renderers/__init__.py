@@ -1,0 +1,52 @@
+"""The port of every renderer: sound in, frames out. Third parties add one by the entry point `greenroom.renderers`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from workers.playback import Pcm
+
+FPS = 25
+
+
+@dataclass(frozen=True)
+class Format:
+    """Size of a frame in pixels, and the bitrate that it is published with."""
+
+    width: int
+    height: int
+    bitrate: int
+
+
+FORMATS = {
+    "lite": Format(256, 256, 400_000),
+    "standard": Format(512, 512, 1_200_000),
+    "pro": Format(720, 720, 2_500_000),
+    "mock": Format(512, 512, 1_200_000),
+}
+
+
+class Stream(Protocol):
+    """One session's frames."""
+
+    def push(self, pcm: Pcm) -> None:
+        """The next 40 ms: int16 mono 48 kHz, exactly 1,920 samples, silence included."""
+
+    def clear(self) -> None:
+        """The agent was interrupted: forget what was pushed and not shown."""
+
+
+class Renderer(Protocol):
+    """Synchronous. `lookahead_ms` is how far frames trail the sound; the session delays the audio by it."""
+
+    lookahead_ms: int
+
+    def load(self, path: str) -> Any:
+        """A face, shared by any number of streams."""
+
+    def open(self, face: Any, frame: Format) -> Stream: ...
+
+    def step(self, streams: Sequence[Any]) -> list[bytes | None]:
+        """One tick for all given streams in one batch: I420 bytes each, None while filling."""

@@ -1,0 +1,188 @@
+"""The customer's LiveKit room: join, publish, hear, leave, in the order that real agents need (docs/worker.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Protocol
+
+from livekit import rtc
+
+from schemas.assignments import Task
+from schemas.events import FailureCode
+from workers.playback import RATE, TICK_SAMPLES, Pcm
+from workers.renderers import FPS, Format
+
+AUDIO_TOPIC = "lk.audio_stream"
+CLEAR_BUFFER = "lk.clear_buffer"
+ON_BEHALF = "lk.publish_on_behalf"
+_QUEUE_MS = 60
+_PUSH_TIMEOUT_S = 2.0
+_LEAVE_TIMEOUT_S = 3.0
+_UNAUTHORIZED = ("401", "403", "unauthorized", "invalid token", "permission", "not authorized")
+
+
+class RoomError(Exception):
+    """The room could not be joined or published in; `code` is the session's failure code."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code: FailureCode = code
+
+
+class Listener(Protocol):
+    """What the session hears from its room."""
+
+    def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None: ...
+
+    def on_clear(self, identity: str) -> Awaitable[bool]: ...
+
+    def on_gone(self, reason: int) -> None: ...
+
+    def on_presence(self) -> None: ...
+
+    def on_speaking(self) -> None: ...
+
+    def on_track(self, track: rtc.RemoteAudioTrack, identity: str) -> None: ...
+
+
+class LiveRoom:
+    """One connection. A rejoin is a new LiveRoom."""
+
+    def __init__(self, task: Task, frame: Format, listener: Listener) -> None:
+        self._task = task
+        self._frame = frame
+        self._listener = listener
+        self._left = False
+        self._room = rtc.Room()
+        self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
+        self._video = rtc.VideoSource(frame.width, frame.height)
+        self._sync: rtc.AVSynchronizer | None = None
+
+    @property
+    def room(self) -> rtc.Room:
+        return self._room
+
+    @property
+    def behalf(self) -> str | None:
+        """The agent that our token names, if it does."""
+        return self._room.local_participant.attributes.get(ON_BEHALF)
+
+    @property
+    def others(self) -> set[str]:
+        return set(self._room.remote_participants)
+
+    @property
+    def queued_s(self) -> float:
+        return float(self._audio.queued_duration)
+
+    async def join(self, timeout_s: float) -> None:
+        """Connect, ready to hear from the first moment. Raises RoomError."""
+        # A stream whose topic has no handler is thrown away, so the handler is there before the connection.
+        self._room.register_byte_stream_handler(AUDIO_TOPIC, self._listener.on_stream)
+        self._subscribe_to_events()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.connect(self._task.url, self._task.worker_token, rtc.RoomOptions(auto_subscribe=False))
+        except TimeoutError:
+            raise RoomError("transport.connect_failed", f"LiveKit did not answer within {timeout_s:.0f} s.") from None
+        except rtc.ConnectError as refused:
+            raise _as_room_error(str(refused)) from None
+        self._room.local_participant.register_rpc_method(CLEAR_BUFFER, self._clear_buffer)
+
+    async def publish(self) -> None:
+        """Audio, then video. Never leave between join and video: the agent's output would be broken for good."""
+        audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
+        video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._video)
+        await self._publish(audio, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
+        await self._publish(
+            video,
+            rtc.TrackPublishOptions(
+                source=rtc.TrackSource.SOURCE_CAMERA,
+                simulcast=False,
+                video_codec=rtc.VideoCodec.VP8,
+                # without it the SDK's preset gives 20 fps at 300 kbps
+                video_encoding=rtc.VideoEncoding(max_framerate=FPS, max_bitrate=self._frame.bitrate),
+            ),
+        )
+        self._sync = rtc.AVSynchronizer(
+            audio_source=self._audio, video_source=self._video, video_fps=FPS, video_queue_size_ms=_QUEUE_MS
+        )
+        if self._task.audio_source == "track":
+            self._subscribe_to_tracks()
+
+    async def _publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> None:
+        try:
+            async with asyncio.timeout(10):
+                await self._room.local_participant.publish_track(track, options)
+        except TimeoutError:
+            raise RoomError("transport.connect_failed", "LiveKit did not accept the track in time.") from None
+        except rtc.PublishTrackError as refused:
+            raise RoomError("transport.unauthorized", f"LiveKit refused the track: {refused}") from None
+
+    async def push(self, frame: bytes, pcm: Pcm) -> None:
+        """One frame and exactly 40 ms of audio; returns when the queues have room, which is the only pace."""
+        assert self._sync is not None
+        async with asyncio.timeout(_PUSH_TIMEOUT_S):
+            await self._sync.push(
+                rtc.VideoFrame(self._frame.width, self._frame.height, rtc.VideoBufferType.I420, frame)
+            )
+            await self._sync.push(rtc.AudioFrame(pcm.tobytes(), RATE, 1, TICK_SAMPLES))
+
+    def clear(self) -> None:
+        self._audio.clear_queue()
+
+    async def leave(self) -> None:
+        self._left = True
+        if self._sync is not None:
+            await self._sync.aclose()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self._room.disconnect()
+
+    # Events
+
+    def _subscribe_to_events(self) -> None:
+        self._room.on("disconnected", self._on_disconnected)
+        self._room.on("participant_connected", lambda _: self._listener.on_presence())
+        self._room.on("participant_disconnected", lambda _: self._listener.on_presence())
+        self._room.on("active_speakers_changed", self._on_speakers)
+        self._room.on("track_published", lambda publication, participant: self._wanted(publication, participant))
+        self._room.on("track_subscribed", self._on_track)
+
+    def _on_disconnected(self, reason: int) -> None:
+        if not self._left:
+            self._listener.on_gone(reason)
+
+    def _on_speakers(self, speakers: list[rtc.Participant]) -> None:
+        if speakers:
+            self._listener.on_speaking()
+
+    async def _clear_buffer(self, call: rtc.RpcInvocationData) -> str:
+        return "ok" if await self._listener.on_clear(call.caller_identity) else "reject"
+
+    def _subscribe_to_tracks(self) -> None:
+        for participant in self._room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                self._wanted(publication, participant)
+
+    def _wanted(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
+        """`track`: the pinned participant's microphone only; unpinned, whichever audio comes first."""
+        pinned = self._task.subscribe_to_identity
+        if (
+            self._task.audio_source == "track"
+            and publication.kind == rtc.TrackKind.KIND_AUDIO
+            and pinned in (None, participant.identity)
+        ):
+            publication.set_subscribed(True)
+
+    def _on_track(self, track: rtc.Track, _: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
+        if isinstance(track, rtc.RemoteAudioTrack):
+            self._listener.on_track(track, participant.identity)
+
+
+def _as_room_error(text: str) -> RoomError:
+    if any(word in text.lower() for word in _UNAUTHORIZED):
+        return RoomError("transport.unauthorized", "LiveKit refused the worker token. Mint a new one for this room.")
+    return RoomError("transport.connect_failed", "LiveKit could not be reached at transport.url.")

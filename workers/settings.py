@@ -1,0 +1,16 @@
+"""Settings of `greenroom worker`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from events.settings import LogSettings
+
+
+class WorkerSettings(LogSettings):
+    worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
+    worker_connect_timeout_s: float = Field(10.0, description="How long joining a room may take.")
+    worker_start_timeout_s: float = Field(15.0, description="From the command to the first frame.")
+    worker_drain_grace_s: float = Field(5.0, description="What running sessions get after SIGTERM.")
+    worker_heartbeat_s: float = Field(5.0, gt=0, description="Interval of session.heartbeat.")
+    worker_agent_absence_s: float = Field(10.0, description="An agent away for longer has left.")

@@ -1,0 +1,291 @@
+"""The supervisor: holds the lease, takes commands, gives tasks to session processes and appends what they report.
+
+If it dies, its children see the end of their pipes and leave; the roster replaces it after 11.5 s. It imports neither
+torch nor rtc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from events.codec import Malformed, Unknown, decode, new_event
+from events.producer import EventProducer, UnknownOutcome, assignment_partition
+from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
+from events.topics import ASSIGNMENTS, SESSIONS, WORKERS
+from schemas import events as e
+from schemas.assignments import Task
+from schemas.avatars import STOCK
+from schemas.events import Meter
+from schemas.ids import WORKER, new_id
+from schemas.times import now_ms
+from workers import messages as m
+from workers import watch
+from workers.children import Child, WarmPool
+from workers.lease import boottime, phase
+from workers.reporting import Reporter
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+QUALITIES = ["mock"]
+STATE_EVERY_S = 1.0
+RETIRED_EXIT_CODE = 75
+_NETWORK_TIMEOUT_S = 10.0
+_REMEMBERED_ENDS = 4096
+
+
+@dataclass
+class Held:
+    """A session of ours. `child` is None once it has ended and only its events are still on their way."""
+
+    attempt: int
+    reporter: Reporter
+    child: Child | None
+
+
+class Supervisor:
+    def __init__(self, settings: WorkerSettings, producer: EventProducer) -> None:
+        self._settings = settings
+        self._producer = producer
+        self.worker_id = new_id(WORKER)
+        self._key = new_worker_key()
+        self._started_ms = now_ms()
+        self._pool = WarmPool(settings.worker_slots)
+        self._held: dict[str, Held] = {}
+        self._ended: OrderedDict[str, int] = OrderedDict()
+        self._draining = False
+        self._stop = asyncio.Event()
+        self._state_now = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.renewed_at = boottime()
+
+    @property
+    def partition(self) -> int:
+        return assignment_partition(self.worker_id)
+
+    async def run(self) -> None:
+        """Until SIGTERM and drained. Exits the process when the lease is over or the roster retires this id."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._pool.fill()
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="latest")
+        await asyncio.wait_for(consumer.start(), 30)
+        place = TopicPartition(self._settings.topic_prefix + ASSIGNMENTS.name, self.partition)
+        consumer.assign([place])
+        # Without a position before the first state record, the first command would be skipped.
+        await asyncio.wait_for(consumer.position(place), _NETWORK_TIMEOUT_S)
+        self.renewed_at = boottime()
+        watch.start(lambda: self.renewed_at)
+        states = asyncio.create_task(self._say_states())
+        commands = asyncio.create_task(self._take_commands(consumer))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([states, commands, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await self._drain()
+        for task in (states, commands, stopping):
+            task.cancel()
+        results = await asyncio.gather(states, commands, stopping, return_exceptions=True)
+        await self._pool.close()
+        with contextlib.suppress(UnknownOutcome):
+            await self._producer.send_tombstone(WORKERS, self.worker_id)
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(consumer.stop(), 5)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    # The lease
+
+    async def _say_states(self) -> None:
+        """The whole state, each second and at once when it changed. An acknowledgement renews the lease."""
+        while True:
+            sent_at = boottime()
+            try:
+                await self._producer.send(WORKERS, self._state(), timeout_s=3)
+                self.renewed_at = sent_at
+                for held in self._held.values():
+                    if held.child is not None:
+                        held.child.pipe.send(m.Lease(sent_at))
+            except UnknownOutcome:
+                log.warning("state not acknowledged", lease=phase(self.renewed_at, boottime()))
+            self._state_now.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATE_EVERY_S):
+                    await self._state_now.wait()
+
+    def _state(self) -> Any:
+        state = e.WorkerState(
+            worker_id=self.worker_id,
+            phase="draining" if self._draining else "ready",
+            slots=self._settings.worker_slots,
+            qualities=QUALITIES,
+            device="cpu",
+            public_key=public_text(self._key),
+            partition=self.partition,
+            held=[(sid, held.attempt) for sid, held in self._held.items()],
+            avatars=list(STOCK),
+            version=version("greenroom"),
+            started_ms=self._started_ms,
+            mac="",
+        )
+        signed = sign_state(state, self._settings.join_secret.get_secret_value())
+        return new_event(signed, source=f"greenroom/worker/{self.worker_id}", subject=self.worker_id)
+
+    # Commands
+
+    async def _take_commands(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                for record in records:
+                    if record.key == self.worker_id.encode():
+                        self._obey(record)
+
+    def _obey(self, record: Any) -> None:
+        try:
+            command = decode(record.value, record.headers).data
+        except (Malformed, Unknown) as unreadable:
+            log.warning("command not readable", reason=str(unreadable))
+            return
+        if isinstance(command, e.AssignmentAssign):
+            self._assign(command)
+        elif isinstance(command, e.AssignmentEnd):
+            self._end(command)
+        elif isinstance(command, e.AssignmentRetire):
+            # The roster has given our sessions away: leave the rooms at once, by ending the pipes with the process.
+            log.warning("retired by the roster")
+            os._exit(RETIRED_EXIT_CODE)
+
+    def _assign(self, command: e.AssignmentAssign) -> None:
+        sid, attempt = command.session_id, command.attempt
+        if sid in self._held or self._ended.get(sid, -1) >= attempt:
+            return  # told twice, or told to end before it began
+        if phase(self.renewed_at, boottime()) != "valid":
+            return  # may have been replaced already: start nothing
+        if self._draining:
+            self._decline(command, "draining")
+            return
+        try:
+            task = unseal(command.sealed, sid, attempt, self.worker_id, self._key)
+        except SealError:
+            self._decline(command, "cannot_unseal")
+            return
+        child = self._pool.take()
+        if child is None:
+            self._decline(command, "no_slot")
+            return
+        reporter = Reporter(self._producer, self.worker_id, task, attempt)
+        reporter.say(e.SessionStarting)
+        held = self._held[sid] = Held(attempt, reporter, child)
+        limits = m.Limits(
+            self._settings.worker_connect_timeout_s,
+            self._settings.worker_start_timeout_s,
+            self._settings.worker_heartbeat_s,
+            self._settings.worker_agent_absence_s,
+        )
+        child.pipe.send(m.Start(task, attempt, self.renewed_at, limits))
+        self._spawn(self._attend(sid, held, child, task))
+        log.info("session taken", session_id=sid, attempt=attempt)
+
+    def _decline(self, command: e.AssignmentAssign, reason: e.DeclineReason) -> None:
+        log.warning("session declined", session_id=command.session_id, reason=reason)
+        data = e.SessionDeclined(command.session_id, command.attempt, self.worker_id, reason)
+        event = new_event(data, source=f"greenroom/worker/{self.worker_id}", subject=command.session_id)
+        self._spawn(self._append(event))
+
+    async def _append(self, event: Any) -> None:
+        try:
+            await self._producer.send(SESSIONS, event)
+        except UnknownOutcome:
+            log.warning("decline not acknowledged; the roster replaces a silent worker", event_id=event.id)
+
+    def _end(self, command: e.AssignmentEnd) -> None:
+        """Attempt 0 means whichever. Remembered, so that an assignment that comes later starts nothing."""
+        sid = command.session_id
+        self._ended[sid] = max(command.attempt or 1, self._ended.get(sid, 0))
+        while len(self._ended) > _REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
+        held = self._held.get(sid)
+        if held and held.child and command.attempt in (0, held.attempt):
+            held.child.pipe.send(m.End(command.reason))
+
+    # Sessions
+
+    async def _attend(self, sid: str, held: Held, child: Child, task: Task) -> None:
+        """Turn what the child says into events until it is gone; then give its slot a new warm child."""
+        meter, over = Meter(0, 0, 0), False
+        while (message := await child.receive()) is not None:
+            over = self._report(held.reporter, message) or over
+            if isinstance(message, m.Beat):
+                meter = message.meter
+        if not over:
+            # The process died: everything that it proved is in its last heartbeat.
+            log.error("session process died", session_id=sid)
+            held.reporter.failed("renderer.crashed", "The session process ended unexpectedly.", meter)
+        held.child = None
+        await child.ended()
+        self._pool.refill()
+        await held.reporter.close()
+        self._held.pop(sid, None)
+        self._ended[sid] = held.attempt
+        self._state_now.set()
+
+    @staticmethod
+    def _report(reporter: Reporter, message: m.FromSession) -> bool:
+        """Returns whether this was the last word."""
+        match message:
+            case m.Joined(sdk):
+                reporter.say(e.SessionJoined, sdk=sdk)
+            case m.FirstFrame(latencies):
+                reporter.say(e.SessionFirstFrame, latencies_ms=latencies)
+            case m.Beat(meter, segment, late, dropped):
+                reporter.heartbeat(meter=meter, segment=segment, late_frames=late, dropped_frames=dropped)
+            case m.Expiring(left):
+                reporter.say(e.SessionExpiring, ends_in_ms=left)
+            case m.SyntheticAudio(since):
+                reporter.say(e.SessionSyntheticAudioStarted, since_ms=since)
+            case m.Ending(reason):
+                reporter.say(e.SessionEnding, reason=reason)
+            case m.Ended(reason, meter):
+                reporter.ended(reason, meter)
+                return True
+            case m.Failed(code, text, meter):
+                reporter.failed(code, text, meter)
+                return True
+        return False
+
+    async def _drain(self) -> None:
+        """No new work; running sessions get their grace, then `worker_drained`; wait until their ends are in the log."""
+        self._draining = True
+        self._state_now.set()
+        deadline = time.monotonic() + self._settings.worker_drain_grace_s
+        while self._held and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        for held in self._held.values():
+            if held.child is not None:
+                held.child.pipe.send(m.End("worker_drained"))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_NETWORK_TIMEOUT_S)
+        for held in self._held.values():
+            held.reporter.abort()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def serve(settings: WorkerSettings) -> None:
+    async with EventProducer(settings) as producer:
+        await Supervisor(settings, producer).run()
