@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from stack.ports import own_address
+from stack.ports import interface_of, own_address
 from stack.process import ProcessSpec, StackError
 
 VERSION = "1.13.5"
@@ -102,7 +102,8 @@ def prepare(binary: Path, data: Path, port: int, udp_port: int) -> tuple[Process
             "use_external_ip": False,
             "enable_loopback_candidate": address == "127.0.0.1",
             "stun_servers": [f"{address}:{udp_port}"],
-            "ips": {"includes": [f"{address}/32"]},
+            # by interface: limiting candidates with `ips` next to own `stun_servers` breaks every connection
+            "interfaces": {"includes": [interface_of(address)]},
         },
         "keys": {pair.key: pair.secret},
         "logging": {"level": "warn"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import psutil
+
 
 def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
     """Ports that nobody listens on right now. All are held open until the last is found, so none repeats."""
@@ -29,3 +31,11 @@ def own_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
+
+
+def interface_of(address: str) -> str:
+    """Name of the interface that has `address`. Raises LookupError."""
+    for name, entries in psutil.net_if_addrs().items():
+        if any(entry.address == address for entry in entries):
+            return str(name)
+    raise LookupError(f"no interface has {address}")

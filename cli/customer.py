@@ -1,0 +1,279 @@
+"""The customer's side, for the demo, the tests and the benchmarks: tokens, an agent that speaks, a watcher that records,
+a webhook receiver. It uses LiveKit's SDK and HTTP alone, as a customer would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import time
+import wave
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import orjson
+import uvicorn
+from livekit import api, rtc
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+SPEECH = Path(__file__).with_name("assets") / "speech.wav"
+AGENT, AVATAR, WATCHER = "agent", "avatar", "watcher"
+_CHUNK_BYTES = 15_000
+_CONNECT_S = 10.0
+
+
+@dataclass(frozen=True)
+class LiveKitProject:
+    """A customer's LiveKit: where it is, and the key pair that mints tokens for it."""
+
+    url: str
+    key: str
+    secret: str
+
+    def token(self, room: str, identity: str, *, behalf: str | None = None, ttl_s: float = 3600, **grants: bool) -> str:
+        wanted = {"room_join": True, "can_publish": True, "can_publish_data": True, "can_subscribe": True, **grants}
+        token = (
+            api.AccessToken(self.key, self.secret)
+            .with_identity(identity)
+            .with_ttl(datetime.timedelta(seconds=ttl_s))
+            .with_grants(api.VideoGrants(room=room, **wanted))
+        )
+        if behalf is not None:
+            token = token.with_kind("agent").with_attributes({"lk.publish_on_behalf": behalf})
+        return str(token.to_jwt())
+
+    async def delete_room(self, room: str) -> None:
+        async with self._api() as lk:
+            await lk.room.delete_room(api.DeleteRoomRequest(room=room))
+
+    async def remove(self, room: str, identity: str) -> None:
+        async with self._api() as lk:
+            await lk.room.remove_participant(api.RoomParticipantIdentity(room=room, identity=identity))
+
+    def _api(self) -> api.LiveKitAPI:
+        return api.LiveKitAPI(self.url.replace("ws", "http", 1), self.key, self.secret)
+
+
+@dataclass(frozen=True)
+class Playback:
+    """What the avatar told the agent."""
+
+    method: str
+    position_s: float
+    interrupted: bool
+    at: float
+
+
+class Agent:
+    """A voice agent: sends speech to its avatar as livekit-agents' data stream output does."""
+
+    def __init__(self, identity: str = AGENT, avatar: str = AVATAR) -> None:
+        self.room = rtc.Room()
+        self._identity = identity
+        self._avatar = avatar
+        self.heard: asyncio.Queue[Playback] = asyncio.Queue()
+
+    async def join(self, project: LiveKitProject, room: str) -> None:
+        async with asyncio.timeout(_CONNECT_S):
+            await self.room.connect(project.url, project.token(room, self._identity), rtc.RoomOptions(auto_subscribe=False))
+        for method in ("lk.playback_started", "lk.playback_finished"):
+            self.room.local_participant.register_rpc_method(method, self._on_report)
+
+    async def _on_report(self, call: rtc.RpcInvocationData) -> str:
+        content = orjson.loads(call.payload) if call.payload else {}
+        position, interrupted = content.get("playback_position", 0.0), content.get("interrupted", False)
+        self.heard.put_nowait(Playback(call.method, position, interrupted, time.monotonic()))
+        return "ok"
+
+    async def say(self, pcm: bytes, rate: int, channels: int = 1) -> None:
+        """One segment, in bursts far faster than real time."""
+        async with asyncio.timeout(_CONNECT_S):
+            writer = await self.room.local_participant.stream_bytes(
+                name="speech",
+                topic="lk.audio_stream",
+                attributes={"sample_rate": str(rate), "num_channels": str(channels)},
+                destination_identities=[self._avatar],
+            )
+            for start in range(0, len(pcm), _CHUNK_BYTES):
+                await writer.write(pcm[start : start + _CHUNK_BYTES])
+            await writer.aclose()
+
+    async def interrupt(self) -> str:
+        return await self.room.local_participant.perform_rpc(
+            destination_identity=self._avatar, method="lk.clear_buffer", payload="", response_timeout=5
+        )
+
+    async def report(self, method: str, timeout_s: float) -> Playback:
+        """The next report of this kind. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while (playback := await self.heard.get()).method != method:
+                pass
+        return playback
+
+    async def leave(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await self.room.disconnect()
+
+
+@dataclass
+class SeenFrame:
+    at: float
+    image: Any
+    """An RGB array, or None when only times are kept."""
+
+
+@dataclass
+class Watcher:
+    """A second participant that sees and hears the avatar. Times are monotonic seconds of arrival."""
+
+    keep: bool = False
+    room: rtc.Room = field(default_factory=rtc.Room)
+    frames: list[SeenFrame] = field(default_factory=list)
+    sound: list[tuple[float, Any]] = field(default_factory=list)
+    first_frame: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def join(self, project: LiveKitProject, room: str, identity: str = WATCHER) -> None:
+        self.room.on("track_subscribed", self._on_track)
+        async with asyncio.timeout(_CONNECT_S):
+            await self.room.connect(project.url, project.token(room, identity))
+
+    def _on_track(self, track: rtc.Track, _: Any, __: Any) -> None:
+        if track.kind == rtc.TrackKind.KIND_VIDEO:
+            self._tasks.append(asyncio.create_task(self._watch(track)))
+        else:
+            self._tasks.append(asyncio.create_task(self._listen(track)))
+
+    async def _watch(self, track: rtc.Track) -> None:
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24 if self.keep else None)
+        async for event in stream:
+            frame = event.frame
+            image = None
+            if self.keep:
+                image = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, 3).copy()
+            self.frames.append(SeenFrame(time.monotonic(), image))
+            self.first_frame.set()
+
+    async def _listen(self, track: rtc.Track) -> None:
+        async for event in rtc.AudioStream.from_track(track=track, sample_rate=48_000, num_channels=1):
+            self.sound.append((time.monotonic(), np.frombuffer(event.frame.data, np.int16).copy()))
+
+    async def leave(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await self.room.disconnect()
+
+    def save_clip(self, path: Path, start: float, seconds: float) -> tuple[int, float]:
+        """What was seen and heard from monotonic `start` on, as MP4; returns (frames, loudest sample 0–1)."""
+        frames = [f for f in self.frames if start <= f.at < start + seconds]
+        sound = [s for s in self.sound if start <= s[0] < start + seconds]
+        pcm = np.concatenate([s[1] for s in sound]) if sound else np.zeros(0, np.int16)
+        height, width = frames[0].image.shape[:2]
+        with av.open(str(path), "w") as container:
+            video = container.add_stream("libx264", rate=25)
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+            audio = container.add_stream("aac", rate=48_000, layout="mono")
+            last = -1
+            for seen in frames:
+                frame = av.VideoFrame.from_ndarray(seen.image, format="rgb24")
+                last = frame.pts = max(last + 1, round((seen.at - start) * 1000))
+                frame.time_base = Fraction(1, 1000)
+                container.mux(video.encode(frame))
+            heard = av.AudioFrame.from_ndarray(pcm[None, :], format="s16", layout="mono")
+            heard.sample_rate = 48_000
+            heard.pts = round((sound[0][0] - start) * 48_000) if sound else 0
+            heard.time_base = Fraction(1, 48_000)
+            container.mux(audio.encode(heard))
+            container.mux(video.encode(None))
+            container.mux(audio.encode(None))
+        return len(frames), float(np.abs(pcm.astype(np.int32)).max() / 32768) if len(pcm) else 0.0
+
+
+@dataclass(frozen=True)
+class Received:
+    id: str
+    type: str
+    body: dict[str, Any]
+    at_ms: int
+
+
+class Receiver:
+    """A webhook receiver on loopback that refuses what is not signed with its secret."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/hooks"
+        self.secret = ""
+        self.received: list[Received] = []
+        self.refused = 0
+        self.answer = 200
+        self._news = asyncio.Event()
+        app = Starlette(routes=[Route("/hooks", self._take, methods=["POST"])])
+        self._server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
+        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Receiver:
+        self._task = asyncio.create_task(self._server._serve())
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+    async def _take(self, request: Request) -> Response:
+        raw = await request.body()
+        try:
+            body = Webhook(self.secret).verify(raw, dict(request.headers))
+        except WebhookVerificationError:
+            self.refused += 1
+            return Response(status_code=401)
+        if self.answer == 200:
+            seen = Received(request.headers["webhook-id"], body["type"], body, time.time_ns() // 1_000_000)
+            self.received.append(seen)
+            self._news.set()
+        return Response(status_code=self.answer)
+
+    async def wait_for(self, kind: str, session_id: str, timeout_s: float) -> Received:
+        """Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for item in self.received:
+                    if item.type == kind and item.body["data"]["id"] == session_id:
+                        return item
+                self._news.clear()
+                await self._news.wait()
+
+
+def speech() -> tuple[bytes, int, float]:
+    """The committed sentence: (PCM16 mono, rate, seconds)."""
+    with wave.open(str(SPEECH)) as sound:
+        pcm = sound.readframes(sound.getnframes())
+        return pcm, sound.getframerate(), sound.getnframes() / sound.getframerate()
+
+
+def reference_request(url: str, room: str, token: str, quality: str) -> dict[str, Any]:
+    """The request of the public API page; only url, room, token and quality are ours."""
+    return {
+        "avatar_id": "av_demo",
+        "idle_timeout_seconds": 30,
+        "max_duration_seconds": 600,
+        "metadata": {"customer_session_id": "abc123"},
+        "quality": quality,
+        "transport": {"room_name": room, "type": "livekit", "url": url, "worker_token": token},
+    }
