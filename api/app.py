@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -88,6 +89,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _query_error(request: Request, error: Exception) -> Response:
     """Path and query parameters; bodies are validated by their routes."""
     assert isinstance(error, RequestValidationError)
-    problems = [{**p, "loc": tuple(p["loc"][1:])} for p in error.errors()]
-    lines = [{"type": p["type"], "loc": p["loc"], "input": None, "ctx": p.get("ctx", {})} for p in problems[:1]]
-    return respond(from_validation(ValidationError.from_exception_data("query", lines)), request_id(request))
+    problem = error.errors()[0]
+    details = InitErrorDetails(
+        type=problem["type"], loc=tuple(problem["loc"][1:]), input=None, ctx=problem.get("ctx", {})
+    )
+    return respond(from_validation(ValidationError.from_exception_data("query", [details])), request_id(request))

@@ -1,5 +1,5 @@
-"""The customer's side, for the demo, the tests and the benchmarks: tokens, an agent that speaks, a watcher that records,
-a webhook receiver. It uses LiveKit's SDK and HTTP alone, as a customer would."""
+"""The customer's side, for the demo, the tests and the benchmarks: tokens, an agent that speaks, a watcher that
+records, a webhook receiver. It uses LiveKit's SDK and HTTP alone, as a customer would."""
 
 from __future__ import annotations
 
@@ -38,8 +38,14 @@ class LiveKitProject:
     key: str
     secret: str
 
-    def token(self, room: str, identity: str, *, behalf: str | None = None, ttl_s: float = 3600, **grants: bool) -> str:
-        wanted = {"room_join": True, "can_publish": True, "can_publish_data": True, "can_subscribe": True, **grants}
+    def token(self, room: str, identity: str, *, behalf: str | None = None, ttl_s: float = 3600, **grants: Any) -> str:
+        wanted: dict[str, Any] = {
+            "room_join": True,
+            "can_publish": True,
+            "can_publish_data": True,
+            "can_subscribe": True,
+            **grants,
+        }
         token = (
             api.AccessToken(self.key, self.secret)
             .with_identity(identity)
@@ -83,7 +89,8 @@ class Agent:
 
     async def join(self, project: LiveKitProject, room: str) -> None:
         async with asyncio.timeout(_CONNECT_S):
-            await self.room.connect(project.url, project.token(room, self._identity), rtc.RoomOptions(auto_subscribe=False))
+            token = project.token(room, self._identity)
+            await self.room.connect(project.url, token, rtc.RoomOptions(auto_subscribe=False))
         for method in ("lk.playback_started", "lk.playback_finished"):
             self.room.local_participant.register_rpc_method(method, self._on_report)
 

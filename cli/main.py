@@ -269,8 +269,9 @@ def audit(
     if report is not None:
         report.write_bytes(orjson.dumps({"equal": verdict.equal, **asdict(verdict)}, option=orjson.OPT_INDENT_2))
     out.print(
-        f"{verdict.events} events, {verdict.rejected} rejected, {verdict.malformed} malformed; {verdict.sessions} sessions,"
-        f" {verdict.entries} entries, {verdict.billable_ms / 1000:.3f} s, {verdict.credit_us / 60_000_000:.6f} credits"
+        f"{verdict.events} events, {verdict.rejected} rejected, {verdict.malformed} malformed; "
+        f"{verdict.sessions} sessions, {verdict.entries} entries, "
+        f"{verdict.billable_ms / 1000:.3f} s, {verdict.credit_us / 60_000_000:.6f} credits"
     )
     for difference in verdict.differences:
         out.print(

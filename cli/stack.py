@@ -74,7 +74,7 @@ def _is_ours(described: dict[str, Any]) -> bool:
     """The pid may have been given to another process since: the start time tells."""
     try:
         process = psutil.Process(described["supervisor"]["pid"])
-        return abs(process.create_time() - described["supervisor"]["started"]) < 2 and process.is_running()
+        return bool(abs(process.create_time() - described["supervisor"]["started"]) < 2 and process.is_running())
     except (psutil.NoSuchProcess, KeyError):
         return False
 

@@ -1,6 +1,6 @@
 """Keys and seals: who can read what in a log that is kept for ever.
 
-- `Keyring` wraps what rests in Postgres (account data keys, worker tokens, webhook secrets) under master keys of settings.
+- `Keyring` wraps what rests in Postgres (account data keys, worker tokens, webhook secrets) under master keys.
 - `DataKey` encrypts the erasable fields of one account's events.
 - `seal` / `unseal` carry a task to one worker; `sign_state` / `state_is_genuine` show that a worker may take tasks.
 """

@@ -2,8 +2,8 @@
 
 Kafka has no expected-version append, so order is decided here, by the log's order alone. Every consumer calls
 `evolve`: projections, reactors, audit, tests. An event that it rejects stays in the log and changes nothing, for
-everybody, for ever. It is total: no clock, no I/O, no exception for any event. A released version of the rules is frozen
-with golden logs (`tests/events/golden`), because a changed fold would re-bill the past.
+everybody, for ever. It is total: no clock, no I/O, no exception for any event. A released version of the rules is
+frozen with golden logs (`tests/events/golden`), because a changed fold would re-bill the past.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RULES = 1
 
 Status = Literal["queued", "starting", "running", "ending", "ended", "failed", "canceled"]
 TERMINAL = frozenset({"ended", "failed", "canceled"})
-HIDDEN_REASON = "append_timed_out"
+HIDDEN_REASON: Literal["append_timed_out"] = "append_timed_out"
 """A session canceled for this reason was never acknowledged to anybody: it has no row, no webhook, no history."""
 
 

@@ -1,7 +1,7 @@
 """The audit: every usage event recomputed from the log by the same fold, and compared with the ledger.
 
-Two streams in the same order, log and ledger, partition by partition and offset by offset: nothing is held in memory but
-the fold states. It reads only.
+Two streams in the same order, log and ledger, partition by partition and offset by offset: nothing is held in memory
+but the fold states. It reads only.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ async def _caught_up(connection: Connection, ends: dict[int, int]) -> None:
         cursor = await connection.execute(
             "SELECT partition, next_offset FROM checkpoints WHERE name = 'usage' AND topic = %s", [SESSIONS.name]
         )
-        done = dict(await cursor.fetchall())
+        done: dict[int, int] = dict(await cursor.fetchall())
         behind = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.items())
         if not behind:
             return

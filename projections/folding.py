@@ -307,8 +307,9 @@ class FoldingHandler:
         if not starts:
             return None
         first: dict[int, int] = {}
-        for item in (*folded.changes, *folded.refusals):
-            first[item.partition] = min(first.get(item.partition, item.offset), item.offset)
+        places = [(c.partition, c.offset) for c in folded.changes] + [(r.partition, r.offset) for r in folded.refusals]
+        for partition, offset in places:
+            first[partition] = min(first.get(partition, offset), offset)
         if len(starts) == len(folded.ends) and all(starts[p] <= offset for p, offset in first.items()):
             return folded
         return folded.since({p: starts.get(p, folded.ends[p]) for p in folded.ends})
@@ -319,7 +320,8 @@ async def _park(connection: Connection, consumer: str, topic: str, parkings: Seq
         log.warning("session parked", consumer=consumer, session_id=parking.session_id, reason=parking.reason)
         await connection.execute(
             """
-            INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason) VALUES (%s, %s, %s, %s, %s, %s)
+            INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)
+            VALUES (%s, %s, %s, %s, %s, %s)
             ON CONFLICT DO NOTHING
             """,
             [consumer, topic, parking.partition, parking.session_id, parking.offset, parking.reason],

@@ -11,7 +11,7 @@ class StoreSettings(LogSettings):
     database_url: str = Field("postgresql://postgres@/greenroom", description="PostgreSQL, as a libpq URL.")
     master_keys: SecretStr = Field(
         SecretStr(""),
-        description="Master keys, `name:base64` of 32 bytes each, comma-separated; the first one encrypts, all decrypt.",
+        description="Master keys, `name:base64` of 32 bytes each, comma-separated; the first encrypts, all decrypt.",
     )
     key_pepper: SecretStr = Field(
         SecretStr(""), description="Secret under which API keys and request bodies are hashed."

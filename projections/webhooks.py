@@ -55,7 +55,8 @@ async def create_endpoint(
         """
         WITH account AS (SELECT id FROM accounts WHERE id = %(account)s FOR UPDATE)
         INSERT INTO webhook_endpoints (id, account_id, url, events, description, enabled, secret_key_id, secret)
-        SELECT %(id)s, account.id, %(url)s, %(events)s, %(description)s, %(enabled)s, %(master)s, %(secret)s FROM account
+        SELECT %(id)s, account.id, %(url)s, %(events)s, %(description)s, %(enabled)s, %(master)s, %(secret)s
+        FROM account
         WHERE (SELECT count(*) FROM webhook_endpoints w WHERE w.account_id = account.id) < %(most)s
         RETURNING (extract(epoch FROM created_at) * 1000)::bigint
         """,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from schemas.events import Quality
 
-REDACTED = "[redacted]"
+REDACTED: Literal["[redacted]"] = "[redacted]"
 MAX_METADATA_BYTES = 8 * 1024
 
 Status = Literal["created", "queued", "starting", "running", "ending", "ended", "failed", "canceled"]

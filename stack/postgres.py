@@ -47,7 +47,16 @@ def prepare(data: Path) -> tuple[ProcessSpec, str]:
     sockets.chmod(0o700)
     user = _unprivileged_user(data, sockets) if os.geteuid() == 0 else None
     if not (data / "PG_VERSION").exists():
-        command = [binaries() / "initdb", "-D", data, "--auth=trust", "--encoding=utf8", "--locale=C", "-U", "postgres"]
+        command = [
+            str(binaries() / "initdb"),
+            "-D",
+            str(data),
+            "--auth=trust",
+            "--encoding=utf8",
+            "--locale=C",
+            "-U",
+            "postgres",
+        ]
         result = subprocess.run(command, user=user, capture_output=True, text=True, timeout=120, check=False)
         if result.returncode != 0:
             raise StackError(f"PostgreSQL's data folder could not be made:\n{result.stdout}{result.stderr}")

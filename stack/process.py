@@ -153,8 +153,6 @@ class Supervisor:
                 return
             failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
             await asyncio.sleep(_RESTART_DELAYS_S[min(failures, len(_RESTART_DELAYS_S) - 1)])
-            if self._stopping:
-                return
             await process.start()
             if self.on_restart:
                 self.on_restart(process)

@@ -19,8 +19,8 @@ class MediaMeter:
         self.late_frames = 0
         self.dropped_frames = 0
 
-    def tick(self, now: float, speech_samples: int, sample_rate: int = 48_000) -> None:
-        """One frame and 40 ms of audio were handed over at monotonic second `now`; `speech_samples` of it were speech."""
+    def tick(self, now: float, speech_samples: int) -> None:
+        """One frame and 40 ms of audio were handed over at monotonic second `now`; how much of it was speech."""
         if self._last is not None:
             gap = now - self._last
             if gap <= STALL_S:
@@ -30,7 +30,7 @@ class MediaMeter:
                 self.dropped_frames += max(0, round(gap / TICK_S) - 1)
         self._last = now
         self._frames += 1
-        self._audio_samples += speech_samples * 48_000 // sample_rate
+        self._audio_samples += speech_samples
 
     def pause(self) -> None:
         """Out of the room: the gap until the next tick is nobody's media time."""

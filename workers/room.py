@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from livekit import rtc
+from livekit.rtc.participant import PublishTrackError
 
 from schemas.assignments import Task
 from schemas.events import FailureCode
@@ -118,7 +119,7 @@ class LiveRoom:
                 await self._room.local_participant.publish_track(track, options)
         except TimeoutError:
             raise RoomError("transport.connect_failed", "LiveKit did not accept the track in time.") from None
-        except rtc.PublishTrackError as refused:
+        except PublishTrackError as refused:
             raise RoomError("transport.unauthorized", f"LiveKit refused the track: {refused}") from None
 
     async def push(self, frame: bytes, pcm: Pcm) -> None:

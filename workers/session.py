@@ -9,8 +9,10 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import structlog
@@ -55,7 +57,7 @@ _MOST_EVICTIONS = 3
 _SYNTHETIC_AFTER_S = 10.0
 _TONE_HZ = 220.0
 _FLUSH_S = 0.5
-_CLOSED = {
+_CLOSED: dict[int, EndReason] = {
     rtc.DisconnectReason.ROOM_DELETED: "room_closed",
     rtc.DisconnectReason.ROOM_CLOSED: "room_closed",
     rtc.DisconnectReason.PARTICIPANT_REMOVED: "participant_removed",
@@ -137,16 +139,17 @@ class Session:
             if reason is None:
                 return self._end.result()
             if reason in _CLOSED:
-                return self._end.result() if self._end.done() else _CLOSED[reason]  # type: ignore[return-value]
+                return self._end.result() if self._end.done() else _CLOSED[reason]
             evictions += reason == rtc.DisconnectReason.DUPLICATE_IDENTITY
             if evictions > _MOST_EVICTIONS or (evictions and not self._lease_valid()):
                 raise SessionFailed("transport.identity_taken", "Another participant has taken the worker's identity.")
             await self._race_end(self._rejoin(evicted=reason == rtc.DisconnectReason.DUPLICATE_IDENTITY))
 
-    async def _race_end(self, work: asyncio._CoroutineLike[None]) -> None:
+    async def _race_end(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` unless an end is requested first."""
-        doing = asyncio.ensure_future(work)
-        await asyncio.wait([doing, self._end], return_when=asyncio.FIRST_COMPLETED)
+        doing: asyncio.Future[Any] = asyncio.create_task(work)
+        both: set[asyncio.Future[Any]] = {doing, self._end}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
             doing.cancel()
             with contextlib.suppress(asyncio.CancelledError, SessionFailed):
@@ -390,8 +393,8 @@ class Session:
     def on_speaking(self) -> None:
         self._timers.active(time.monotonic())
 
-    def _spawn(self, work: asyncio._CoroutineLike[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

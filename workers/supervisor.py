@@ -266,7 +266,7 @@ class Supervisor:
         return False
 
     async def _drain(self) -> None:
-        """No new work; running sessions get their grace, then `worker_drained`; wait until their ends are in the log."""
+        """No new work; running sessions get their grace, then `worker_drained`; wait for their ends in the log."""
         self._draining = True
         self._state_now.set()
         deadline = time.monotonic() + self._settings.worker_drain_grace_s

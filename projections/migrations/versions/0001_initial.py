@@ -10,4 +10,6 @@ down_revision = None
 
 def upgrade() -> None:
     # The driver's own connection: SQLAlchemy always passes parameters, and then one call is one statement.
-    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_text())
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute(Path(__file__).with_suffix(".sql").read_text())

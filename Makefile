@@ -1,0 +1,62 @@
+# The first two commands: `make demo` and `make test`. Both set up everything they need.
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project schemas clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+SET := dev
+STAMP := $(VENV)/.synced
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+demo: $(STAMP) ## set everything up, run one avatar session, show that all of it held
+	$(VENV)/bin/greenroom demo
+
+test: check ## lint, types, room contract, then all tests on real servers
+	$(PY) -m pytest -q
+
+check: lint types
+
+lint: $(STAMP) ## ruff and the import contract of the rooms
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache > /dev/null || $(VENV)/bin/lint-imports --no-cache
+
+types: $(STAMP) ## mypy, strict
+	$(VENV)/bin/mypy
+
+bench: bench-first-frame bench-create bench-project ## all benchmarks; results in bench/results
+
+bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
+	$(PY) -m bench.first_frame
+
+bench-create: $(STAMP) ## creates a second beside their floor
+	$(PY) -m bench.create
+
+bench-project: $(STAMP) ## projections: catching up, memory, lag
+	$(PY) -m bench.project
+
+schemas: $(STAMP) ## write the generated JSON Schemas, AsyncAPI and OpenAPI documents
+	$(VENV)/bin/greenroom schemas write
+
+setup: $(STAMP) ## the virtual environment alone
+
+# A second run needs no network: nothing is fetched while lock file and pyproject are unchanged.
+$(STAMP): requirements/$(SET).lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or newer; say which with make PYTHON=…"; exit 1; }
+	@test -x $(UV) || { echo "making $(VENV) with uv $(UV_VERSION)"; $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet uv==$(UV_VERSION); }
+	$(UV) pip sync --python $(PY) requirements/$(SET).lock
+	$(UV) pip install --quiet --python $(PY) --no-deps -e .
+	@touch $@
+
+lock: ## resolve the lock files again
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml -o requirements/run.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
+
+clean: ## forget the environment and this folder's stack
+	-$(VENV)/bin/greenroom down
+	rm -rf $(VENV) .greenroom demo-out
