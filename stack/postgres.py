@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from stack.process import ProcessSpec, StackError
+from stack.process import ProcessSpec, StackError, as_user
 
 _SYSTEM_USER = "greenroom-postgres"
 
@@ -57,7 +57,7 @@ def prepare(data: Path) -> tuple[ProcessSpec, str]:
             "-U",
             "postgres",
         ]
-        result = subprocess.run(command, user=user, capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run(command, **as_user(user), capture_output=True, text=True, timeout=120, check=False)
         if result.returncode != 0:
             raise StackError(f"PostgreSQL's data folder could not be made:\n{result.stdout}{result.stderr}")
     settings = {

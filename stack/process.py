@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -38,6 +40,14 @@ class ProcessSpec:
     stop_timeout_s: float = 15.0
     ready: Callable[[], Awaitable[bool]] | None = None
     ready_timeout_s: float = 60.0
+
+
+def as_user(name: str | None) -> dict[str, Any]:
+    """Arguments that make a child run as `name` and in its group alone: root's groups would decide its access."""
+    if name is None:
+        return {}
+    entry = pwd.getpwnam(name)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 def _die_with_parent() -> None:
@@ -72,7 +82,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.spec.env},
-                user=self.spec.user,
+                **as_user(self.spec.user),
                 # its own session: Ctrl-C reaches only the supervisor, which stops things in order
                 start_new_session=True,
                 preexec_fn=_die_with_parent,

@@ -1,0 +1,62 @@
+"""Events for tests, with everything unimportant filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from events.codec import Event, new_event
+from schemas import events as e
+from schemas.ids import SESSION, new_id
+from schemas.rates import rate_for
+
+HIDDEN = e.Encrypted("AAAA", "dk_test")
+T0 = 1_764_000_000_000
+
+
+def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **changes: Any) -> e.SessionCreated:
+    data = e.SessionCreated(
+        session_id=sid,
+        rules=1,
+        account_id=account,
+        api_key_id="key_1",
+        avatar_id="av_demo",
+        transport=e.EventTransport("livekit", HIDDEN, HIDDEN, HIDDEN, "data_stream", None, False),
+        quality="standard",
+        max_duration_seconds=600,
+        idle_timeout_seconds=30,
+        metadata=HIDDEN,
+        plan="self_hosted",
+        rate=rate_for("standard"),
+        worker_id=worker,
+        attempt=1,
+    )
+    return structs.replace(data, **changes)
+
+
+def event(data: e.SessionEvent, at: int = T0, event_id: str | None = None) -> Event:
+    return structs.replace(new_event(data, source="tests", subject=data.session_id, event_id=event_id), time_ms=at)
+
+
+def session_id() -> str:
+    return new_id(SESSION)
+
+
+def beat(sid: str, n: int, ms: int, *, attempt: int = 1, worker: str = "wrk_1") -> e.SessionHeartbeat:
+    return e.SessionHeartbeat(sid, attempt, worker, n, e.Meter(ms, ms // 40, ms), None, 0, 0, None)
+
+
+def life(sid: str, *, beats: int = 3, worker: str = "wrk_1", account: str = "acct_1") -> list[e.SessionEvent]:
+    """A whole session: `beats` heartbeats a second apart, then the end half a second later."""
+    events: list[e.SessionEvent] = [
+        created(sid, worker=worker, account=account),
+        e.SessionStarting(sid, 1, worker),
+        e.SessionJoined(sid, 1, worker, {}),
+        e.SessionFirstFrame(sid, 1, worker, {}),
+    ]
+    events += [beat(sid, n, n * 1000, worker=worker) for n in range(1, beats + 1)]
+    final = e.Meter(beats * 1000 + 500, beats * 25 + 12, 0)
+    events.append(e.SessionEnding(sid, 1, worker, "api_request"))
+    events.append(e.SessionEnded(sid, 1, "api_request", worker, beats + 1, final))
+    return events

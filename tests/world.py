@@ -1,0 +1,254 @@
+"""A system under test: its own database and topics on the shared servers, and real processes that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from cli.customer import LiveKitProject
+from events import topics
+from events.codec import Event, decode, new_event
+from events.producer import EventProducer
+from events.sealing import Keyring, new_worker_key, public_text
+from events.topics import SESSIONS, Topic
+from projections import accounts
+from projections.database import migrate
+from projections.database import pool as open_pool
+from projections.settings import WebhookSettings
+from projections.workers import register
+from schemas.events import SessionEvent, WorkerState
+from schemas.ids import WORKER, new_id
+from stack import postgres
+from stack.ports import free_ports, own_address
+from stack.process import Process, ProcessSpec
+from stack.servers import Servers
+
+T = TypeVar("T")
+
+
+async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 15, what: str = "the condition") -> T:
+    """Await a condition of another process: returns its first true value."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = await probe()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout_s} s; last value {value!r}")
+        await asyncio.sleep(0.03)
+
+
+class World:
+    def __init__(self, servers: Servers, folder: Path) -> None:
+        name = f"t{secrets.token_hex(5)}"
+        self.servers = servers
+        self.folder = folder
+        self.database = name
+        self.prefix = f"{name}."
+        self.database_url = postgres.create_database(servers.database_url, name)
+        self.api_port, self.internal_port = free_ports(2)
+        self.api_url = f"http://127.0.0.1:{self.api_port}"
+        self.pepper = secrets.token_urlsafe(16)
+        self.master_keys = Keyring.generate("t1")
+        self.keyring = Keyring(self.master_keys)
+        self.livekit = LiveKitProject(servers.livekit_url, servers.livekit_api_key, servers.livekit_api_secret)
+        self.env = {
+            "GREENROOM_KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
+            "GREENROOM_TOPIC_PREFIX": self.prefix,
+            "GREENROOM_DATABASE_URL": self.database_url,
+            "GREENROOM_MASTER_KEYS": self.master_keys,
+            "GREENROOM_KEY_PEPPER": self.pepper,
+            "GREENROOM_JOIN_SECRET": "join-secret-of-the-tests",
+            "GREENROOM_API_PORT": str(self.api_port),
+            "GREENROOM_INTERNAL_PORT": str(self.internal_port),
+            "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
+            "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": f"127.0.0.0/8,{own_address()}/32",
+            "GREENROOM_WORKER_HEARTBEAT_S": "1",
+        }
+        self.settings = WebhookSettings(
+            kafka_bootstrap=servers.kafka_bootstrap,
+            topic_prefix=self.prefix,
+            join_secret=self.env["GREENROOM_JOIN_SECRET"],
+            database_url=self.database_url,
+            master_keys=self.master_keys,
+            key_pepper=self.pepper,
+            webhook_allow_insecure=True,
+            webhook_permitted_networks=self.env["GREENROOM_WEBHOOK_PERMITTED_NETWORKS"],
+        )
+        self.processes: dict[str, Process] = {}
+
+    async def open(self) -> None:
+        await asyncio.to_thread(migrate, self.database_url)
+        await topics.apply(self.servers.kafka_bootstrap, self.prefix)
+        self.account, self.key = await self.new_account("tests")
+
+    async def close(self) -> None:
+        await self.stop_all()
+        await asyncio.to_thread(postgres.drop_database, self.servers.database_url, self.database)
+
+    async def new_account(self, name: str, plan: str = "self_hosted") -> tuple[str, str]:
+        """Returns (account id, API key)."""
+        async with open_pool(self.database_url, 1) as pool, pool.connection() as connection:
+            account = await accounts.create_account(connection, name, plan, self.keyring)
+            _, key = await accounts.create_key(connection, account, name, self.pepper)
+        return account, key
+
+    # Processes
+
+    async def start(self, *names: str, **env: str) -> None:
+        """`api`, `deliver`, `worker`, or a projection by name; ready when this returns. A name may end in -2, -3 …"""
+        specs = [self._spec(name, env) for name in names]
+        for spec in specs:
+            self.processes[spec.name] = Process(spec, self.folder)
+            await self.processes[spec.name].start()
+        await asyncio.gather(*(self.processes[spec.name].wait_ready() for spec in specs))
+
+    def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
+        command = name.split("-")[0]
+        args = [command] if command in ("api", "deliver", "worker") else ["project", command]
+        ready = {"api": self._api_ready, "worker": self._worker_ready(time.time())}.get(command)
+        return ProcessSpec(
+            name, [sys.executable, "-m", "cli.main", *args], env={**self.env, **env}, ready=ready, ready_timeout_s=40
+        )
+
+    async def _api_ready(self) -> bool:
+        try:
+            async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+                return (await client.get(f"http://127.0.0.1:{self.internal_port}/readyz")).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _worker_ready(self, since: float) -> Callable[[], Awaitable[bool]]:
+        async def probe() -> bool:
+            return bool(
+                await self.sql(
+                    "SELECT 1 FROM workers WHERE phase = 'ready' AND registered_at > to_timestamp(%s)", since - 0.01
+                )
+            )
+
+        return probe
+
+    async def kill(self, name: str) -> None:
+        """kill -9, and wait until it is gone."""
+        self.processes[name].kill()
+        await self.processes[name].wait()
+
+    async def restart(self, name: str) -> None:
+        await self.processes[name].start()
+        await self.processes[name].wait_ready()
+
+    async def stop(self, name: str) -> None:
+        await self.processes[name].stop()
+
+    async def stop_all(self) -> None:
+        for process in reversed(self.processes.values()):
+            await process.stop()
+        self.processes.clear()
+
+    # Looking inside
+
+    async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]]:
+        async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
+            cursor = await connection.execute(query, list(args))  # type: ignore[arg-type]
+            return await cursor.fetchall() if cursor.description else []
+
+    async def log(self, session_id: str | None = None, topic: Topic = SESSIONS) -> list[tuple[Event, int]]:
+        """(event, append time) of all readable records, in order per partition."""
+        return [
+            (decode(r.value, r.headers), r.timestamp)
+            for r in await self.records(topic)
+            if r.value is not None and session_id in (None, (r.key or b"").decode())
+        ]
+
+    async def records(self, topic: Topic) -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers.kafka_bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            places = [TopicPartition(self.prefix + topic.name, p) for p in range(topic.partitions)]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            found: list[Any] = []
+            while any([await consumer.position(p) < ends[p] for p in places]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend(records)
+            return found
+        finally:
+            await consumer.stop()
+
+    async def kinds(self, session_id: str) -> list[str]:
+        return [event.type for event, _ in await self.log(session_id)]
+
+    async def append(self, *data: SessionEvent) -> None:
+        """As a worker, an API or a roster would."""
+        async with EventProducer(self.settings) as producer:
+            for item in data:
+                await producer.send(SESSIONS, new_event(item, source="tests", subject=item.session_id))
+
+    async def fake_worker(self, slots: int, qualities: list[str] | None = None) -> str:
+        """Slots without a process: what admission and roster see of a worker."""
+        worker_id = new_id(WORKER)
+        state = WorkerState(
+            worker_id,
+            "ready",
+            slots,
+            qualities or ["mock"],
+            "cpu",
+            public_text(new_worker_key()),
+            0,
+            [],
+            [],
+            "0",
+            0,
+            "",
+        )
+        async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
+            await register(connection, state)
+        return worker_id
+
+    def client(self, key: str | None = None) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=15, trust_env=False)
+
+    def request(self, room: str | None = None, **changes: Any) -> dict[str, Any]:
+        """A valid body for POST /v1/sessions."""
+        room = room or f"room-{secrets.token_hex(4)}"
+        transport = {
+            "type": "livekit",
+            "url": self.livekit.url,
+            "room_name": room,
+            "worker_token": self.livekit.token(room, "avatar", behalf="agent"),
+            **changes.pop("transport", {}),
+        }
+        return {"avatar_id": "av_demo", "quality": "mock", "transport": transport, **changes}
+
+    async def create(self, client: httpx.AsyncClient, room: str | None = None, **changes: Any) -> dict[str, Any]:
+        answer = await client.post("/v1/sessions", json=self.request(room, **changes))
+        assert answer.status_code == 201, answer.text
+        session: dict[str, Any] = answer.json()
+        return session
+
+    async def status(self, client: httpx.AsyncClient, session_id: str) -> dict[str, Any]:
+        answer = await client.get(f"/v1/sessions/{session_id}")
+        assert answer.status_code == 200, answer.text
+        session: dict[str, Any] = answer.json()
+        return session
+
+    async def until(
+        self, client: httpx.AsyncClient, session_id: str, *statuses: str, timeout_s: float = 20
+    ) -> dict[str, Any]:
+        async def probe() -> dict[str, Any] | None:
+            session = await self.status(client, session_id)
+            return session if session["status"] in statuses else None
+
+        found = await eventually(probe, timeout_s, f"status {statuses} of {session_id}")
+        assert found is not None
+        return found
