@@ -157,6 +157,7 @@ async def _entries_of_log(
 ) -> AsyncIterator[Row]:
     """What the ledger must hold of one partition, in offset order."""
     states: dict[str, State] = {}
+    consumer.assign([place])  # alone: otherwise each new place waits for the long poll of the others
     consumer.seek(place, 0)
     at = 0
     while at < end:

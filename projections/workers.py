@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 LOST_AFTER_S = 11.5
 """A worker's own lease is 10 s from sending; this counts from reading, so its end always comes later."""
-_END_CHECK_EVERY_S = 1.0
+_END_CHECK_EVERY_S = 0.5
 _NETWORK_TIMEOUT_S = 5.0
 SOURCE = "greenroom/roster"
 
@@ -48,6 +48,7 @@ class Directory:
         self._producer = producer
         self._topic = settings.topic_prefix + WORKERS.name
         self._at_end_since: float | None = None
+        self._ends_before: dict[TopicPartition, int] = {}
         self._seen: dict[str, Seen] = {}
         self._registered: dict[str, str] = {}
         self._gone: set[str] = set()
@@ -74,6 +75,7 @@ class Directory:
         try:
             partitions = [TopicPartition(self._topic, p) for p in range(WORKERS.partitions)]
             consumer.assign(partitions)
+            self._ends_before = {}
             await self._know_gone()
             checked = 0.0
             while True:
@@ -89,12 +91,15 @@ class Directory:
                 await asyncio.wait_for(consumer.stop(), _NETWORK_TIMEOUT_S)
 
     async def _check_end(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        ends = await asyncio.wait_for(consumer.end_offsets(partitions), _NETWORK_TIMEOUT_S)
+        """Up to date: all that was in the log at the check before has been read. An outage raises, and breaks it."""
         positions = [await asyncio.wait_for(consumer.position(p), _NETWORK_TIMEOUT_S) for p in partitions]
-        if all(position >= ends[p] for p, position in zip(partitions, positions, strict=True)):
-            self._at_end_since = self._at_end_since or time.monotonic()
-        elif self._at_end_since is not None and time.monotonic() - self._at_end_since < LOST_AFTER_S:
-            self._at_end_since = None  # still catching up
+        behind = any(at < self._ends_before.get(p, 0) for p, at in zip(partitions, positions, strict=True))
+        first = not self._ends_before
+        self._ends_before = await asyncio.wait_for(consumer.end_offsets(partitions), _NETWORK_TIMEOUT_S)
+        if behind or first:
+            self._at_end_since = None
+        elif self._at_end_since is None:
+            self._at_end_since = time.monotonic()
 
     async def _take(self, record: Any) -> None:
         worker_id = (record.key or b"").decode(errors="replace")

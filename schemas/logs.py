@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 import structlog
+
+_TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]+")
+
+
+class Redacting(logging.Formatter):
+    """Takes tokens out of what libraries log: LiveKit's SDK writes the whole JWT when a server refuses it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _TOKEN.sub("[token]", super().format(record))
 
 
 def configure_logging() -> None:
@@ -21,4 +31,6 @@ def configure_logging() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     # libraries: warnings only (httpx would log every URL, aiokafka every retry)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

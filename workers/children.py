@@ -30,6 +30,10 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
     @classmethod
     async def spawn(cls) -> Child:
         """Start one and wait until it is warm. Raises TimeoutError or OSError."""
@@ -68,7 +72,7 @@ class Child:
                 return message
 
     def kill(self) -> None:
-        if self._process.returncode is None:
+        if self.running:
             self._process.kill()
 
     async def ended(self) -> None:
@@ -89,28 +93,35 @@ class WarmPool:
         self._size = size
         self._warm: list[Child] = []
         self._spawning: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
 
     async def fill(self) -> None:
         self._warm.extend(await asyncio.gather(*(Child.spawn() for _ in range(self._size))))
 
-    def take(self) -> Child | None:
-        """A warm child, or None. Its replacement must be asked for once the child is done (`refill`)."""
-        while self._warm:
+    async def take(self) -> Child:
+        """A warm child; waits for one that is being spawned. Ask for its replacement (`refill`) when there is time."""
+        while True:
+            while not self._warm:
+                if not self._spawning:
+                    self.refill()
+                self._news.clear()
+                await self._news.wait()
             child = self._warm.pop()
-            if child._process.returncode is None:
+            if child.running:
                 return child
-            self.refill()
-        return None
 
     def refill(self) -> None:
-        task = asyncio.create_task(self._spawn_one())
-        self._spawning.add(task)
-        task.add_done_callback(self._spawning.discard)
+        """Spawn in the background until as many as at the start are warm."""
+        if len(self._warm) + len(self._spawning) < self._size:
+            task = asyncio.create_task(self._spawn_one())
+            self._spawning.add(task)
+            task.add_done_callback(self._spawning.discard)
 
     async def _spawn_one(self) -> None:
         while True:
             try:
                 self._warm.append(await Child.spawn())
+                self._news.set()
                 return
             except (TimeoutError, OSError) as failed:
                 log.warning("no warm session process", error=repr(failed))

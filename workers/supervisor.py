@@ -48,11 +48,13 @@ _REMEMBERED_ENDS = 4096
 
 @dataclass
 class Held:
-    """A session of ours. `child` is None once it has ended and only its events are still on their way."""
+    """A session of ours. `child` is None until a warm one is there; `over`: only its last events are on their way."""
 
     attempt: int
     reporter: Reporter
-    child: Child | None
+    child: Child | None = None
+    end: e.EndReason | None = None
+    over: bool = False
 
 
 class Supervisor:
@@ -62,6 +64,12 @@ class Supervisor:
         self.worker_id = new_id(WORKER)
         self._key = new_worker_key()
         self._started_ms = now_ms()
+        self._limits = m.Limits(
+            settings.worker_connect_timeout_s,
+            settings.worker_start_timeout_s,
+            settings.worker_heartbeat_s,
+            settings.worker_agent_absence_s,
+        )
         self._pool = WarmPool(settings.worker_slots)
         self._held: dict[str, Held] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
@@ -181,21 +189,13 @@ class Supervisor:
         except SealError:
             self._decline(command, "cannot_unseal")
             return
-        child = self._pool.take()
-        if child is None:
+        if sum(not held.over for held in self._held.values()) >= self._settings.worker_slots:
             self._decline(command, "no_slot")
             return
         reporter = Reporter(self._producer, self.worker_id, task, attempt)
         reporter.say(e.SessionStarting)
-        held = self._held[sid] = Held(attempt, reporter, child)
-        limits = m.Limits(
-            self._settings.worker_connect_timeout_s,
-            self._settings.worker_start_timeout_s,
-            self._settings.worker_heartbeat_s,
-            self._settings.worker_agent_absence_s,
-        )
-        child.pipe.send(m.Start(task, attempt, self.renewed_at, limits))
-        self._spawn(self._attend(sid, held, child, task))
+        held = self._held[sid] = Held(attempt, reporter)
+        self._spawn(self._attend(sid, held, task))
         log.info("session taken", session_id=sid, attempt=attempt)
 
     def _decline(self, command: e.AssignmentAssign, reason: e.DeclineReason) -> None:
@@ -217,22 +217,35 @@ class Supervisor:
         while len(self._ended) > _REMEMBERED_ENDS:
             self._ended.popitem(last=False)
         held = self._held.get(sid)
-        if held and held.child and command.attempt in (0, held.attempt):
-            held.child.pipe.send(m.End(command.reason))
+        if held and command.attempt in (0, held.attempt):
+            self._tell_end(held, command.reason)
+
+    @staticmethod
+    def _tell_end(held: Held, reason: e.EndReason) -> None:
+        held.end = reason
+        if held.child is not None:
+            held.child.pipe.send(m.End(reason))
 
     # Sessions
 
-    async def _attend(self, sid: str, held: Held, child: Child, task: Task) -> None:
-        """Turn what the child says into events until it is gone; then give its slot a new warm child."""
-        meter, over = Meter(0, 0, 0), False
+    async def _attend(self, sid: str, held: Held, task: Task) -> None:
+        """Give the task to a warm child and turn what it says into events until it is gone."""
+        child = held.child = await self._pool.take()
+        child.pipe.send(m.Start(task, held.attempt, self.renewed_at, self._limits))
+        if held.end is not None:
+            child.pipe.send(m.End(held.end))
+        meter = Meter(0, 0, 0)
         while (message := await child.receive()) is not None:
-            over = self._report(held.reporter, message) or over
+            held.over = self._report(held.reporter, message) or held.over
             if isinstance(message, m.Beat):
                 meter = message.meter
-        if not over:
+            if held.over or isinstance(message, m.FirstFrame):
+                self._pool.refill()  # not before: it would take the processor from the first frame
+        if not held.over:
             # The process died: everything that it proved is in its last heartbeat.
             log.error("session process died", session_id=sid)
             held.reporter.failed("renderer.crashed", "The session process ended unexpectedly.", meter)
+            held.over = True
         held.child = None
         await child.ended()
         self._pool.refill()
@@ -273,8 +286,7 @@ class Supervisor:
         while self._held and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         for held in self._held.values():
-            if held.child is not None:
-                held.child.pipe.send(m.End("worker_drained"))
+            self._tell_end(held, "worker_drained")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_NETWORK_TIMEOUT_S)
         for held in self._held.values():

@@ -1,0 +1,356 @@
+"""Whole sessions: a real room, a real agent, a real watcher, every process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+
+from cli.customer import Agent, Watcher, speech
+from events.topics import WORKERS
+from projections import audit
+from projections.database import pool
+from schemas import events as e
+from stack.ports import free_ports
+from tests.world import World, eventually
+
+pytestmark = pytest.mark.media
+
+FINISHED, STARTED = "lk.playback_finished", "lk.playback_started"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def running(world: World) -> World:
+    await world.start("api", "all", "deliver")
+    await world.start("worker")
+    return world
+
+
+@dataclass
+class Stage:
+    """A session that plays, and who is in its room."""
+
+    world: World
+    client: httpx.AsyncClient
+    room: str
+    session: dict[str, Any]
+    agent: Agent
+    watcher: Watcher
+
+    @property
+    def id(self) -> str:
+        return str(self.session["id"])
+
+    async def ended(self, *statuses: str, timeout_s: float = 20) -> dict[str, Any]:
+        return await self.world.until(self.client, self.id, *(statuses or ("ended",)), timeout_s=timeout_s)
+
+    async def end_reason(self) -> str:
+        ends = [x.data for x, _ in await self.world.log(self.id) if isinstance(x.data, e.SessionEnded)]
+        assert len(ends) == 1
+        return ends[0].reason
+
+
+@pytest_asyncio.fixture
+async def stage(running: World) -> AsyncIterator[Any]:
+    opened: list[Stage] = []
+
+    async def begin(**changes: Any) -> Stage:
+        room = f"room-{secrets.token_hex(4)}"
+        client = running.client()
+        agent, watcher = Agent(), Watcher(keep=changes.pop("keep", False))
+        await asyncio.gather(agent.join(running.livekit, room), watcher.join(running.livekit, room))
+        session = await running.create(client, room, **changes)
+        made = Stage(running, client, room, session, agent, watcher)
+        opened.append(made)
+        async with asyncio.timeout(15):
+            await watcher.first_frame.wait()
+        await running.until(client, made.id, "running", "ending")
+        return made
+
+    yield begin
+    for made in opened:
+        await made.client.post(f"/v1/sessions/{made.id}/end")
+        await running.until(made.client, made.id, "ended", "failed", "canceled")
+        await asyncio.gather(made.agent.leave(), made.watcher.leave())
+        await made.client.aclose()
+
+
+async def audit_holds(world: World) -> None:
+    async with pool(world.database_url, 1) as connections:
+        verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
+    assert verdict.equal, verdict.differences
+
+
+async def test_speech_is_played_reported_and_billed(stage: Any, running: World) -> None:
+    playing = await stage()
+    pcm, rate, seconds = speech()
+    pcm, seconds = pcm[: rate * 2 * 2], 2.0
+    said = time.monotonic()
+    await playing.agent.say(pcm, rate)
+    await playing.agent.report(STARTED, 5)
+    finished = await playing.agent.report(FINISHED, 10)
+    assert (round(finished.position_s, 2), finished.interrupted) == (seconds, False)
+    assert seconds - 0.2 < finished.at - said < seconds + 1.5
+    loud = max(int(np.abs(s.astype(np.int32)).max()) for at, s in playing.watcher.sound if at > said)
+    assert loud > 3000
+    assert (await playing.client.post(f"/v1/sessions/{playing.id}/end")).json()["status"] in ("ending", "ended")
+    final = await playing.ended()
+    shown_s = len(playing.watcher.frames) / 25
+    assert abs(final["usage"]["billable_seconds"] - shown_s) < 2
+    kinds = await running.kinds(playing.id)
+    lifecycle = [k for k in kinds if k != "session.heartbeat"]
+    assert lifecycle == [
+        "session.created",
+        "session.starting",
+        "session.joined",
+        "session.first_frame",
+        "session.end_requested",
+        "session.ending",
+        "session.ended",
+    ]
+    assert "session.heartbeat" in kinds
+    await audit_holds(running)
+
+
+async def test_picture_and_pace(stage: Any) -> None:
+    playing = await stage(keep=True)
+    start = time.monotonic()
+
+    async def three_seconds() -> bool:
+        return time.monotonic() - start > 3
+
+    await eventually(three_seconds)
+    frames = [f for f in playing.watcher.frames if f.at > start]
+    rate = (len(frames) - 1) / (frames[-1].at - frames[0].at)
+    assert 24 <= rate <= 26
+    assert frames[0].image.shape == (512, 512, 3)
+    assert frames[0].image.std() > 10
+    assert any((a.image != b.image).any() for a, b in zip(frames, frames[5:], strict=False))
+
+
+async def test_an_interruption_reports_what_was_heard(stage: Any) -> None:
+    playing = await stage()
+    pcm, rate, _ = speech()
+    began = time.monotonic()
+    await playing.agent.say(pcm, rate)
+    await playing.agent.say(pcm, rate)
+    started = await playing.agent.report(STARTED, 5)
+
+    async def a_second_in() -> bool:
+        return time.monotonic() - started.at > 1.0
+
+    await eventually(a_second_in)
+    asked = time.monotonic()
+    assert await playing.agent.interrupt() == "ok"
+    first, second = [await playing.agent.report(FINISHED, 3) for _ in range(2)]
+    assert first.interrupted
+    assert second.interrupted
+    assert 0.7 < first.position_s < asked - began + 0.1
+    assert second.position_s == 0
+    assert first.at - asked < 0.5
+    await playing.agent.say(pcm[: rate * 2], rate)  # the next speech is not swallowed
+    again = await playing.agent.report(FINISHED, 5)
+    assert (round(again.position_s, 1), again.interrupted) == (1.0, False)
+
+
+async def test_only_the_agent_may_interrupt(stage: Any) -> None:
+    playing = await stage()
+    answer = await playing.watcher.room.local_participant.perform_rpc(
+        destination_identity="avatar", method="lk.clear_buffer", payload="", response_timeout=5
+    )
+    assert answer == "reject"
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (24000, 2), (48000, 1), (16000, 1)])
+async def test_rates_and_channels(stage: Any, rate: int, channels: int) -> None:
+    playing = await stage()
+    n = np.arange(rate // 2)
+    tone = (8000 * np.sin(2 * np.pi * 300 * n / rate)).astype(np.int16)
+    pcm = np.repeat(tone, channels).tobytes()
+    await playing.agent.say(pcm, rate, channels)
+    finished = await playing.agent.report(FINISHED, 5)
+    assert (round(finished.position_s, 2), finished.interrupted) == (0.5, False)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(96000, 1), (16000, 6), (0, 1)])
+async def test_speech_that_cannot_be_played_is_refused_at_once(stage: Any, rate: int, channels: int) -> None:
+    playing = await stage()
+    await playing.agent.say(b"\0\0" * 4000, rate, channels)
+    finished = await playing.agent.report(FINISHED, 3)
+    assert (finished.position_s, finished.interrupted) == (0, True)
+
+
+async def test_an_empty_and_a_one_sample_utterance(stage: Any) -> None:
+    playing = await stage()
+    for pcm in (b"", b"\1\2"):
+        await playing.agent.say(pcm, 16000)
+        finished = await playing.agent.report(FINISHED, 3)
+        assert (round(finished.position_s, 2), finished.interrupted) == (0.0, False)
+
+
+async def test_idle_timeout(stage: Any) -> None:
+    playing = await stage(idle_timeout_seconds=1)
+    await playing.ended(timeout_s=8)
+    assert await playing.end_reason() == "idle_timeout"
+
+
+async def test_max_duration(stage: Any) -> None:
+    playing = await stage(max_duration_seconds=2)
+    final = await playing.ended(timeout_s=8)
+    assert await playing.end_reason() == "max_duration"
+    assert 2 <= final["usage"]["billable_seconds"] <= 3
+
+
+async def test_a_deleted_room(stage: Any, running: World) -> None:
+    playing = await stage()
+    await running.livekit.delete_room(playing.room)
+    await playing.ended()
+    assert await playing.end_reason() == "room_closed"
+
+
+async def test_a_removed_avatar(stage: Any, running: World) -> None:
+    playing = await stage()
+    await running.livekit.remove(playing.room, "avatar")
+    await playing.ended()
+    assert await playing.end_reason() == "participant_removed"
+
+
+async def test_an_open_segment_is_finished_before_the_avatar_leaves(stage: Any) -> None:
+    playing = await stage()
+    pcm, rate, _ = speech()
+    await playing.agent.say(pcm, rate)
+    await playing.agent.report(STARTED, 5)
+    await playing.client.post(f"/v1/sessions/{playing.id}/end")
+    finished = await playing.agent.report(FINISHED, 5)
+    assert finished.interrupted
+    await playing.ended()
+
+
+async def test_a_track_is_heard_when_it_is_the_source(stage: Any) -> None:
+    from livekit import rtc
+
+    playing = await stage(transport={"audio_source": "track", "subscribe_to_identity": "agent"})
+    source = rtc.AudioSource(48_000, 1)
+    track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+    await playing.agent.room.local_participant.publish_track(
+        track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    )
+    tone = (9000 * np.sin(2 * np.pi * 400 * np.arange(480 * 300) / 48_000)).astype(np.int16)
+    for at in range(0, len(tone), 480):
+        await source.capture_frame(rtc.AudioFrame(tone[at : at + 480].tobytes(), 48_000, 1, 480))
+    ours = [p for p in playing.watcher.room.remote_participants.values() if p.identity == "avatar"]
+    assert ours
+
+    async def heard() -> bool:
+        return any(int(np.abs(s.astype(np.int32)).max()) > 3000 for _, s in playing.watcher.sound)
+
+    await eventually(heard)
+
+
+async def test_a_token_that_livekit_refuses(running: World) -> None:
+    from cli.customer import LiveKitProject
+
+    room = f"room-{secrets.token_hex(4)}"
+    stranger = LiveKitProject(running.livekit.url, running.livekit.key, secrets.token_hex(20))
+    async with running.client() as client:
+        token = stranger.token(room, "avatar")
+        session = await running.create(client, room, transport={"worker_token": token})
+        failed = await running.until(client, session["id"], "failed")
+    assert failed["failure"]["code"] == "transport.unauthorized"
+    assert failed["usage"] == {"billable_seconds": 0, "frames": 0}
+    assert failed["failed_at"] is not None
+    assert failed["ended_at"] is None
+    logged = "".join(path.read_text() for path in running.folder.glob("*.log"))
+    assert "[token]" in logged  # the SDK does log the refusal
+    assert token not in logged
+
+
+async def test_a_livekit_that_is_not_there(running: World) -> None:
+    (port,) = free_ports(1)
+    async with running.client() as client:
+        session = await running.create(client, transport={"url": f"ws://127.0.0.1:{port}"})
+        failed = await running.until(client, session["id"], "failed", timeout_s=25)
+    assert failed["failure"]["code"] == "transport.connect_failed"
+    assert failed["usage"]["billable_seconds"] == 0
+
+
+async def test_a_killed_session_process_ends_only_its_session(stage: Any, running: World) -> None:
+    other, playing = await stage(), await stage()
+    worker = psutil.Process(running.processes["worker"].pid)
+    before = len(other.watcher.frames)
+    busy = sorted(worker.children(), key=lambda child: child.cpu_times().user)[-2:]
+    victim = busy[0]
+    victim.kill()
+
+    async def one_failed() -> list[dict[str, Any]]:
+        states = [await running.status(s.client, s.id) for s in (other, playing)]
+        return [s for s in states if s["status"] == "failed"]
+
+    failed = await eventually(one_failed)
+    assert len(failed) == 1
+    assert failed[0]["failure"]["code"] == "renderer.crashed"
+    survivor = playing if failed[0]["id"] == other.id else other
+    assert (await running.status(survivor.client, survivor.id))["status"] == "running"
+
+    async def plays_on() -> bool:
+        return len(survivor.watcher.frames) > before + 25
+
+    await eventually(plays_on)
+
+
+async def test_a_killed_worker_is_replaced(stage: Any, running: World) -> None:
+    """Kill -9 of the whole worker: the roster reassigns to another, in the same room, and the bill never overlaps."""
+    playing = await stage()
+    await running.until(playing.client, playing.id, "running")
+    await running.start("worker-2")
+    await running.kill("worker")
+
+    async def reassigned() -> bool:
+        return "session.assigned" in await running.kinds(playing.id)
+
+    await eventually(reassigned, 30)
+    frames = len(playing.watcher.frames)
+
+    async def seen_again() -> bool:
+        return len(playing.watcher.frames) > frames + 25
+
+    await eventually(seen_again, 20)
+    assert (await running.status(playing.client, playing.id))["status"] == "running"
+    await playing.client.post(f"/v1/sessions/{playing.id}/end")
+    await playing.ended()
+    usage = await running.sql(
+        "SELECT attempt, from_ms, to_ms FROM r.usage_events WHERE session_id = %s ORDER BY recorded_ms", playing.id
+    )
+    assert {row[0] for row in usage} == {1, 2}
+    assert all(a[2] <= b[1] for a, b in pairwise(usage))  # I3
+    await audit_holds(running)
+    await running.restart("worker")
+
+
+async def test_sigterm_drains(stage: Any, running: World) -> None:
+    await running.stop("worker-2")
+    running.processes.pop("worker-2")
+    playing = await stage()
+    worker = running.processes["worker"]
+    os.kill(worker.pid, signal.SIGTERM)
+    assert await worker.wait() == 0
+    await playing.ended()
+    assert await playing.end_reason() == "worker_drained"
+    async with running.client() as client:
+        answer = await client.post("/v1/sessions", json=running.request())
+        assert answer.json()["error"]["code"] == "at_capacity"
+    records = await running.records(WORKERS)
+    assert records[-1].value is None or any(r.value is None for r in records)
+    await running.restart("worker")
