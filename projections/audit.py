@@ -93,7 +93,11 @@ class Scope:
 
 async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progress) -> Verdict:
     """Raises CannotRead."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="none")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        auto_offset_reset="none",
+        fetch_max_wait_ms=20,  # a place is read after the long poll of the one before has ended
+    )
     try:
         await asyncio.wait_for(consumer.start(), _FETCH_TIMEOUT_S)
     except (TimeoutError, KafkaError) as failed:

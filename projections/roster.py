@@ -178,13 +178,14 @@ class Roster(StoredStates):
 
     async def run(self) -> None:
         """Tick for ever: what a missed or failed reaction left undone is found again here."""
-        settled = 0.0
+        settled = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
             try:
                 await self._tick()
                 if time.monotonic() - settled > _SETTLE_EVERY_S:
                     await self._settle()
+                    await self._without_admission([sid for sid, s in self._live.items() if s.status == "queued"])
                     settled = time.monotonic()
             except (UnknownOutcome, *Unavailable) as failed:
                 log.warning("tick failed", error=repr(failed))
@@ -227,7 +228,8 @@ class Roster(StoredStates):
 
     async def _carry_out(self, state: State, decision: Decision) -> None:
         sid, seq = state.session_id, state.seq
-        log.info("decided", session_id=sid, kind=decision.kind, reason=decision.reason, seq=seq)
+        if decision.kind != "assign":
+            log.info("decided", session_id=sid, kind=decision.kind, reason=decision.reason, seq=seq)
         if decision.kind == "assign":
             if not await self._assign(state, decision.reason) and decision.otherwise is not None:
                 await self._carry_out(state, decision.otherwise)
@@ -248,6 +250,7 @@ class Roster(StoredStates):
         if chosen is None:
             self._asked.pop((state.session_id, state.seq), None)  # nothing was asked: look again at the next tick
             return False
+        log.info("decided", session_id=state.session_id, kind="assign", reason=reason, worker_id=chosen[0])
         assignment = e.SessionAssigned(state.session_id, state.attempt + 1, chosen[0], reason, expected_seq=state.seq)  # type: ignore[arg-type]
         await self._append(state.session_id, assignment)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import sys
 import time
@@ -17,14 +18,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from cli.customer import LiveKitProject
 from events import topics
 from events.codec import Event, decode, new_event
-from events.producer import EventProducer
-from events.sealing import Keyring, new_worker_key, public_text
-from events.topics import SESSIONS, Topic
+from events.producer import EventProducer, UnknownOutcome
+from events.sealing import Keyring, new_worker_key, public_text, sign_state
+from events.topics import SESSIONS, WORKERS, Topic
 from projections import accounts
 from projections.database import migrate
 from projections.database import pool as open_pool
 from projections.settings import WebhookSettings
-from projections.workers import register
 from schemas.events import SessionEvent, WorkerState
 from schemas.ids import WORKER, new_id
 from stack import postgres
@@ -85,6 +85,7 @@ class World:
             webhook_permitted_networks=self.env["GREENROOM_WEBHOOK_PERMITTED_NETWORKS"],
         )
         self.processes: dict[str, Process] = {}
+        self._fakes: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         await asyncio.to_thread(migrate, self.database_url)
@@ -92,6 +93,9 @@ class World:
         self.account, self.key = await self.new_account("tests")
 
     async def close(self) -> None:
+        for fake in self._fakes:
+            fake.cancel()
+        await asyncio.gather(*self._fakes, return_exceptions=True)
         await self.stop_all()
         await asyncio.to_thread(postgres.drop_database, self.servers.database_url, self.database)
 
@@ -194,25 +198,37 @@ class World:
                 await producer.send(SESSIONS, new_event(item, source="tests", subject=item.session_id))
 
     async def fake_worker(self, slots: int, qualities: list[str] | None = None) -> str:
-        """Slots without a process: what admission and roster see of a worker."""
+        """A worker that says its state each second and never starts anything; registered when this returns."""
         worker_id = new_id(WORKER)
         state = WorkerState(
-            worker_id,
-            "ready",
-            slots,
-            qualities or ["mock"],
-            "cpu",
-            public_text(new_worker_key()),
-            0,
-            [],
-            [],
-            "0",
-            0,
-            "",
+            worker_id=worker_id,
+            phase="ready",
+            slots=slots,
+            qualities=qualities or ["mock"],
+            device="none",
+            public_key=public_text(new_worker_key()),
+            partition=0,
+            held=[],
+            avatars=[],
+            version="0",
+            started_ms=0,
+            mac="",
         )
-        async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
-            await register(connection, state)
+        signed = sign_state(state, self.settings.join_secret.get_secret_value())
+        self._fakes.append(asyncio.create_task(self._say_states(signed)))
+
+        async def registered() -> bool:
+            return bool(await self.sql("SELECT 1 FROM slots WHERE worker_id = %s", worker_id))
+
+        await eventually(registered, what="registration of a fake worker")
         return worker_id
+
+    async def _say_states(self, state: WorkerState) -> None:
+        async with EventProducer(self.settings) as producer:
+            while True:
+                with contextlib.suppress(UnknownOutcome):
+                    await producer.send(WORKERS, new_event(state, source="tests", subject=state.worker_id))
+                await asyncio.sleep(1)
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key or self.key}"}

@@ -1,0 +1,312 @@
+"""What goes wrong: Kafka or Postgres away, any process killed. Servers of its own, since it breaks them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from events.topics import SESSIONS
+from projections import audit
+from projections.database import pool
+from schemas import events as e
+from stack import kafka, postgres
+from stack import servers as embedded
+from stack.ports import free_ports
+from stack.process import Process
+from stack.servers import Servers
+from tests.world import World, eventually
+
+pytestmark = pytest.mark.servers
+
+
+class Broken:
+    """A world whose Kafka and Postgres can be taken away."""
+
+    def __init__(self, world: World, kafka_process: Process, postgres_process: Process) -> None:
+        self.world = world
+        self.kafka = kafka_process
+        self.postgres = postgres_process
+
+
+@pytest_asyncio.fixture(scope="module")
+async def broken(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broken]:
+    folder = tmp_path_factory.mktemp("breakable")
+    jars = kafka.install(embedded.cache_folder(), lambda _, __: None)
+    port, controller = free_ports(2)
+    specs = (
+        await asyncio.to_thread(kafka.prepare, jars, folder / "kafka", port, controller),
+        (await asyncio.to_thread(postgres.prepare, folder / "postgres"))[0],
+    )
+    _, url = postgres.prepare(folder / "postgres")
+    processes = [Process(spec, folder / "logs") for spec in specs]
+    for process in processes:
+        await process.start()
+        await process.wait_ready()
+    own = replace(servers, kafka_bootstrap=f"127.0.0.1:{port}", database_url=url)
+    world = World(own, Path(tmp_path_factory.mktemp("processes")))
+    try:
+        await world.open()
+        await world.start("api", "sessions", "usage", "roster")
+        await world.fake_worker(600)
+        yield Broken(world, *processes)
+    finally:
+        await world.stop_all()
+        for process in processes:
+            await process.stop()
+
+
+async def held(world: World) -> int:
+    rows = await world.sql(
+        "SELECT (SELECT count(*) FROM slots WHERE session_id IS NOT NULL) + (SELECT count(*) FROM admissions WHERE"
+        " state <> 'over') + (SELECT coalesce(sum(live_sessions), 0) FROM accounts)"
+    )
+    return int(rows[0][0])
+
+
+async def code_of(answer: httpx.Response) -> tuple[int, str]:
+    assert "retry-after" in answer.headers or answer.status_code != 503
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+async def test_a_dead_kafka_is_told_within_5_seconds_and_leaves_no_slot_taken(broken: Broken) -> None:
+    world = broken.world
+    async with world.client() as client:
+        kept = await world.create(client)
+        before = await held(world)
+        os.kill(broken.kafka.pid, signal.SIGSTOP)  # there, and not answering: the worse kind of dead
+        try:
+            started = time.monotonic()
+            answers = await asyncio.gather(*(client.post("/v1/sessions", json=world.request()) for _ in range(4)))
+            took = time.monotonic() - started
+            assert [await code_of(a) for a in answers] == [(503, "log.unavailable")] * 4
+            assert took < 5
+            assert await held(world) == before
+            ending = await client.post(f"/v1/sessions/{kept['id']}/end")
+            assert await code_of(ending) == (503, "log.unavailable")
+            assert (await world.status(client, kept["id"]))["status"] == "queued"  # nothing was promised
+        finally:
+            os.kill(broken.kafka.pid, signal.SIGCONT)
+
+        async def works() -> bool:
+            return (await client.post("/v1/sessions", json=world.request())).status_code == 201
+
+        await eventually(works, 30)
+
+
+async def test_late_creates_of_the_outage_change_nothing(broken: Broken) -> None:
+    """What aiokafka delivered after the 503 is followed by its end: no row, no list entry, no slot."""
+    world = broken.world
+
+    async def settled() -> bool:
+        log = await world.log()
+        created = {x.subject for x, _ in log if isinstance(x.data, e.SessionCreated)}
+        given_up = {
+            x.subject
+            for x, _ in log
+            if isinstance(x.data, e.SessionEndRequested) and x.data.reason == "append_timed_out"
+        }
+        shown = {row[0] for row in await world.sql("SELECT session_id FROM r.sessions")}
+        return shown == created - given_up
+
+    await eventually(settled, 20)
+    async with world.client() as client:
+        listed = {s["id"] for s in (await client.get("/v1/sessions", params={"limit": 100})).json()["data"]}
+        hidden = [row[0] for row in await world.sql("SELECT session_id FROM abandoned")]
+        assert hidden
+        assert not listed & set(hidden)
+        for sid in hidden:
+            assert (await client.get(f"/v1/sessions/{sid}")).status_code == 404
+
+
+async def test_a_dead_postgres_is_told(broken: Broken) -> None:
+    world = broken.world
+    async with world.client() as client:
+        kept = await world.create(client)
+        await broken.postgres.stop()
+        started = time.monotonic()
+        for answer in (
+            await client.post("/v1/sessions", json=world.request()),
+            await client.get(f"/v1/sessions/{kept['id']}"),
+        ):
+            assert await code_of(answer) == (503, "database.unavailable")
+        assert time.monotonic() - started < 10
+        appended = e.SessionStarting(kept["id"], 1, "wrk_nobody")
+        await world.append(appended)  # the log goes on without it
+        await broken.postgres.start()
+        await broken.postgres.wait_ready()
+
+        async def works() -> bool:
+            return (await client.post("/v1/sessions", json=world.request())).status_code == 201
+
+        await eventually(works, 30)
+        assert (await world.status(client, kept["id"]))["status"] == "queued"
+
+
+async def test_a_killed_kafka_loses_nothing_acknowledged(broken: Broken) -> None:
+    world = broken.world
+    async with world.client() as client:
+        made = [(await world.create(client))["id"] for _ in range(10)]
+        broken.kafka.kill()
+        await broken.kafka.wait()
+        await broken.kafka.start()
+        await broken.kafka.wait_ready()
+
+        async def works() -> bool:
+            return (await client.post("/v1/sessions", json=world.request())).status_code == 201
+
+        await eventually(works, 60)
+        created = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
+        assert set(made) <= created  # I1
+        for sid in made:
+            await world.until(client, sid, "queued")
+
+
+async def test_an_api_killed_under_load_leaves_what_was_acknowledged_and_nothing_else(broken: Broken) -> None:
+    """I1: every 201 is in the log. What was admitted and never answered is settled by the roster."""
+    world = broken.world
+    acknowledged: list[str] = []
+
+    async def customer(client: httpx.AsyncClient) -> None:
+        while True:
+            try:
+                answer = await client.post("/v1/sessions", json=world.request())
+                if answer.status_code == 201:
+                    acknowledged.append(answer.json()["id"])
+                    await client.post(f"/v1/sessions/{acknowledged[-1]}/end")
+            except httpx.HTTPError:
+                return
+
+    async with world.client() as client:
+        customers = [asyncio.create_task(customer(client)) for _ in range(8)]
+
+        async def some() -> bool:
+            return len(acknowledged) > 30
+
+        await eventually(some)
+        await world.kill("api")
+        await asyncio.gather(*customers)
+    await world.restart("api")
+    created = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
+    assert set(acknowledged) <= created
+
+    async def every_admission_is_in_the_log_or_gone() -> bool:
+        log = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
+        rows = await world.sql("SELECT session_id FROM admissions WHERE state <> 'over'")
+        return {row[0] for row in rows} <= log
+
+    await eventually(every_admission_is_in_the_log_or_gone, 40)
+    assert await consistent(world)
+
+
+async def consistent(world: World) -> bool:
+    rows = await world.sql(
+        "SELECT (SELECT count(*) FROM slots WHERE session_id IS NOT NULL),"
+        " (SELECT count(*) FROM admissions WHERE state <> 'over'), (SELECT sum(live_sessions) FROM accounts)"
+    )
+    slots, admissions, counted = rows[0]
+    return bool(slots == admissions == counted)
+
+
+async def test_an_admission_that_never_reached_the_log_is_settled(broken: Broken) -> None:
+    """The API died between admission and append: after 15 s the roster ends it; a retry makes a new session."""
+    world = broken.world
+    async with world.client() as client:
+        sid = (await world.create(client))["id"]
+        lost = "sess_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+        await world.sql("UPDATE slots SET session_id = %s WHERE session_id IS NULL AND slot = 599", lost)
+        await world.sql("UPDATE accounts SET live_sessions = live_sessions + 1 WHERE id = %s", world.account)
+        await world.sql(
+            """
+            INSERT INTO admissions SELECT %s, account_id, 'evt_lost', worker_id, 'pending', 'lost', 'lost', created_ms,
+            resource, now() - interval '1 minute' FROM admissions WHERE session_id = %s
+            """,
+            lost,
+            sid,
+        )
+
+        async def settled() -> bool:
+            return not await world.sql("SELECT 1 FROM admissions WHERE session_id = %s", lost)
+
+        await eventually(settled, 20)
+        assert await world.kinds(lost) == ["session.end_requested"]
+        assert (await client.get(f"/v1/sessions/{lost}")).status_code == 404
+        await client.post(f"/v1/sessions/{sid}/end")
+    assert await consistent(world)
+
+
+async def test_a_create_without_an_admission_is_ended(broken: Broken) -> None:
+    """The API was killed after it gave up and before its end was in the log."""
+    from tests.builders import created, session_id
+
+    world, sid = broken.world, session_id()
+    await world.append(created(sid, account=world.account))
+
+    async def hidden() -> bool:
+        return not await world.sql("SELECT 1 FROM r.sessions WHERE session_id = %s", sid)
+
+    await eventually(hidden)
+
+    async def ended() -> bool:
+        return await world.kinds(sid) == ["session.created", "session.end_requested"]
+
+    await eventually(ended)
+
+
+async def test_a_roster_killed_at_any_moment_frees_everything_in_the_end(broken: Broken) -> None:
+    world = broken.world
+    async with world.client() as client:
+        for _ in range(3):
+            made = [(await world.create(client))["id"] for _ in range(12)]
+            ends = [asyncio.create_task(client.post(f"/v1/sessions/{sid}/end")) for sid in made]
+            await world.kill("roster")
+            await asyncio.gather(*ends)
+            await world.restart("roster")
+            ids: list[Any] = [made]
+
+            async def freed(ids: list[Any] = ids) -> bool:
+                return not await world.sql("SELECT 1 FROM slots WHERE session_id = ANY(%s)", *ids)
+
+            await eventually(freed, 30)
+    assert await consistent(world)
+
+
+async def test_a_retry_after_a_killed_api_goes_on_with_the_same_session(broken: Broken) -> None:
+    """The key's first request was admitted and never answered: once its lock expires, a retry uses its ids."""
+    world, body, key = broken.world, broken.world.request(), {"Idempotency-Key": "retry-1"}
+    async with world.client() as client:
+        first = (await client.post("/v1/sessions", json=body, headers=key)).json()
+
+        async def marked() -> list[Any]:
+            return await world.sql("SELECT 1 FROM admissions WHERE session_id = %s AND state = 'live'", first["id"])
+
+        await eventually(marked)
+        await world.sql("UPDATE idempotency_keys SET done = false WHERE key = 'retry-1'")
+        await world.sql(
+            "UPDATE admissions SET state = 'pending', touched_at = now() - interval '7 s' WHERE session_id = %s",
+            first["id"],
+        )
+        again = await client.post("/v1/sessions", json=body, headers=key)
+        assert again.status_code == 201
+        assert again.json() == first
+        ids = [x.id for x, _ in await world.log(first["id"]) if isinstance(x.data, e.SessionCreated)]
+        assert len(ids) == 2
+        assert len(set(ids)) == 1  # counts once
+        await client.post(f"/v1/sessions/{first['id']}/end")
+
+
+async def test_after_all_of_it_the_ledger_equals_the_log(broken: Broken) -> None:
+    world = broken.world
+    assert len(await world.records(SESSIONS)) > 100
+    async with pool(world.database_url, 1) as connections:
+        verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
+    assert verdict.equal
