@@ -89,6 +89,11 @@ class AvatarNotFound(NotFound):
     message = "There is no such avatar that your account can use. `av_demo` is there on every install."
 
 
+class EndpointNotFound(NotFound):
+    code = "webhook_endpoint.not_found"
+    message = "There is no such webhook endpoint in your account."
+
+
 class Conflict(ApiError):
     status, type = 409, "conflict"
 
@@ -142,6 +147,7 @@ _RULES = {
     "greater_than_equal": "too_small",
     "less_than_equal": "too_large",
     "string_too_short": "too_short",
+    "too_short": "too_short",
     "string_too_long": "too_long",
     "too_long": "too_long",
     "literal_error": "invalid",

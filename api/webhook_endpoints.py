@@ -14,6 +14,7 @@ from api.context import Context, context
 from api.errors import (
     DatabaseUnavailable,
     EndpointLimit,
+    EndpointNotFound,
     KeyInvalid,
     KeyMissing,
     KeyRevoked,
@@ -78,3 +79,17 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Conte
         secret=secret,
     )
     return Response(shown.model_dump_json(), status_code=201, media_type="application/json")
+
+
+@router.delete(
+    "/{endpoint_id}",
+    status_code=204,
+    summary="Delete a webhook endpoint",
+    responses=documented(KeyMissing, KeyInvalid, KeyRevoked, EndpointNotFound, DatabaseUnavailable),
+)
+async def delete(endpoint_id: str, caller: CallerPrincipal, ctx: Annotated[Context, Depends(context)]) -> Response:
+    """What was still to be delivered to it is dropped."""
+    async with ctx.pool.connection() as connection:
+        if not await webhooks.delete_endpoint(connection, caller.account_id, endpoint_id):
+            raise EndpointNotFound
+    return Response(status_code=204)

@@ -97,7 +97,7 @@ async def _session(
     receiver: Receiver,
     folder: Path,
 ) -> None:
-    await _subscribe(report, client, receiver)
+    endpoint_id = await _subscribe(report, client, receiver)
     token = project.token(room, AVATAR, behalf=AGENT)
     posted_ms = now_ms()
     body = reference_request(project.url, room, token, QUALITY)
@@ -119,13 +119,15 @@ async def _session(
     usage = await _history(report, described, sid, posted_ms, receiver)
     final = (await client.get(f"/v1/sessions/{sid}")).json()
     await _bill(report, described, final, usage)
+    await client.delete(f"/v1/webhook_endpoints/{endpoint_id}")
 
 
-async def _subscribe(report: Report, client: httpx.AsyncClient, receiver: Receiver) -> None:
+async def _subscribe(report: Report, client: httpx.AsyncClient, receiver: Receiver) -> str:
     body = {"url": receiver.url, "events": ["session.*"], "description": "greenroom demo"}
     answer = await client.post("/v1/webhook_endpoints", json=body)
     report.check("POST /v1/webhook_endpoints answers 201", answer.status_code == 201, _problem(answer))
     receiver.secret = answer.json().get("secret", "")
+    return str(answer.json().get("id"))
 
 
 async def _speak(report: Report, agent: Agent, watcher: Watcher, folder: Path) -> None:

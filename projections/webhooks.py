@@ -78,6 +78,14 @@ async def create_endpoint(
     return Endpoint(endpoint_id, account_id, url, events, description, enabled, row[0]), secret
 
 
+async def delete_endpoint(connection: Connection, account_id: str, endpoint_id: str) -> bool:
+    """With its deliveries. False when this account has none such."""
+    cursor = await connection.execute(
+        "DELETE FROM webhook_endpoints WHERE id = %s AND account_id = %s", [endpoint_id, account_id]
+    )
+    return cursor.rowcount == 1
+
+
 class WebhooksProjection(StoredStates):
     """A reactor: it writes what must be sent; `greenroom deliver` sends it."""
 

@@ -1,0 +1,154 @@
+"""The roster's decisions and the webhook rules: pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from events.sessions import Evolved, State, evolve
+from events.settings import LogSettings
+from projections.accounts import new_secret, well_formed
+from projections.deliver import Safety, UnsafeUrl
+from projections.roster import Decision, decide
+from projections.settings import WebhookSettings
+from projections.webhooks import wanted
+from schemas import events as e
+from tests.builders import T0, created, event, session_id
+
+pytestmark = pytest.mark.unit
+
+SID = session_id()
+
+
+def state(*items: e.SessionEvent) -> State:
+    found: State | None = None
+    for data in items:
+        outcome = evolve(found, event(data), T0)
+        assert isinstance(outcome, Evolved)
+        found = outcome.state
+    assert found is not None
+    return found
+
+
+QUEUED = state(created(SID))
+PLAYING = state(created(SID), e.SessionStarting(SID, 1, "wrk_1"), e.SessionFirstFrame(SID, 1, "wrk_1", {}))
+DECLINED = state(created(SID), e.SessionDeclined(SID, 1, "wrk_1", "no_slot"))
+ENDING = state(created(SID), e.SessionStarting(SID, 1, "wrk_1"), e.SessionEndRequested(SID, "api", "api_request"))
+
+
+@pytest.mark.parametrize(
+    ("given", "after_ms", "gone", "dropped", "kind", "reason"),
+    [
+        (QUEUED, 19_000, False, False, None, None),
+        (QUEUED, 20_001, False, False, "assign", "start_timeout"),
+        (QUEUED, 45_001, False, False, "fail", "start_timeout"),
+        (QUEUED, 1_000, True, False, "assign", "worker_lost"),
+        (QUEUED, 1_000, False, True, None, None),  # not started: it cannot be missing yet
+        (DECLINED, 10, False, False, "assign", "declined"),
+        (PLAYING, 300_000, False, False, None, None),
+        (PLAYING, 300_000, True, False, "assign", "worker_lost"),
+        (PLAYING, 300_000, False, True, "assign", "worker_lost"),
+        (PLAYING, 615_001, False, False, "request_end", "max_duration"),
+        (ENDING, 29_000, False, False, None, None),
+        (ENDING, 1_000, True, False, "end", "api_request"),
+        (ENDING, 30_001, False, False, "end", "api_request"),
+    ],
+)
+def test_decisions(
+    given: State, after_ms: int, gone: bool, dropped: bool, kind: str | None, reason: str | None
+) -> None:
+    decision = decide(given, T0 + after_ms, gone, dropped)
+    assert (decision.kind if decision else None) == kind
+    assert (decision.reason if decision else None) == reason
+
+
+def test_three_attempts_are_the_most() -> None:
+    items: list[e.SessionEvent] = [created(SID)]
+    for attempt in (2, 3):
+        seq = state(*items).seq
+        items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
+    assert decide(state(*items), T0 + 1, True, False) == Decision("fail", "worker_lost")
+
+
+def test_a_terminal_session_needs_nothing() -> None:
+    over = state(created(SID), e.SessionEndRequested(SID, "api", "api_request"))
+    assert decide(over, T0 + 10**9, True, True) is None
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kind", "expected"),
+    [
+        (["*"], "session.ended", True),
+        (["session.*"], "session.ended", True),
+        (["session.ended"], "session.ended", True),
+        (["session.failed", "avatar.*"], "session.ended", False),
+        (["sess*"], "session.ended", False),
+    ],
+)
+def test_which_events_an_endpoint_wants(patterns: list[str], kind: str, expected: bool) -> None:
+    assert wanted(kind, patterns) is expected
+
+
+def safety(**settings: Any) -> Safety:
+    return Safety(WebhookSettings(**settings))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "::1",
+        "fd00::1",
+        "fe80::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+    ],
+)
+def test_addresses_inside_are_refused(address: str) -> None:
+    with pytest.raises(UnsafeUrl):
+        safety().check_address(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1"])
+def test_public_addresses_are_fine(address: str) -> None:
+    safety().check_address(address)
+
+
+def test_own_networks_can_be_permitted() -> None:
+    permitted = safety(webhook_permitted_networks="127.0.0.0/8, 10.0.0.0/8")
+    permitted.check_address("127.0.0.1")
+    permitted.check_address("::ffff:10.0.0.1")
+    with pytest.raises(UnsafeUrl):
+        permitted.check_address("192.168.0.1")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/", "https://user:pw@example.com/", "ftp://example.com/", "https://", "https://[/", "x"]
+)
+def test_urls_that_are_refused(url: str) -> None:
+    with pytest.raises(UnsafeUrl):
+        safety().check_url(url)
+
+
+def test_http_on_a_local_stack() -> None:
+    safety(webhook_allow_insecure=True).check_url("http://example.com/")
+
+
+def test_keys_carry_a_checksum() -> None:
+    secret = new_secret()
+    assert well_formed(secret)
+    assert not well_formed(secret[:-1] + ("0" if secret[-1] != "0" else "1"))
+    assert not well_formed("sk_short")
+
+
+def test_secrets_do_not_show_in_settings() -> None:
+    assert "hush" not in repr(LogSettings(join_secret="hush"))
