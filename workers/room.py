@@ -93,10 +93,13 @@ class LiveRoom:
         self._room.local_participant.register_rpc_method(CLEAR_BUFFER, self._clear_buffer)
 
     async def publish(self) -> None:
-        """Audio, then video. Never leave between join and video: the agent's output would be broken for good."""
+        """Video, then audio. Never leave between join and video: the agent's output would be broken for good.
+
+        In this order a subscriber negotiates the video first: with the audio first its first frame comes 120 ms later
+        every second time (docs/decisions/0003-video-before-audio.md).
+        """
         audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
         video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._video)
-        await self._publish(audio, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
         await self._publish(
             video,
             rtc.TrackPublishOptions(
@@ -107,6 +110,7 @@ class LiveRoom:
                 video_encoding=rtc.VideoEncoding(max_framerate=FPS, max_bitrate=self._frame.bitrate),
             ),
         )
+        await self._publish(audio, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
         self._sync = rtc.AVSynchronizer(
             audio_source=self._audio, video_source=self._video, video_fps=FPS, video_queue_size_ms=_QUEUE_MS
         )

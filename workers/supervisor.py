@@ -44,6 +44,7 @@ STATE_EVERY_S = 1.0
 RETIRED_EXIT_CODE = 75
 _NETWORK_TIMEOUT_S = 10.0
 _REMEMBERED_ENDS = 4096
+_REFILL_AFTER_S = 3.0
 
 
 @dataclass
@@ -239,8 +240,11 @@ class Supervisor:
             held.over = self._report(held.reporter, message) or held.over
             if isinstance(message, m.Beat):
                 meter = message.meter
-            if held.over or isinstance(message, m.FirstFrame):
-                self._pool.refill()  # not before: it would take the processor from the first frame
+            if isinstance(message, m.FirstFrame):
+                # Later: importing the SDK takes half a second of a core, which the first frames need more.
+                asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self._pool.refill)
+            elif held.over:
+                self._pool.refill()
         if not held.over:
             # The process died: everything that it proved is in its last heartbeat.
             log.error("session process died", session_id=sid)

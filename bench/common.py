@@ -1,0 +1,72 @@
+"""What the benchmarks share: own servers, a table on the screen and in `bench/results`, quantiles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from stack import servers as embedded
+from stack.process import Supervisor
+from tests.world import World
+
+RESULTS = Path(__file__).with_name("results")
+
+
+class _Silent:
+    def step(self, name: str, done: int, total: int) -> None:
+        """Set-up is not what is measured."""
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    """A fresh system on fresh servers, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
+    jars, binary = embedded.install(_Silent())
+    supervisor = Supervisor(folder / "logs")
+    try:
+        made = World(await embedded.start(supervisor, folder, jars, binary), folder / "processes")
+        await made.open()
+        try:
+            yield made
+        finally:
+            await made.close()
+    finally:
+        await supervisor.stop()
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The nearest-rank quantile; NaN of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
+
+
+def report(
+    name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str]
+) -> None:
+    """Print a Markdown table and write it to `bench/results/<name>.md`."""
+    lines = [f"# {title}", "", f"`make bench-{name}` on {machine()}.", ""]
+    lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    lines += ["", *(f"- {note}" for note in notes)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text)
+
+
+def machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def run(main: object) -> None:
+    asyncio.run(main)  # type: ignore[arg-type]
