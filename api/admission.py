@@ -100,7 +100,7 @@ async def create(
     except UnknownOutcome as unknown:
         await _give_up(ctx, caller.account_id, session_id, request_id)
         raise LogUnavailable from unknown
-    ctx.acknowledged.append(session_id)
+    ctx.acknowledged.append((session_id, idempotency_key is not None))
     if row.public_key is not None:
         await _send_task(ctx, task, worker_id, row.public_key)
     return Admitted(session_id, row.resource.encode(), row.outcome == "resumed")
@@ -146,6 +146,7 @@ async def _prepare(
         request_id=request_id,
     )
     pepper = ctx.settings.key_pepper.get_secret_value().encode()
+    account = caller.account_id.encode() + b"\0"
     target = "\0".join((transport.url, transport.room_name, identity)).encode()
     return _Request(
         principal=caller,
@@ -153,8 +154,8 @@ async def _prepare(
         created=created,
         event_id=event_id,
         resource=orjson.dumps(resource(first.state, key)).decode(),
-        target_hash=hmac.new(pepper, target, hashlib.sha256).digest(),
-        body_hmac=hmac.new(pepper, raw, hashlib.sha256).digest(),
+        target_hash=hmac.new(pepper, account + target, hashlib.sha256).digest(),
+        body_hmac=hmac.new(pepper, account + raw, hashlib.sha256).digest(),
         idempotency_key=idempotency_key,
         request_id=request_id,
     )
@@ -376,9 +377,13 @@ async def mark_acknowledged(ctx: Context) -> None:
         try:
             async with ctx.pool.connection() as connection, connection.transaction():
                 await connection.execute(
-                    "UPDATE admissions SET state = 'live' WHERE session_id = ANY(%s) AND state = 'pending'", [done]
+                    "UPDATE admissions SET acknowledged = true WHERE session_id = ANY(%s)", [[sid for sid, _ in done]]
                 )
-                await connection.execute("UPDATE idempotency_keys SET done = true WHERE session_id = ANY(%s)", [done])
+                keyed = [sid for sid, has_key in done if has_key]
+                if keyed:
+                    await connection.execute(
+                        "UPDATE idempotency_keys SET done = true WHERE session_id = ANY(%s)", [keyed]
+                    )
         except Unavailable:
             ctx.acknowledged = done + ctx.acknowledged
             await asyncio.sleep(0.5)

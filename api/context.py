@@ -23,11 +23,12 @@ class Context:
     data_keys: DataKeys
     slot_free: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: int = 0
-    acknowledged: list[str] = field(default_factory=list)
-    """Sessions whose create is in the log; their admissions are marked in the background, many at once."""
+    acknowledged: list[tuple[str, bool]] = field(default_factory=list)
+    """(session, whether it has an idempotency key) of creates in the log; marked in the background, many at once."""
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
 
-def context(request: Request) -> Context:
+async def context(request: Request) -> Context:
+    """Async, so that FastAPI does not run it in a thread."""
     found: Context = request.app.state.context
     return found

@@ -59,7 +59,6 @@ def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         app,
         host=host,
         port=port,
-        loop="uvloop",
         http="httptools",
         access_log=False,
         log_config=None,

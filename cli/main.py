@@ -105,10 +105,12 @@ def demo(
 @app.command(rich_help_panel="Processes")
 def api() -> None:
     """The REST API."""
+    import uvloop
+
     from api.server import serve
     from api.settings import ApiSettings
 
-    asyncio.run(serve(ApiSettings()))
+    uvloop.run(serve(ApiSettings()))
 
 
 @app.command(rich_help_panel="Processes")

@@ -12,7 +12,7 @@ def now_ms() -> int:
 
 def to_wire(time_ms: int) -> str:
     """1764000000123 → `2025-11-24T16:00:00.123Z`."""
-    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{time_ms % 1000:03d}Z"
+    return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat()[:19] + f".{time_ms % 1000:03d}Z"
 
 
 def from_wire(text: str) -> int:

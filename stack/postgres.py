@@ -66,7 +66,7 @@ def prepare(data: Path) -> tuple[ProcessSpec, str]:
         "max_connections": "200",
         "shared_buffers": "256MB",
         "max_wal_size": "2GB",
-        "wal_recycle": "on",
+        "track_commit_timestamp": "on",  # how long an event takes to its row: bench.project
         "log_min_messages": "warning",
     }
     url = f"postgresql://postgres@/postgres?host={sockets}"

@@ -227,8 +227,8 @@ async def test_an_admission_that_never_reached_the_log_is_settled(broken: Broken
         await world.sql("UPDATE accounts SET live_sessions = live_sessions + 1 WHERE id = %s", world.account)
         await world.sql(
             """
-            INSERT INTO admissions SELECT %s, account_id, 'evt_lost', worker_id, 'pending', 'lost', 'lost', created_ms,
-            resource, now() - interval '1 minute' FROM admissions WHERE session_id = %s
+            INSERT INTO admissions SELECT %s, account_id, 'evt_lost', worker_id, 'live', false, 'lost', 'lost',
+            created_ms, resource, now() - interval '1 minute' FROM admissions WHERE session_id = %s
             """,
             lost,
             sid,
@@ -287,12 +287,12 @@ async def test_a_retry_after_a_killed_api_goes_on_with_the_same_session(broken: 
         first = (await client.post("/v1/sessions", json=body, headers=key)).json()
 
         async def marked() -> list[Any]:
-            return await world.sql("SELECT 1 FROM admissions WHERE session_id = %s AND state = 'live'", first["id"])
+            return await world.sql("SELECT 1 FROM admissions WHERE session_id = %s AND acknowledged", first["id"])
 
         await eventually(marked)
         await world.sql("UPDATE idempotency_keys SET done = false WHERE key = 'retry-1'")
         await world.sql(
-            "UPDATE admissions SET state = 'pending', touched_at = now() - interval '7 s' WHERE session_id = %s",
+            "UPDATE admissions SET acknowledged = false, touched_at = now() - interval '7 s' WHERE session_id = %s",
             first["id"],
         )
         again = await client.post("/v1/sessions", json=body, headers=key)

@@ -65,7 +65,8 @@ CREATE TABLE admissions (
     account_id text NOT NULL REFERENCES accounts (id),
     event_id text NOT NULL,
     worker_id text NOT NULL,
-    state text NOT NULL CHECK (state IN ('pending', 'live', 'ending', 'over')),
+    state text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'ending', 'over')),
+    acknowledged boolean NOT NULL DEFAULT false,
     target_hash bytea NOT NULL,
     body_hmac bytea NOT NULL,
     created_ms bigint NOT NULL,
@@ -74,9 +75,9 @@ CREATE TABLE admissions (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE admissions IS
     'one row per live session, from before its first event until the sessions projection has it after its last';
-CREATE UNIQUE INDEX admissions_target ON admissions (account_id, target_hash)
-    WHERE state IN ('pending', 'live');
-CREATE INDEX admissions_body ON admissions (account_id, body_hmac);
+-- Both hashes cover the account, so each look-up has one index and no plan to get wrong.
+CREATE UNIQUE INDEX admissions_target ON admissions (target_hash) WHERE state = 'live';
+CREATE INDEX admissions_body ON admissions (body_hmac);
 CREATE INDEX admissions_worker ON admissions (worker_id);
 
 CREATE TABLE session_secrets (
@@ -280,17 +281,22 @@ CREATE FUNCTION admit(
     p_idempotency_key text, p_created_ms bigint, p_resource text, p_secret_key text, p_task bytea,
     OUT outcome text, OUT session_id text, OUT event_id text, OUT worker_id text, OUT public_key text,
     OUT resource text, OUT created_ms bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql
+-- The next free slot is the first entry of slots_free. Without statistics the planner would fetch and sort all of them.
+SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
 DECLARE
     cap integer;
     live integer;
+    revoked timestamptz;
     idem idempotency_keys%ROWTYPE;
     adm admissions%ROWTYPE;
-    free slots%ROWTYPE;
+    free_slot integer;
 BEGIN
-    SELECT p.max_concurrency, a.live_sessions INTO cap, live
-        FROM accounts a JOIN plans p ON p.key = a.plan WHERE a.id = p_account FOR UPDATE OF a;
-    IF EXISTS (SELECT 1 FROM api_keys k WHERE k.id = p_key_id AND k.revoked_at IS NOT NULL) THEN
+    SELECT p.max_concurrency, a.live_sessions, k.revoked_at INTO cap, live, revoked
+        FROM accounts a JOIN plans p ON p.key = a.plan JOIN api_keys k ON k.id = p_key_id
+        WHERE a.id = p_account FOR UPDATE OF a;
+    IF revoked IS NOT NULL THEN
         RAISE EXCEPTION 'api key revoked' USING ERRCODE = 'GR003';
     END IF;
 
@@ -312,11 +318,12 @@ BEGIN
             SELECT * INTO adm FROM admissions a WHERE a.session_id = idem.session_id FOR UPDATE;
         END IF;
     ELSE
-        SELECT * INTO adm FROM admissions a
-            WHERE a.account_id = p_account AND a.body_hmac = p_body AND a.state IN ('pending', 'live')
-              AND a.created_ms > p_created_ms - 60000
-            FOR UPDATE;
-        IF adm.session_id IS NOT NULL AND adm.state = 'live' THEN
+        -- No condition on state: with one, the planner may walk all of admissions_target, whose predicate it implies.
+        SELECT * INTO adm FROM admissions a WHERE a.body_hmac = p_body ORDER BY a.created_ms DESC LIMIT 1 FOR UPDATE;
+        IF adm.state <> 'live' OR adm.created_ms <= p_created_ms - 60000 THEN
+            adm := NULL;
+        END IF;
+        IF adm.session_id IS NOT NULL AND adm.acknowledged THEN
             outcome := 'replayed';
             session_id := adm.session_id;
             resource := adm.resource;
@@ -342,7 +349,7 @@ BEGIN
     END IF;
 
     SELECT a.session_id INTO session_id FROM admissions a
-        WHERE a.account_id = p_account AND a.target_hash = p_target AND a.state IN ('pending', 'live');
+        WHERE a.target_hash = p_target AND a.state = 'live';
     IF session_id IS NOT NULL THEN
         outcome := 'superseding';
         RETURN;
@@ -353,27 +360,26 @@ BEGIN
     END IF;
     UPDATE accounts SET live_sessions = live_sessions + 1 WHERE id = p_account;
 
-    SELECT * INTO free FROM slots s
+    SELECT s.worker_id, s.slot INTO worker_id, free_slot FROM slots s
         WHERE s.session_id IS NULL AND s.open AND p_quality = ANY (s.qualities)
         ORDER BY s.slot, s.worker_id LIMIT 1 FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no free slot' USING ERRCODE = 'GR001';
     END IF;
-    UPDATE slots s SET session_id = p_session WHERE s.worker_id = free.worker_id AND s.slot = free.slot;
+    UPDATE slots s SET session_id = p_session WHERE s.worker_id = admit.worker_id AND s.slot = free_slot;
 
-    INSERT INTO admissions (session_id, account_id, event_id, worker_id, state, target_hash, body_hmac, created_ms, resource)
-        VALUES (p_session, p_account, p_event, free.worker_id, 'pending', p_target, p_body, p_created_ms, p_resource);
+    INSERT INTO admissions (session_id, account_id, event_id, worker_id, target_hash, body_hmac, created_ms, resource)
+        VALUES (p_session, p_account, p_event, worker_id, p_target, p_body, p_created_ms, p_resource);
     INSERT INTO session_secrets VALUES (p_session, p_secret_key, p_task);
     IF p_idempotency_key IS NOT NULL THEN
         INSERT INTO idempotency_keys (account_id, key, body_hmac, session_id, response)
             VALUES (p_account, p_idempotency_key, p_body, p_session, p_resource);
     END IF;
 
-    SELECT w.public_key INTO public_key FROM workers w WHERE w.worker_id = free.worker_id;
+    SELECT w.public_key INTO public_key FROM workers w WHERE w.worker_id = admit.worker_id;
     outcome := 'admitted';
     session_id := p_session;
     event_id := p_event;
-    worker_id := free.worker_id;
     resource := p_resource;
     created_ms := p_created_ms;
 END $$;

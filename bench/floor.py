@@ -1,0 +1,48 @@
+"""The floor of `bench.create`: a bare route that commits one INSERT and appends one record, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from aiokafka import AIOKafkaProducer
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from events.topics import SESSIONS
+from projections.database import pool
+from schemas.ids import SESSION, new_id
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=os.environ["GREENROOM_KAFKA_BOOTSTRAP"], enable_idempotence=True, acks="all"
+    )
+    await producer.start()
+    async with pool(os.environ["GREENROOM_DATABASE_URL"], 16) as connections:
+        async with connections.connection() as connection:
+            await connection.execute("CREATE TABLE IF NOT EXISTS floor (id text PRIMARY KEY, body bytea NOT NULL)")
+        app.state.producer, app.state.pool = producer, connections
+        yield
+    await producer.stop()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/v1/sessions")
+async def create(request: Request) -> Response:
+    body, made = await request.body(), new_id(SESSION)
+    async with app.state.pool.connection() as connection:
+        await connection.execute("INSERT INTO floor VALUES (%s, %b)", [made, body])
+    topic = os.environ["GREENROOM_TOPIC_PREFIX"] + SESSIONS.name
+    await app.state.producer.send_and_wait(topic, value=body, key=made.encode())
+    return Response(body, status_code=201, media_type="application/json")
+
+
+if __name__ == "__main__":
+    port = int(os.environ["GREENROOM_API_PORT"])
+    uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)

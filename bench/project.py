@@ -1,0 +1,145 @@
+"""The sessions and usage projections in one process: catching up with a backlog, memory, and lag at a steady rate."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+import psutil
+
+from bench.common import quantile, report, run, world
+from events.codec import new_event
+from events.producer import EventProducer
+from events.topics import SESSIONS
+from projections.processes import project
+from projections.settings import StoreSettings
+from schemas import events as e
+from stack.process import Process, ProcessSpec
+from tests.builders import beat, created, life, session_id
+from tests.world import World
+
+BEATS = 60
+TOGETHER = 300
+STEADY_PER_S = 2000
+STEADY_S = 15
+
+
+async def backlog(system: World, events: int) -> int:
+    """Whole sessions of five minutes, TOGETHER at a time, interleaved as in life. Returns how many events."""
+    sent = 0
+    async with EventProducer(system.settings, linger_ms=5) as producer:
+        while sent < events:
+            lives = [life(session_id(), beats=BEATS) for _ in range(TOGETHER)]
+            pending = []
+            for step in zip(*lives, strict=True):
+                for data in step:
+                    event = new_event(data, source="bench", subject=data.session_id, account="acct_1")
+                    pending.append(await producer.enqueue(SESSIONS, event))
+            await asyncio.gather(*pending)
+            sent += len(pending)
+    return sent
+
+
+async def done(system: World) -> int:
+    rows = await system.sql("SELECT name, sum(next_offset) FROM checkpoints GROUP BY name")
+    return min((int(n) for _, n in rows), default=0) if len(rows) == 2 else 0
+
+
+async def catch_up(system: World, total: int, process: Process) -> tuple[float, int, int]:
+    """(events/s from the first committed batch to the last, RSS in MiB half way, RSS at the end)."""
+    first: tuple[float, int] | None = None
+    half = 0
+    while True:
+        now, at = time.monotonic(), await done(system)
+        memory = psutil.Process(process.pid).memory_info().rss // 2**20
+        if at and first is None:
+            first = (now, at)
+        if not half and at > total / 2:
+            half = memory
+        if at >= total:
+            assert first is not None
+            return (at - first[1]) / (now - first[0]), half, memory
+        await asyncio.sleep(0.02)
+
+
+async def steady(system: World) -> list[float]:
+    """Append heartbeats at STEADY_PER_S; how many ms after its append each one's row was committed."""
+    count = STEADY_PER_S * 5  # each session beats every 5 s
+    ids = [session_id() for _ in range(count)]
+    async with EventProducer(system.settings) as producer:
+
+        async def put(data: e.SessionEvent) -> None:
+            event = new_event(data, source="bench", subject=data.session_id, account="acct_1")
+            await producer.enqueue(SESSIONS, event)
+
+        for sid in ids:
+            for data in (created(sid), e.SessionStarting(sid, 1, "wrk_1"), e.SessionFirstFrame(sid, 1, "wrk_1", {})):
+                await put(data)
+        await asyncio.sleep(3)
+        [(since,)] = await system.sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        started = time.monotonic()
+        for n in range(STEADY_PER_S * STEADY_S):
+            ahead = started + n / STEADY_PER_S - time.monotonic()
+            if ahead > 0.002:
+                await asyncio.sleep(ahead)
+            await put(beat(ids[n % count], n // count + 1, n // count * 1000))
+    total = len(await system.records(SESSIONS))
+    while await done(system) < total:
+        await asyncio.sleep(0.1)
+    rows = await system.sql(
+        """
+        SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - recorded_ms FROM usage_v1.usage_events
+        WHERE recorded_ms > %s
+        """,
+        since,
+    )
+    return [float(row[0]) for row in rows]
+
+
+async def main(events: int, rounds: int) -> None:
+    rates, memory = [], (0, 0)
+    for n in range(rounds):
+        async with world() as system:
+            total = await backlog(system, events)
+            process = Process(
+                ProcessSpec("project", [sys.executable, "-m", "bench.project", "--child"], env=system.env),
+                system.folder,
+            )
+            await process.start()
+            rate, *memory = await catch_up(system, total, process)
+            rates.append(rate)
+            print(f"  round {n + 1}: {rate:.0f} events/s", flush=True)
+            lags = await steady(system) if n == rounds - 1 else []
+            await process.stop()
+    report(
+        "project",
+        "Projections",
+        ("sessions and usage in one process", ""),
+        [
+            ("catching up, events/s, median", f"{quantile(rates, 0.5):.0f} ({min(rates):.0f}–{max(rates):.0f})"),
+            ("memory half way / at the end, MiB", f"{memory[0]} / {memory[1]}"),
+            (
+                f"event → committed row at {STEADY_PER_S}/s, ms, p50 / p99",
+                f"{quantile(lags, 0.5):.0f} / {quantile(lags, 0.99):.0f}",
+            ),
+        ],
+        (
+            f"{rounds} rounds on a backlog of {total} events: sessions of {BEATS} heartbeats, {TOGETHER} at a time.",
+            f"Rate from the first committed batch to the last; targets: 40,000/s, p99 < 50 ms ({len(lags)} rows).",
+            "Kafka, PostgreSQL and the generator of the steady load run on the same cores.",
+        ),
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        asyncio.run(project(StoreSettings(), ("sessions", "usage")))
+    else:
+        run(main(given.events, given.rounds))
