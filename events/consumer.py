@@ -22,7 +22,7 @@ from events.topics import Topic
 log = structlog.get_logger()
 
 BATCH = 2000
-LINGER_S = 0.020
+LINGER_S = 0.010
 _POLL_MS = 500
 _START_TIMEOUT_S = 30.0
 _HINT_EVERY_S = 5.0
@@ -78,7 +78,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=6000,
             heartbeat_interval_ms=1500,
             max_poll_interval_ms=60_000,
-            max_partition_fetch_bytes=1024 * 1024,
+            max_partition_fetch_bytes=256 * 1024,  # × 24 partitions are buffered ahead
             fetch_max_wait_ms=250,
             request_timeout_ms=10_000,
         )

@@ -65,6 +65,13 @@ class Folded:
     parkings: list[Parking] = field(default_factory=list)
     malformed: list[tuple[Any, str]] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)
+    _dumps: dict[str, bytes] = field(default_factory=dict)
+
+    def dump(self, sid: str) -> bytes:
+        """The stored form of a final state; made once for all projections that share the batch."""
+        if sid not in self._dumps:
+            self._dumps[sid] = dump_state(self.states[sid])
+        return self._dumps[sid]
 
     def since(self, positions: Mapping[int, int]) -> Folded:
         """What is new for a projection that has already seen the log up to `positions`."""
@@ -130,7 +137,7 @@ class StoredStates:
                 ids,
                 [folded.partition_of[sid] for sid in ids],
                 [not folded.states[sid].terminal for sid in ids],
-                [dump_state(folded.states[sid]) for sid in ids],
+                [folded.dump(sid) for sid in ids],
             ],
         )
 

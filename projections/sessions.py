@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events.sessions import State, dump_state, load_state
+from events.sessions import State, load_state
 from projections.database import Connection
 from projections.folding import Folded
 
@@ -42,14 +42,14 @@ class SessionsProjection:
 
     async def apply(self, connection: Connection, folded: Folded) -> None:
         if folded.states:
-            rows = [_row(state, folded.partition_of[sid]) for sid, state in folded.states.items()]
+            rows = [_row(state, folded.partition_of[sid], folded.dump(sid)) for sid, state in folded.states.items()]
             await connection.execute(_UPSERT, [list(column) for column in zip(*rows, strict=True)])
 
     async def committed(self, folded: Folded) -> None:
         return
 
 
-def _row(state: State, partition: int) -> tuple[object, ...]:
+def _row(state: State, partition: int, dump: bytes) -> tuple[object, ...]:
     created = state.created
     return (
         state.session_id,
@@ -71,7 +71,7 @@ def _row(state: State, partition: int) -> tuple[object, ...]:
         state.billed_ms,
         state.frames,
         state.credit_us,
-        dump_state(state),
+        dump,
     )
 
 
