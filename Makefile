@@ -40,7 +40,7 @@ bench-create: $(STAMP) ## creates a second beside their floor
 bench-project: $(STAMP) ## projections: catching up, memory, lag
 	$(PY) -m bench.project
 
-schemas: $(STAMP) ## write the generated JSON Schemas, AsyncAPI and OpenAPI documents
+schemas: $(STAMP) ## write the generated JSON Schemas and the AsyncAPI document
 	$(VENV)/bin/greenroom schemas write
 
 setup: $(STAMP) ## the virtual environment alone

@@ -29,11 +29,14 @@ app = typer.Typer(
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 parked_app = typer.Typer(help="Sessions that a consumer could not read.", no_args_is_help=True)
+schemas_app = typer.Typer(help="The published schemas (for maintainers).", no_args_is_help=True)
+app.add_typer(schemas_app, name="schemas", rich_help_panel="Operation")
 app.add_typer(keys_app, name="keys", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 
 T = TypeVar("T")
+_CLI_WAIT_S = 5.0
 
 out = Console()
 err = Console(stderr=True)
@@ -232,6 +235,16 @@ def list_parked() -> None:
     out.print(table)
 
 
+@schemas_app.command("write")
+def write_schemas() -> None:
+    """Write the generated JSON Schemas and the AsyncAPI document."""
+    from schemas.documents import documents
+
+    for path, content in documents():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
 @app.command(rich_help_panel="Bills")
 def audit(
     account: Annotated[str | None, typer.Option(help="Only this account's entries.")] = None,
@@ -259,13 +272,13 @@ def audit(
         settings = StoreSettings()
         with Progress(console=err, transient=True) as bar:
             task = bar.add_task("audit", total=None)
-            async with pool(settings.database_url, 1) as connections:
+            async with pool(settings.database_url, 1, _CLI_WAIT_S) as connections:
                 return await auditing.audit(
                     settings, connections, scope, lambda done, total: bar.update(task, completed=done, total=total)
                 )
 
     try:
-        verdict = _run(run())
+        verdict = _run(run(), code=2)
     except auditing.CannotRead as failed:
         raise fail(f"No verdict: {failed}", 2) from None
     if report is not None:
@@ -292,7 +305,10 @@ def _with_database(work: Any) -> Any:
     from projections.settings import StoreSettings
 
     async def run() -> Any:
-        async with pool(StoreSettings().database_url, 1) as connections, connections.connection() as connection:
+        async with (
+            pool(StoreSettings().database_url, 1, _CLI_WAIT_S) as connections,
+            connections.connection() as connection,
+        ):
             return await work(connection)
 
     try:
@@ -301,8 +317,8 @@ def _with_database(work: Any) -> Any:
         raise fail("The database cannot be reached: is GREENROOM_DATABASE_URL right?") from None
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run, and say in a sentence when Kafka or Postgres cannot be reached."""
+def _run(work: Coroutine[Any, Any, T], code: int = 1) -> T:
+    """Run, and say in a sentence when Kafka or Postgres cannot be reached; that exits with `code`."""
     from aiokafka.errors import KafkaError
 
     from projections.database import Unavailable
@@ -310,9 +326,11 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except KafkaError as failed:
-        raise fail(f"Kafka cannot be reached: is GREENROOM_KAFKA_BOOTSTRAP right? ({type(failed).__name__})") from None
+        raise fail(
+            f"Kafka cannot be reached: is GREENROOM_KAFKA_BOOTSTRAP right? ({type(failed).__name__})", code
+        ) from None
     except Unavailable as failed:
-        raise fail(f"The database or Kafka cannot be reached ({type(failed).__name__}).") from None
+        raise fail(f"The database or Kafka cannot be reached ({type(failed).__name__}).", code) from None
 
 
 def run() -> None:

@@ -45,9 +45,10 @@ def new_pool(url: str, size: int) -> Pool:
 
 
 @asynccontextmanager
-async def pool(url: str, size: int) -> AsyncIterator[Pool]:
+async def pool(url: str, size: int, wait_s: float = 30) -> AsyncIterator[Pool]:
+    """Raises PoolTimeout when no connection can be had within `wait_s`."""
     opened = new_pool(url, size)
-    await opened.open(wait=True, timeout=30)
+    await opened.open(wait=True, timeout=wait_s)
     try:
         yield opened
     finally:

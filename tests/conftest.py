@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from stack import servers as embedded
 from stack.process import Supervisor
 from stack.servers import Servers
 from tests.world import World
+
+# A Kafka that a test has taken away is logged at every attempt to reach it, by every client of the tests.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 class _Silent:

@@ -35,7 +35,7 @@ from stack.servers import Servers
 T = TypeVar("T")
 
 
-async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 15, what: str = "the condition") -> T:
+async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 40, what: str = "the condition") -> T:
     """Await a condition of another process: returns its first true value."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -259,7 +259,7 @@ class World:
         return session
 
     async def until(
-        self, client: httpx.AsyncClient, session_id: str, *statuses: str, timeout_s: float = 20
+        self, client: httpx.AsyncClient, session_id: str, *statuses: str, timeout_s: float = 40
     ) -> dict[str, Any]:
         async def probe() -> dict[str, Any] | None:
             session = await self.status(client, session_id)

@@ -100,7 +100,7 @@ async def test_a_dead_kafka_is_told_within_5_seconds_and_leaves_no_slot_taken(br
         async def works() -> bool:
             return (await client.post("/v1/sessions", json=world.request())).status_code == 201
 
-        await eventually(works, 30)
+        await eventually(works)
 
 
 async def test_late_creates_of_the_outage_change_nothing(broken: Broken) -> None:
@@ -118,7 +118,7 @@ async def test_late_creates_of_the_outage_change_nothing(broken: Broken) -> None
         shown = {row[0] for row in await world.sql("SELECT session_id FROM r.sessions")}
         return shown == created - given_up
 
-    await eventually(settled, 20)
+    await eventually(settled)
     async with world.client() as client:
         listed = {s["id"] for s in (await client.get("/v1/sessions", params={"limit": 100})).json()["data"]}
         hidden = [row[0] for row in await world.sql("SELECT session_id FROM abandoned")]
@@ -148,7 +148,7 @@ async def test_a_dead_postgres_is_told(broken: Broken) -> None:
         async def works() -> bool:
             return (await client.post("/v1/sessions", json=world.request())).status_code == 201
 
-        await eventually(works, 30)
+        await eventually(works)
         assert (await world.status(client, kept["id"]))["status"] == "queued"
 
 
@@ -164,7 +164,7 @@ async def test_a_killed_kafka_loses_nothing_acknowledged(broken: Broken) -> None
         async def works() -> bool:
             return (await client.post("/v1/sessions", json=world.request())).status_code == 201
 
-        await eventually(works, 60)
+        await eventually(works)
         created = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
         assert set(made) <= created  # I1
         for sid in made:
@@ -204,7 +204,7 @@ async def test_an_api_killed_under_load_leaves_what_was_acknowledged_and_nothing
         rows = await world.sql("SELECT session_id FROM admissions WHERE state <> 'over'")
         return {row[0] for row in rows} <= log
 
-    await eventually(every_admission_is_in_the_log_or_gone, 40)
+    await eventually(every_admission_is_in_the_log_or_gone)
     assert await consistent(world)
 
 
@@ -237,7 +237,7 @@ async def test_an_admission_that_never_reached_the_log_is_settled(broken: Broken
         async def settled() -> bool:
             return not await world.sql("SELECT 1 FROM admissions WHERE session_id = %s", lost)
 
-        await eventually(settled, 20)
+        await eventually(settled)
         assert await world.kinds(lost) == ["session.end_requested"]
         assert (await client.get(f"/v1/sessions/{lost}")).status_code == 404
         await client.post(f"/v1/sessions/{sid}/end")
@@ -276,7 +276,7 @@ async def test_a_roster_killed_at_any_moment_frees_everything_in_the_end(broken:
             async def freed(ids: list[Any] = ids) -> bool:
                 return not await world.sql("SELECT 1 FROM slots WHERE session_id = ANY(%s)", *ids)
 
-            await eventually(freed, 30)
+            await eventually(freed)
     assert await consistent(world)
 
 

@@ -53,7 +53,7 @@ class Stage:
     def id(self) -> str:
         return str(self.session["id"])
 
-    async def ended(self, *statuses: str, timeout_s: float = 20) -> dict[str, Any]:
+    async def ended(self, *statuses: str, timeout_s: float = 40) -> dict[str, Any]:
         return await self.world.until(self.client, self.id, *(statuses or ("ended",)), timeout_s=timeout_s)
 
     async def end_reason(self) -> str:
@@ -74,7 +74,7 @@ async def stage(running: World) -> AsyncIterator[Any]:
         session = await running.create(client, room, **changes)
         made = Stage(running, client, room, session, agent, watcher)
         opened.append(made)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await watcher.first_frame.wait()
         await running.until(client, made.id, "running", "ending")
         return made
@@ -126,15 +126,15 @@ async def test_speech_is_played_reported_and_billed(stage: Any, running: World) 
 
 async def test_picture_and_pace(stage: Any) -> None:
     playing = await stage(keep=True)
-    start = time.monotonic()
 
-    async def three_seconds() -> bool:
-        return time.monotonic() - start > 3
+    async def steady() -> bool:
+        """The last three seconds had 25 ± 1 frames a second. Some window must: these machines have other work too."""
+        now = time.monotonic()
+        recent = [f.at for f in playing.watcher.frames if f.at > now - 3]
+        return now - playing.watcher.frames[0].at > 4 and 24 <= (len(recent) - 1) / (recent[-1] - recent[0]) <= 26
 
-    await eventually(three_seconds)
-    frames = [f for f in playing.watcher.frames if f.at > start]
-    rate = (len(frames) - 1) / (frames[-1].at - frames[0].at)
-    assert 24 <= rate <= 26
+    await eventually(steady)
+    frames = playing.watcher.frames
     assert frames[0].image.shape == (512, 512, 3)
     assert frames[0].image.std() > 10
     assert any((a.image != b.image).any() for a, b in zip(frames, frames[5:], strict=False))
@@ -202,13 +202,13 @@ async def test_an_empty_and_a_one_sample_utterance(stage: Any) -> None:
 
 async def test_idle_timeout(stage: Any) -> None:
     playing = await stage(idle_timeout_seconds=1)
-    await playing.ended(timeout_s=8)
+    await playing.ended()
     assert await playing.end_reason() == "idle_timeout"
 
 
 async def test_max_duration(stage: Any) -> None:
     playing = await stage(max_duration_seconds=2)
-    final = await playing.ended(timeout_s=8)
+    final = await playing.ended()
     assert await playing.end_reason() == "max_duration"
     assert 2 <= final["usage"]["billable_seconds"] <= 3
 
@@ -281,7 +281,7 @@ async def test_a_livekit_that_is_not_there(running: World) -> None:
     (port,) = free_ports(1)
     async with running.client() as client:
         session = await running.create(client, transport={"url": f"ws://127.0.0.1:{port}"})
-        failed = await running.until(client, session["id"], "failed", timeout_s=25)
+        failed = await running.until(client, session["id"], "failed")
     assert failed["failure"]["code"] == "transport.connect_failed"
     assert failed["usage"]["billable_seconds"] == 0
 
@@ -320,13 +320,13 @@ async def test_a_killed_worker_is_replaced(stage: Any, running: World) -> None:
     async def reassigned() -> bool:
         return "session.assigned" in await running.kinds(playing.id)
 
-    await eventually(reassigned, 30)
+    await eventually(reassigned)
     frames = len(playing.watcher.frames)
 
     async def seen_again() -> bool:
         return len(playing.watcher.frames) > frames + 25
 
-    await eventually(seen_again, 20)
+    await eventually(seen_again)
     assert (await running.status(playing.client, playing.id))["status"] == "running"
     await playing.client.post(f"/v1/sessions/{playing.id}/end")
     await playing.ended()

@@ -1,0 +1,82 @@
+"""The published documents, generated from the structs: JSON Schema per event version, and one AsyncAPI 3 document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from schemas.events import CURRENT
+
+FOLDER = Path(__file__).parent
+_TOPIC_OF = {"session": "sessions.v1", "usage": "sessions.v1", "worker": "workers.v1", "assignment": "assignments.v1"}
+_HEADERS = {
+    "type": "object",
+    "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema"],
+    "properties": {
+        "ce_specversion": {"const": "1.0"},
+        "content-type": {"const": "application/json"},
+        "ce_id": {"type": "string", "description": "evt_ and a ULID; the same when the emitter sends it again"},
+        "ce_type": {"type": "string"},
+        "ce_source": {"type": "string"},
+        "ce_subject": {"type": "string", "description": "the record's key"},
+        "ce_time": {"type": "string", "format": "date-time"},
+        "ce_dataschema": {"type": "string", "description": "urn:greenroom:<type>:<version>"},
+        "ce_account": {"type": "string"},
+        "ce_causation": {"type": "string"},
+        "ce_correlation": {"type": "string", "description": "the id of the request that caused it"},
+        "ce_traceparent": {"type": "string"},
+    },
+}
+
+
+def documents() -> Iterator[tuple[Path, bytes]]:
+    """(path, content) of each, as they must be committed."""
+    for name, (version, struct) in CURRENT.items():
+        yield FOLDER / "json" / f"{name}.{version}.json", _dump(_schema(name, version, struct))
+    yield FOLDER / "asyncapi.json", _dump(_asyncapi())
+
+
+def _schema(name: str, version: int, struct: type[msgspec.Struct]) -> dict[str, Any]:
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:greenroom:{name}:{version}"}
+    return {**head, **msgspec.json.schema(struct)}
+
+
+def _asyncapi() -> dict[str, Any]:
+    topics = sorted(set(_TOPIC_OF.values()))
+    messages = {
+        name: {
+            "name": name,
+            "contentType": "application/json",
+            "headers": {"$ref": "#/components/schemas/envelope"},
+            "payload": {"$ref": f"./json/{name}.{version}.json"},
+        }
+        for name, (version, _) in CURRENT.items()
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Greenroom", "version": "1", "description": "CloudEvents 1.0, Kafka binary mode."},
+        "channels": {
+            topic: {
+                "address": topic,
+                "messages": {
+                    name: {"$ref": f"#/components/messages/{name}"}
+                    for name in CURRENT
+                    if _TOPIC_OF[name.split(".")[0]] == topic
+                },
+            }
+            for topic in topics
+        },
+        "operations": {
+            f"receive {topic}": {"action": "receive", "channel": {"$ref": f"#/channels/{topic.replace('/', '~1')}"}}
+            for topic in topics
+        },
+        "components": {"messages": messages, "schemas": {"envelope": _HEADERS}},
+    }
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

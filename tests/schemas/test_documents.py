@@ -1,0 +1,37 @@
+"""The committed schemas are those of the code."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from schemas.documents import FOLDER, documents
+from schemas.events import CURRENT
+from tests.builders import created, session_id
+
+pytestmark = pytest.mark.unit
+
+
+def test_committed_documents_are_current() -> None:
+    for path, content in documents():
+        assert path.exists(), f"{path.name} is missing: make schemas"
+        assert path.read_bytes() == content, f"{path.name} has drifted: make schemas; a released one needs a version"
+
+
+def test_no_document_is_left_over() -> None:
+    known = {path for path, _ in documents()}
+    assert set((FOLDER / "json").glob("*.json")) <= known
+
+
+def test_every_type_has_a_channel() -> None:
+    asyncapi = msgspec.json.decode((FOLDER / "asyncapi.json").read_bytes())
+    named = {name for channel in asyncapi["channels"].values() for name in channel["messages"]}
+    assert named == set(CURRENT)
+
+
+def test_erasable_fields_are_encrypted_in_the_schema() -> None:
+    clear = msgspec.to_builtins(created(session_id()))
+    for name in ("url", "room_name", "worker_identity"):
+        assert set(clear["transport"][name]) == {"enc", "key_id"}
+    assert set(clear["metadata"]) == {"enc", "key_id"}
+    assert "worker_token" not in clear["transport"]

@@ -1,0 +1,154 @@
+"""`greenroom up|down|reset` and other commands as a person types them, in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = pytest.mark.servers
+
+
+def greenroom(folder: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *args],
+        cwd=folder,
+        env={**os.environ, **(env or {}), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def until(probe: Callable[[], Any], timeout_s: float = 20) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := probe()):
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.05)
+    return value
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def described(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / ".greenroom" / "stack.json").read_text())
+    return found
+
+
+def family(stack: dict[str, Any]) -> list[int]:
+    parents = [psutil.Process(pid) for pid in (stack["supervisor"]["pid"], *stack["pids"].values())]
+    return [p.pid for p in parents] + [child.pid for p in parents for child in p.children(recursive=True)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    made = tmp_path_factory.mktemp("stack")
+    result = greenroom(made, "up", "--detach")
+    assert result.returncode == 0, result.stderr
+    yield made
+    greenroom(made, "down")
+
+
+def test_it_is_described_and_answers(folder: Path) -> None:
+    stack = described(folder)
+    for name in (
+        *("api_url", "api_key", "livekit_url", "livekit_api_key", "livekit_api_secret"),
+        *("kafka_bootstrap", "database_url", "pids", "ports", "versions"),
+    ):
+        assert stack[name]
+    assert stack["versions"] == {"kafka": "4.4.0", "postgres": "18.6", "livekit": "1.13.5"}
+    assert (folder / ".greenroom" / "stack.json").stat().st_mode & 0o077 == 0
+    headers = {"Authorization": f"Bearer {stack['api_key']}"}
+    answer = httpx.get(f"{stack['api_url']}/v1/sessions", headers=headers, trust_env=False)
+    assert answer.json() == {"object": "list", "data": [], "has_more": False, "next_cursor": None}
+
+
+def test_a_second_up_changes_nothing(folder: Path) -> None:
+    before = described(folder)
+    result = greenroom(folder, "up", "--detach")
+    assert result.returncode == 0
+    assert "already runs" in result.stderr
+    assert described(folder) == before
+
+
+def test_a_reset_of_a_running_stack_is_refused(folder: Path) -> None:
+    result = greenroom(folder, "reset", "--yes")
+    assert result.returncode == 1
+    assert "greenroom down" in result.stderr
+
+
+def test_a_killed_process_comes_back(folder: Path) -> None:
+    stack = described(folder)
+    os.kill(stack["pids"]["api"], signal.SIGKILL)
+    until(lambda: described(folder)["pids"]["api"] != stack["pids"]["api"])
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{stack['api_url']}/openapi.json", trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    until(answers)
+
+
+def test_keys_and_audit(folder: Path) -> None:
+    env = described(folder)["environment"]
+    made = greenroom(folder, "keys", "create", "--account", "acme", "--name", "ci", env=env)
+    assert made.stdout.startswith("sk_")
+    listed = greenroom(folder, "keys", "list", env=env).stdout
+    assert "acme" not in made.stdout
+    assert made.stdout.strip() not in listed
+    key_id = next(line.split()[1] for line in listed.splitlines() if " ci " in line)
+    assert greenroom(folder, "keys", "revoke", key_id, env=env).returncode == 0
+    again = greenroom(folder, "keys", "revoke", key_id, env=env)
+    assert again.returncode == 1
+    assert "keys list" in again.stderr
+    audit = greenroom(folder, "audit", "--report", "out.json", env=env)
+    assert audit.returncode == 0, audit.stderr
+    assert "equals the log" in audit.stdout
+    assert json.loads((folder / "out.json").read_text())["equal"] is True
+
+
+def test_errors_of_the_command_line_are_sentences(folder: Path) -> None:
+    nowhere = {
+        "GREENROOM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "GREENROOM_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+    }
+    env = {**described(folder)["environment"], **nowhere}
+    for args, code in ((("topics", "apply"), 1), (("audit",), 2), (("audit", "--from", "yesterday"), 2)):
+        result = greenroom(folder, *args, env=env)
+        assert result.returncode == code, (args, result.stderr)
+        assert "Traceback" not in result.stderr
+
+
+def test_down_leaves_nothing(folder: Path) -> None:
+    pids = family(described(folder))
+    assert len(pids) > 8
+    assert greenroom(folder, "down").returncode == 0
+    until(lambda: not alive(pids))
+    assert not (folder / ".greenroom" / "stack.json").exists()
+    assert "No stack runs" in greenroom(folder, "down").stderr
+
+
+def test_a_killed_supervisor_leaves_nothing_and_its_data_is_kept(folder: Path) -> None:
+    assert greenroom(folder, "up", "--detach").returncode == 0
+    stack = described(folder)
+    pids = family(stack)
+    os.kill(stack["supervisor"]["pid"], signal.SIGKILL)
+    until(lambda: not alive(pids), 30)
+    assert greenroom(folder, "down").returncode == 0
+    assert greenroom(folder, "reset", "--yes").returncode == 0
+    assert not (folder / ".greenroom").exists()
