@@ -26,6 +26,7 @@ LINGER_S = 0.010
 _POLL_MS = 500
 _START_TIMEOUT_S = 30.0
 _HINT_EVERY_S = 5.0
+_STUCK_S = 60.0
 _RECOVER_DELAY_S = 0.5
 
 Batches = dict[int, list[Any]]
@@ -53,6 +54,10 @@ class Recoverable(Exception):
     """The handler could not store its work: drop the batch, ask it again where to go on."""
 
 
+class Stuck(Exception):
+    """The consumer lags and does not move."""
+
+
 class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """One member of a consumer group on one topic."""
 
@@ -66,6 +71,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._owned: frozenset[int] = frozenset()
         self._failed: BaseException | None = None
         self._hinted_at = 0.0
+        self._moved_at = time.monotonic()
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -111,7 +117,25 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.warning("batch dropped", group=self._group, reason=str(failure))
                 await self._recover(consumer)
                 return
+        self._watch(consumer, bool(batches))
         self._hint(consumer)
+
+    def _watch(self, consumer: AIOKafkaConsumer, progress: bool) -> None:
+        """Exit a process that stands still although there is more to read: a restart is the only cure known.
+
+        Partitions that another process works on (fenced, hence paused) are not ours to read.
+        """
+        now = time.monotonic()
+        paused = consumer.paused()
+        behind = any(
+            (consumer.highwater(place) or 0) > self._handler.positions().get(place.partition, 0)
+            for place in consumer.assignment()
+            if place not in paused
+        )
+        if progress or not behind:
+            self._moved_at = now
+        elif now - self._moved_at > _STUCK_S:
+            raise Stuck(f"{self._group} has been behind without progress for {_STUCK_S:.0f} s")
 
     async def _collect(self, consumer: AIOKafkaConsumer) -> tuple[int, Batches]:
         """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap."""
