@@ -58,31 +58,33 @@ class Admitted:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A valid create: who asks, what for, and the body's very bytes, by which retries are recognised."""
+
+    caller: Principal
+    body: CreateSession
+    raw: bytes
+    identity: str
+    idempotency_key: str | None
+    request_id: str
+
+
+@dataclass(frozen=True)
 class _Request:
     """Everything that admission needs, prepared before any lock is taken."""
 
-    principal: Principal
+    call: Call
     task: Task
     created: e.SessionCreated
     event_id: str
     resource: str
     target_hash: bytes
     body_hmac: bytes
-    idempotency_key: str | None
-    request_id: str
 
 
-async def create(
-    ctx: Context,
-    caller: Principal,
-    body: CreateSession,
-    raw: bytes,
-    identity: str,
-    idempotency_key: str | None,
-    request_id: str,
-) -> Admitted:
+async def create(ctx: Context, call: Call) -> Admitted:
     """Raises the ApiErrors of `POST /v1/sessions`. Always done within 8 s."""
-    request = await _prepare(ctx, caller, body, raw, identity, idempotency_key, request_id)
+    request = await _prepare(ctx, call)
     deadline = asyncio.get_running_loop().time() + _ALWAYS_WITHIN_S
     row = await _admit(ctx, request)
     if row.outcome == "replayed":
@@ -91,31 +93,24 @@ async def create(
     created, task = request.created, request.task
     if row.outcome == "resumed":
         # Erasable fields are bound to the session id, so they are encrypted again under the first request's id.
-        request = await _prepare(ctx, caller, body, raw, identity, idempotency_key, request_id, session_id)
+        request = await _prepare(ctx, call, session_id)
         created, task = request.created, request.task
-    event = _created_event(created, worker_id, row.event_id, row.created_ms, request_id)
+    event = _created_event(created, worker_id, row.event_id, row.created_ms, call.request_id)
     left = deadline - asyncio.get_running_loop().time()
     try:
         await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, left))
     except UnknownOutcome as unknown:
-        await _give_up(ctx, caller.account_id, session_id, request_id)
+        await _give_up(ctx, call.caller.account_id, session_id, call.request_id)
         raise LogUnavailable from unknown
-    ctx.acknowledged.append((session_id, idempotency_key is not None))
+    ctx.acknowledged.append((session_id, call.idempotency_key is not None))
     if row.public_key is not None:
         await _send_task(ctx, task, worker_id, row.public_key)
     return Admitted(session_id, row.resource.encode(), row.outcome == "resumed")
 
 
-async def _prepare(
-    ctx: Context,
-    caller: Principal,
-    body: CreateSession,
-    raw: bytes,
-    identity: str,
-    idempotency_key: str | None,
-    request_id: str,
-    resumed_id: str | None = None,
-) -> _Request:
+async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _Request:
+    """`resumed_id`: the session of a first request that died; its ids are used again."""
+    caller, body = call.caller, call.body
     session_id, event_id, at = resumed_id or new_id(SESSION), new_id(EVENT), now_ms()
     metadata = orjson.dumps(body.metadata or {}).decode()
     if len(metadata.encode()) > MAX_METADATA_BYTES:
@@ -124,8 +119,8 @@ async def _prepare(
     duration = min(body.max_duration_seconds or limit, limit)
     idle = body.idle_timeout_seconds or caller.idle_timeout_seconds
     key = await ctx.data_keys.of(caller.account_id)
-    created = _event_data(caller, body, session_id, identity, metadata, duration, idle, key)
-    first = evolve(None, _created_event(created, "", event_id, at, request_id), at)
+    created = _event_data(call, session_id, metadata, duration, idle, key)
+    first = evolve(None, _created_event(created, "", event_id, at, call.request_id), at)
     assert isinstance(first, Evolved)
     transport = body.transport
     task = Task(
@@ -133,7 +128,7 @@ async def _prepare(
         account_id=caller.account_id,
         url=transport.url,
         room_name=transport.room_name,
-        worker_identity=identity,
+        worker_identity=call.identity,
         worker_token=transport.worker_token,
         audio_source=transport.audio_source,
         subscribe_to_identity=transport.subscribe_to_identity,
@@ -143,34 +138,24 @@ async def _prepare(
         max_duration_ms=duration * 1000,
         idle_timeout_ms=idle * 1000,
         accepted_ms=at,
-        request_id=request_id,
+        request_id=call.request_id,
     )
     pepper = ctx.settings.key_pepper.get_secret_value().encode()
     account = caller.account_id.encode() + b"\0"
-    target = "\0".join((transport.url, transport.room_name, identity)).encode()
+    target = "\0".join((transport.url, transport.room_name, call.identity)).encode()
     return _Request(
-        principal=caller,
+        call=call,
         task=task,
         created=created,
         event_id=event_id,
         resource=orjson.dumps(resource(first.state, key)).decode(),
         target_hash=hmac.new(pepper, account + target, hashlib.sha256).digest(),
-        body_hmac=hmac.new(pepper, account + raw, hashlib.sha256).digest(),
-        idempotency_key=idempotency_key,
-        request_id=request_id,
+        body_hmac=hmac.new(pepper, account + call.raw, hashlib.sha256).digest(),
     )
 
 
-def _event_data(
-    caller: Principal,
-    body: CreateSession,
-    session_id: str,
-    identity: str,
-    metadata: str,
-    duration: int,
-    idle: int,
-    key: DataKey,
-) -> e.SessionCreated:
+def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle: int, key: DataKey) -> e.SessionCreated:
+    caller, body = call.caller, call.body
     transport = body.transport
 
     def hide(name: str, text: str) -> e.Encrypted:
@@ -187,7 +172,7 @@ def _event_data(
             type=transport.type,
             url=hide("url", transport.url),
             room_name=hide("room_name", transport.room_name),
-            worker_identity=hide("worker_identity", identity),
+            worker_identity=hide("worker_identity", call.identity),
             audio_source=transport.audio_source,
             subscribe_to_identity=hide("subscribe_to_identity", pinned) if pinned else None,
             synthetic_audio_if_no_input=transport.synthetic_audio_if_no_input,
@@ -243,7 +228,7 @@ async def _admit(ctx: Context, request: _Request) -> Any:
         elif row.outcome == "superseding":
             if superseded != row.session_id:
                 superseded = row.session_id
-                await supersede(ctx, request.principal.account_id, row.session_id, request.request_id)
+                await supersede(ctx, request.call.caller.account_id, row.session_id, request.call.request_id)
         else:
             return row
 
@@ -255,14 +240,14 @@ async def _call_admit(ctx: Context, request: _Request) -> Any:
             await cursor.execute(
                 "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
                 [
-                    request.principal.key_id,
-                    request.principal.account_id,
+                    request.call.caller.key_id,
+                    request.call.caller.account_id,
                     request.task.session_id,
                     request.event_id,
                     request.task.quality,
                     request.target_hash,
                     request.body_hmac,
-                    request.idempotency_key,
+                    request.call.idempotency_key,
                     request.task.accepted_ms,
                     request.resource,
                     master,

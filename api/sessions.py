@@ -95,7 +95,8 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidRequest("Idempotency-Key must have 1 to 255 characters.", code="idempotency_key.invalid")
-    done = await admission.create(ctx, caller, body, raw, identity, key, request_id(request))
+    call = admission.Call(caller, body, raw, identity, key, request_id(request))
+    done = await admission.create(ctx, call)
     headers = {"Location": f"/v1/sessions/{done.session_id}"}
     if done.replayed and key is not None:
         headers["Idempotent-Replayed"] = "true"

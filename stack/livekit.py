@@ -84,10 +84,10 @@ def _go() -> str:
     return str(Path(go.__file__).parent / "bin" / "go")
 
 
-def prepare(binary: Path, data: Path, port: int, udp_port: int) -> tuple[ProcessSpec, str]:
+def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) -> tuple[ProcessSpec, str]:
     """Write the configuration; returns how to run the server and its ws:// URL.
 
-    One UDP port on one address and itself as STUN server: no packet leaves the machine.
+    One UDP port on one address, and itself as STUN and TURN server: no packet leaves the machine.
     """
     data.mkdir(parents=True, exist_ok=True)
     address = own_address()
@@ -101,10 +101,11 @@ def prepare(binary: Path, data: Path, port: int, udp_port: int) -> tuple[Process
             "node_ip": address,
             "use_external_ip": False,
             "enable_loopback_candidate": address == "127.0.0.1",
-            "stun_servers": [f"{address}:{udp_port}"],
-            # by interface: limiting candidates with `ips` next to own `stun_servers` breaks every connection
             "interfaces": {"includes": [interface_of(address)]},
         },
+        # Its own TURN port answers STUN too. Without it clients are told of a public STUN server; with `stun_servers`
+        # that do not answer, gathering never ends on a machine without network, and neither does the connection.
+        "turn": {"enabled": True, "udp_port": turn_port},
         "keys": {pair.key: pair.secret},
         "logging": {"level": "warn"},
         "room": {"departure_timeout": 20, "empty_timeout": 60},

@@ -56,11 +56,11 @@ def install(report: Reporter) -> tuple[Path, Path]:
 async def start(supervisor: Supervisor, data: Path, jars: Path, binary: Path) -> Servers:
     """Start the servers below `data` and wait until all answer. Raises StackError naming the one that did not."""
     kafka_port, controller_port, livekit_port = free_ports(3)
-    (udp_port,) = free_ports(1, socket.SOCK_DGRAM)
+    udp_port, turn_port = free_ports(2, socket.SOCK_DGRAM)
     kafka_spec, (postgres_spec, database_url), (livekit_spec, livekit_url) = await asyncio.gather(
         asyncio.to_thread(kafka.prepare, jars, data / "kafka", kafka_port, controller_port),
         asyncio.to_thread(postgres.prepare, data / "postgres"),
-        asyncio.to_thread(livekit.prepare, binary, data / "livekit", livekit_port, udp_port),
+        asyncio.to_thread(livekit.prepare, binary, data / "livekit", livekit_port, udp_port, turn_port),
     )
     await asyncio.gather(*(supervisor.add(spec) for spec in (postgres_spec, kafka_spec, livekit_spec)))
     pair = livekit.keys(data / "livekit")
@@ -71,5 +71,5 @@ async def start(supervisor: Supervisor, data: Path, jars: Path, binary: Path) ->
         livekit_api_key=pair.key,
         livekit_api_secret=pair.secret,
         versions={"kafka": kafka.VERSION, "postgres": postgres.version(), "livekit": livekit.VERSION},
-        ports={"kafka": kafka_port, "livekit": livekit_port, "livekit_udp": udp_port},
+        ports={"kafka": kafka_port, "livekit": livekit_port, "livekit_udp": udp_port, "livekit_turn": turn_port},
     )
