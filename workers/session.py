@@ -24,6 +24,7 @@ from schemas.logs import configure_logging
 from schemas.times import now_ms
 from workers import watch
 from workers.agent_link import AgentLink
+from workers.hearing import listen, receive
 from workers.lease import boottime, phase
 from workers.messages import (
     Alive,
@@ -43,7 +44,7 @@ from workers.messages import (
 )
 from workers.meter import MediaMeter
 from workers.pipe import Pipe
-from workers.playback import RATE, TICK_SAMPLES, Finish, Playback, TooMuchUnplayed, to_mono
+from workers.playback import RATE, TICK_SAMPLES, Finish, Playback
 from workers.renderers import FORMATS
 from workers.renderers.mock import MockRenderer
 from workers.room import LiveRoom, RoomError
@@ -51,7 +52,6 @@ from workers.timers import Timers
 
 log = structlog.get_logger()
 
-_CHUNK_TIMEOUT_S = 10.0
 _REJOIN_WITHIN_S = 10.0
 _MOST_EVICTIONS = 3
 _SYNTHETIC_AFTER_S = 10.0
@@ -304,46 +304,19 @@ class Session:
         self._spawn(self._receive(reader, identity))
 
     async def _receive(self, reader: rtc.ByteStreamReader, identity: str) -> None:
-        """One segment, from its header to its trailer, a newer header, an error, or 10 s of silence."""
+        """The agent's speech; anybody else's is not ours to play."""
         if self._task.audio_source != "data_stream":
             return
         self._link.agent = self._link.agent or identity
         if identity != self._link.agent:
             return
-        attributes = reader.info.attributes or {}
-        rate, channels = _number(attributes.get("sample_rate")), _number(attributes.get("num_channels"))
-        if not 8000 <= rate <= RATE or channels not in (1, 2):
-            log.warning("segment refused", session_id=self._task.session_id, sample_rate=rate, num_channels=channels)
-            self._link.finished(Finish(reader.info.stream_id, 0.0, interrupted=True))
-            return
         self._somebody_came()
-        segment = self._playback.open(reader.info.stream_id)
-        resampler = rtc.AudioResampler(rate, RATE, num_channels=1) if rate != RATE else None
-        carry = b""
-        try:
-            while True:
-                async with asyncio.timeout(_CHUNK_TIMEOUT_S):
-                    chunk = await anext(reader)
-                self._timers.active(time.monotonic())
-                data = carry + chunk
-                whole = len(data) - len(data) % (2 * channels)
-                carry = data[whole:]
-                pcm = to_mono(data[:whole], channels)
-                segment.received_s += len(pcm) / rate
-                if resampler is None:
-                    self._playback.feed(segment, pcm)
-                    continue
-                for frame in resampler.push(bytearray(pcm.tobytes())):
-                    self._playback.feed(segment, np.frombuffer(frame.data, np.int16))
-        except (StopAsyncIteration, rtc.StreamError, TimeoutError):
-            for frame in resampler.flush() if resampler else ():
-                self._playback.feed(segment, np.frombuffer(frame.data, np.int16))
-        except TooMuchUnplayed:
-            self._playback.drop(segment)
-            self._link.finished(Finish(segment.id, 0.0, interrupted=True))
-        finally:
-            segment.complete = True
-            reader.close()
+        refused = await receive(reader, self._playback, self._heard)
+        if refused is not None:
+            self._link.finished(refused)
+
+    def _heard(self) -> None:
+        self._timers.active(time.monotonic())
 
     async def on_clear(self, identity: str) -> bool:
         """The agent was interrupted. Others may not clear."""
@@ -355,20 +328,8 @@ class Session:
         return True
 
     def on_track(self, track: rtc.RemoteAudioTrack, identity: str) -> None:
-        self._spawn(self._listen(track))
-
-    async def _listen(self, track: rtc.RemoteAudioTrack) -> None:
-        """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped."""
         self._somebody_came()
-        segment = self._playback.open(track.sid)
-        segment.started = True  # nobody waits for reports about a track
-        stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
-        async for event in stream:
-            if segment.waiting > RATE // 5:
-                segment.take(TICK_SAMPLES)
-            self._playback.feed(segment, np.frombuffer(event.frame.data, np.int16).copy())
-            self._timers.active(time.monotonic())
-        segment.complete = True
+        self._spawn(listen(track, self._playback, self._heard))
 
     def _somebody_came(self) -> None:
         self._heard_anybody = True
@@ -391,16 +352,12 @@ class Session:
             self._absent_since = time.monotonic()
 
     def on_speaking(self) -> None:
-        self._timers.active(time.monotonic())
+        self._heard()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdigit() else 0
 
 
 async def main(end: socket.socket) -> None:
