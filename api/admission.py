@@ -50,7 +50,7 @@ _SQLSTATE = {"GR001": AtCapacity, "GR002": ConcurrencyExceeded, "GR003": KeyRevo
 
 @dataclass(frozen=True)
 class Admitted:
-    """`body` is the 201's. `replayed`: it is the answer to an earlier request."""
+    """`body` is the 201's. `replayed`: it is the answer that an earlier request has been given."""
 
     session_id: str
     body: bytes
@@ -105,7 +105,7 @@ async def create(ctx: Context, call: Call) -> Admitted:
     ctx.acknowledged.append((session_id, call.idempotency_key is not None))
     if row.public_key is not None:
         await _send_task(ctx, task, worker_id, row.public_key)
-    return Admitted(session_id, row.resource.encode(), row.outcome == "resumed")
+    return Admitted(session_id, row.resource.encode(), False)
 
 
 async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _Request:
