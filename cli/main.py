@@ -14,7 +14,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from schemas.logs import configure_logging
 from schemas.times import from_wire
@@ -200,7 +200,9 @@ def list_keys() -> None:
     """List the keys."""
     from projections import accounts
 
-    table = Table("id", "account", "name", "key", "created", "revoked")
+    # ids are copied from here: never cut
+    whole = (Column(name, no_wrap=True, min_width=31) for name in ("id", "account"))
+    table = Table(*whole, "name", "key", "created", "revoked")
     for key_id, account, name, shown, created, revoked in _with_database(accounts.list_keys):
         table.add_row(
             key_id, account, name, shown, f"{created:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else ""
