@@ -110,7 +110,10 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._recover(consumer)
                 return
             if epoch != self._epoch:
-                return  # partitions moved while we fetched; their new owner has been told where to go on
+                # Partitions moved while we fetched. Some of these records may be the new owner's, that is ours, and the
+                # consumer is already past them: dropping them needs a new seek, or they would be skipped for ever.
+                await self._recover(consumer)
+                return
             try:
                 await self._handler.handle(batches)
             except Recoverable as failure:

@@ -145,6 +145,10 @@ class StoredStates:
         return
 
 
+class LogGap(Exception):
+    """Events are missing from the log. Restore it before anything is derived from it again."""
+
+
 class FoldingHandler:
     """The `events.consumer.Handler` of `sessions.v1`.
 
@@ -160,6 +164,7 @@ class FoldingHandler:
         self._cache: dict[str, State | None] = {}
         """None: nothing is stored of this session."""
         self._parked: set[str] = set()
+        self._gap: tuple[int, int] | None = None
         self._pending: asyncio.Task[None] | None = None
 
     def positions(self) -> Mapping[int, int]:
@@ -247,6 +252,7 @@ class FoldingHandler:
         for partition, records in batches.items():
             if partition not in slowest:
                 continue
+            self._refuse_gap(partition, records[0].offset, slowest[partition])
             for record in records:
                 if record.offset < slowest[partition]:
                     continue
@@ -264,6 +270,18 @@ class FoldingHandler:
                     if event.subject not in self._parked:
                         events.append((event, partition, record.offset, record.timestamp))
         return events
+
+    def _refuse_gap(self, partition: int, first: int, expected: int) -> None:
+        """The log of sessions has no gaps. A first one means that records were dropped on the way: fetch them again.
+
+        Raises Recoverable; LogGap when the log itself has lost them, since nothing may be skipped in silence.
+        """
+        if first <= expected:
+            return
+        if (partition, expected) == self._gap:
+            raise LogGap(f"offsets {expected} to {first - 1} of partition {partition} are gone from the log")
+        self._gap = (partition, expected)
+        raise Recoverable(f"offset {expected} of partition {partition} was expected, {first} came")
 
     async def _load(self, partition_of: Mapping[str, int]) -> None:
         """Bring the sessions' states into the cache; a session that nobody has stored becomes None."""

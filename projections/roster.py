@@ -292,7 +292,8 @@ class Roster(StoredStates):
             cursor = await connection.execute(
                 """
                 SELECT a.session_id, a.account_id FROM admissions a
-                WHERE a.state <> 'over' AND a.touched_at < clock_timestamp() - make_interval(secs => %s)
+                WHERE a.state <> 'over' AND NOT a.acknowledged
+                  AND a.touched_at < clock_timestamp() - make_interval(secs => %s)
                   AND NOT EXISTS (SELECT 1 FROM fold_states f WHERE f.consumer = %s AND f.session_id = a.session_id)
                 """,
                 [SETTLE_AFTER_S, self.name],
