@@ -147,8 +147,10 @@ class World:
         await self.processes[name].wait()
 
     async def restart(self, name: str) -> None:
-        await self.processes[name].start()
-        await self.processes[name].wait_ready()
+        process = self.processes[name]
+        process.spec = self._spec(name, dict(process.spec.env))  # ready means this life, not the one before
+        await process.start()
+        await process.wait_ready()
 
     async def stop(self, name: str) -> None:
         await self.processes[name].stop()
