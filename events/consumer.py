@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -74,7 +74,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._moved_at = time.monotonic()
         self._consumer: AIOKafkaConsumer | None = None
 
-    async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def run(self) -> None:
         """Consume until cancelled."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
@@ -92,8 +92,6 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer.subscribe([self._topic], listener=self)
         await asyncio.wait_for(consumer.start(), _START_TIMEOUT_S)
         try:
-            if on_ready:
-                await on_ready()
             while True:
                 await self._round(consumer)
         finally:
@@ -129,9 +127,9 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         Partitions that another process works on (fenced, hence paused) are not ours to read.
         """
         now = time.monotonic()
-        paused = consumer.paused()
+        paused, positions = consumer.paused(), self._handler.positions()
         behind = any(
-            (consumer.highwater(place) or 0) > self._handler.positions().get(place.partition, 0)
+            (consumer.highwater(place) or 0) > positions.get(place.partition, 0)
             for place in consumer.assignment()
             if place not in paused
         )

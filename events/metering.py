@@ -36,12 +36,10 @@ def charge(meter: Meter, append_ms: int, first_frame_append_ms: int, billed: Bil
     wild clock cannot bill more than the log saw pass.
     """
     bound = append_ms - first_frame_append_ms + GRACE_MS
-    accepted, frames, flags = meter.billable_ms, meter.frames, ()
-    if meter.billable_ms > bound:
-        accepted = max(0, bound)
-        frames = meter.frames * accepted // meter.billable_ms
-        return _charge(accepted, frames, billed, (BOUNDED,))
-    return _charge(accepted, frames, billed, flags)
+    if meter.billable_ms <= bound:
+        return _charge(meter.billable_ms, meter.frames, billed, ())
+    accepted = max(0, bound)
+    return _charge(accepted, meter.frames * accepted // meter.billable_ms, billed, (BOUNDED,))
 
 
 def _charge(accepted_ms: int, frames: int, billed: Billed, flags: tuple[str, ...]) -> Charge:

@@ -23,7 +23,6 @@ _TYPES = {
 }
 _COPY = "COPY usage_v1.usage_events ({}) FROM STDIN (FORMAT binary)".format(", ".join(f'"{c}"' for c in COLUMNS))
 _COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
-_LONGEST_MONTH_MS = 28 * 24 * 3600 * 1000
 
 
 class UsageProjection(StoredStates):
