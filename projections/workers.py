@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 LOST_AFTER_S = 11.5
 """A worker's own lease is 10 s from sending; this counts from reading, so its end always comes later."""
+STOPPED_GRACE_S = 3.0
+"""A worker that stops has appended all its ends before its tombstone, in another topic: time to read them there."""
 _END_CHECK_EVERY_S = 0.5
 _NETWORK_TIMEOUT_S = 5.0
 SOURCE = "greenroom/roster"
@@ -52,13 +54,15 @@ class Directory:
         self._seen: dict[str, Seen] = {}
         self._registered: dict[str, str] = {}
         self._gone: set[str] = set()
+        self._stopped_at: dict[str, float] = {}
 
     def seen(self, worker_id: str) -> Seen | None:
         return self._seen.get(worker_id)
 
     def gone(self, worker_id: str) -> bool:
-        """Stopped or declared lost: never accepted again."""
-        return worker_id in self._gone
+        """Stopped, and its last words had time to be read, or declared lost: its sessions need a decision."""
+        stopped_at = self._stopped_at.get(worker_id)
+        return worker_id in self._gone and (stopped_at is None or time.monotonic() - stopped_at > STOPPED_GRACE_S)
 
     async def run(self) -> None:
         while True:
@@ -105,6 +109,7 @@ class Directory:
         worker_id = (record.key or b"").decode(errors="replace")
         if record.value is None:
             if worker_id in self._registered and worker_id not in self._gone:
+                self._stopped_at[worker_id] = time.monotonic()
                 await self._bury(worker_id, "stopped")
             return
         try:
