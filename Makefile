@@ -7,14 +7,17 @@ PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 UV_VERSION := 0.13.9
 PYTHON ?= python3
-SET := dev
-STAMP := $(VENV)/.synced
+# `make demo RENDERER=mock` does without torch, which is most of what is installed otherwise.
+RENDERER ?= neural
+# What is there already is enough for less.
+SET := $(if $(filter mock,$(RENDERER)),$(if $(wildcard $(VENV)/.synced-dev),dev,mock),dev)
+STAMP := $(VENV)/.synced-$(SET)
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: $(STAMP) ## set everything up, run one avatar session, show that all of it held
-	$(VENV)/bin/greenroom demo
+	$(VENV)/bin/greenroom demo --renderer $(RENDERER)
 
 test: check ## lint, types, room contract, then all tests on real servers
 	$(PY) -m pytest -q
@@ -49,6 +52,8 @@ setup: $(STAMP) ## the virtual environment alone
 $(STAMP): requirements/$(SET).lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or newer; say which with make PYTHON=…"; exit 1; }
 	@test -x $(UV) || { echo "making $(VENV) with uv $(UV_VERSION)"; $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet uv==$(UV_VERSION); }
+	@test $(SET) = mock || $(PY) -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
+		|| echo "installing torch and what it needs: about 5 GB, once (make demo RENDERER=mock does without)"
 	$(UV) pip sync --python $(PY) requirements/$(SET).lock
 	$(UV) pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
@@ -56,6 +61,8 @@ $(STAMP): requirements/$(SET).lock pyproject.toml
 lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo pyproject.toml -o requirements/mock.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural pyproject.toml -o requirements/neural.lock
 
 clean: ## forget the environment and this folder's stack
 	-$(VENV)/bin/greenroom down

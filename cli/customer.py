@@ -274,13 +274,13 @@ def speech() -> tuple[bytes, int, float]:
         return pcm, sound.getframerate(), sound.getnframes() / sound.getframerate()
 
 
-def reference_request(url: str, room: str, token: str, quality: str) -> dict[str, Any]:
-    """The request of the public API page; only url, room, token and quality are ours."""
+def reference_request(url: str, room: str, token: str, quality: str | None) -> dict[str, Any]:
+    """The request of the public API page; only url, room and token are ours, and quality where one is given."""
     return {
         "avatar_id": "av_demo",
         "idle_timeout_seconds": 30,
         "max_duration_seconds": 600,
         "metadata": {"customer_session_id": "abc123"},
-        "quality": quality,
+        "quality": quality or "standard",
         "transport": {"room_name": room, "type": "livekit", "url": url, "worker_token": token},
     }

@@ -28,7 +28,6 @@ from stack.ports import free_ports
 
 out = Console()
 
-QUALITY = "mock"
 CLIP_S = 5.0
 
 
@@ -47,12 +46,15 @@ class Report:
         return [what for what, held, _ in self.checks if not held]
 
 
-def main(folder: Path) -> int:
-    """Exit code 0 only when all of it held. Starts a stack, and stops it again, unless one runs here."""
+def main(folder: Path, quality: str | None) -> int:
+    """Exit code 0 only when all of it held. Starts a stack, and stops it again, unless one runs here.
+
+    `quality` None: the reference request's own.
+    """
     ours = stack.running() is None
     described = stack.running() or stack.up_detached()
     try:
-        report = asyncio.run(_demonstrate(described, folder))
+        report = asyncio.run(_demonstrate(described, folder, quality))
     finally:
         if ours:
             stack.down()
@@ -64,7 +66,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-async def _demonstrate(described: dict[str, Any], folder: Path) -> Report:
+async def _demonstrate(described: dict[str, Any], folder: Path, quality: str | None) -> Report:
     report = Report()
     project = LiveKitProject(described["livekit_url"], described["livekit_api_key"], described["livekit_api_secret"])
     room = f"demo-{secrets.token_hex(4)}"
@@ -78,7 +80,7 @@ async def _demonstrate(described: dict[str, Any], folder: Path) -> Report:
         try:
             with out.status("entering the room as agent and as watcher"):
                 await asyncio.gather(agent.join(project, room), watcher.join(project, room))
-            await _session(report, described, project, room, client, agent, watcher, receiver, folder)
+            await _session(report, described, project, room, client, agent, watcher, receiver, folder, quality)
         except (TimeoutError, httpx.HTTPError) as failed:
             report.check("the session went through", False, repr(failed))
         finally:
@@ -96,11 +98,12 @@ async def _session(
     watcher: Watcher,
     receiver: Receiver,
     folder: Path,
+    quality: str | None,
 ) -> None:
     endpoint_id = await _subscribe(report, client, receiver)
     token = project.token(room, AVATAR, behalf=AGENT)
     posted_ms = now_ms()
-    body = reference_request(project.url, room, token, QUALITY)
+    body = reference_request(project.url, room, token, quality)
     answer = await client.post("/v1/sessions", json=body)
     if not report.check("POST /v1/sessions answers 201", answer.status_code == 201, _problem(answer)):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
+from cli.faces import faces_app, need_neural, render, train_app
 from schemas.logs import configure_logging
 from schemas.times import from_wire
 
@@ -30,6 +32,9 @@ keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 parked_app = typer.Typer(help="Sessions that a consumer could not read.", no_args_is_help=True)
 schemas_app = typer.Typer(help="The published schemas (for maintainers).", no_args_is_help=True)
+app.command(rich_help_panel="Faces")(render)
+app.add_typer(train_app, name="train", rich_help_panel="Faces")
+app.add_typer(faces_app, name="faces", rich_help_panel="Faces")
 app.add_typer(schemas_app, name="schemas", rich_help_panel="Operation")
 app.add_typer(keys_app, name="keys", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
@@ -48,6 +53,11 @@ class Projections(StrEnum):
     webhooks = "webhooks"
     roster = "roster"
     all = "all"
+
+
+class Renderers(StrEnum):
+    neural = "neural"
+    mock = "mock"
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:
@@ -95,11 +105,16 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
 @app.command(rich_help_panel="One machine")
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where frame.png and clip.mp4 are written.")] = Path("demo-out"),
+    renderer: Annotated[Renderers, typer.Option(help="mock does without torch.")] = Renderers.neural,
 ) -> None:
     """Act as a customer: a room, speech, one session, a webhook, a video of it, the bill and its audit."""
     from cli import demo as demonstration
 
-    raise typer.Exit(demonstration.main(folder))
+    if renderer is Renderers.mock:
+        os.environ["GREENROOM_WORKER_NEURAL"] = "off"
+    else:
+        need_neural()
+    raise typer.Exit(demonstration.main(folder, "mock" if renderer is Renderers.mock else None))
 
 
 # Processes

@@ -164,6 +164,7 @@ def _environment(
         "GREENROOM_JOIN_SECRET": kept["join_secret"],
         "GREENROOM_API_PORT": str(api_port),
         "GREENROOM_INTERNAL_PORT": str(internal_port),
+        "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
         "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": f"127.0.0.0/8,{own_address()}/32",
     }

@@ -27,5 +27,7 @@ class Task(Struct, frozen=True):
     idle_timeout_ms: int
     accepted_ms: int
     request_id: str | None = None
+    face: str | None = None
+    """Asset of the avatar's built face; None for stock avatars, which ship with the worker."""
     resume_played_ms: int | None = None
     """The open segment's position when an earlier attempt was lost; its agent still waits for that segment's end."""

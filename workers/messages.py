@@ -21,10 +21,13 @@ class Limits(Struct, frozen=True):
 
 
 class Start(Struct, frozen=True, tag="start"):
+    """`renderer`: the unix socket of the renderer process, where there is one."""
+
     task: Task
     attempt: int
     renewed_at: float
     limits: Limits
+    renderer: str | None = None
 
 
 class End(Struct, frozen=True, tag="end"):
@@ -41,7 +44,9 @@ ToSession = Start | End | Lease
 
 
 class Ready(Struct, frozen=True, tag="ready"):
-    """Imports are done; a task may come."""
+    """Imports are done; a task may come. `device`: what the renderer process draws on."""
+
+    device: str = "cpu"
 
 
 class Alive(Struct, frozen=True, tag="alive"):

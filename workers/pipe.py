@@ -21,6 +21,7 @@ class Pipe(Generic[In]):
         self._reader = reader
         self._writer = writer
         self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)
+        self._size: int | None = None
 
     @classmethod
     async def over(cls, end: socket.socket, incoming: Any) -> Pipe[In]:
@@ -41,12 +42,15 @@ class Pipe(Generic[In]):
             return
 
     async def receive(self) -> In | None:
-        """The next message, or None at the end of the pipe."""
+        """The next message, or None at the end of the pipe. May be cancelled: nothing of a message is lost then."""
         try:
-            size = int.from_bytes(await self._reader.readexactly(4), "big")
-            if size > _MOST:
+            if self._size is None:
+                self._size = int.from_bytes(await self._reader.readexactly(4), "big")
+            if self._size > _MOST:
                 return None
-            return self._decoder.decode(await self._reader.readexactly(size))
+            message = self._decoder.decode(await self._reader.readexactly(self._size))
+            self._size = None
+            return message
         except (asyncio.IncompleteReadError, OSError):
             return None
 

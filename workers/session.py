@@ -9,9 +9,11 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from schemas.logs import configure_logging
 from schemas.times import now_ms
 from workers import watch
 from workers.agent_link import AgentLink
+from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.hearing import listen, receive
 from workers.lease import boottime, phase
 from workers.messages import (
@@ -44,9 +47,8 @@ from workers.messages import (
 )
 from workers.meter import MediaMeter
 from workers.pipe import Pipe
-from workers.playback import RATE, TICK_SAMPLES, Finish, Playback
+from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick
 from workers.renderers import FORMATS
-from workers.renderers.mock import MockRenderer
 from workers.room import LiveRoom, RoomError
 from workers.timers import Timers
 
@@ -70,6 +72,9 @@ class SessionFailed(Exception):
         self.code: FailureCode = code
 
 
+_SILENCE = (np.zeros(TICK_SAMPLES, np.int16), Tick(np.zeros(TICK_SAMPLES, np.int16), 0, (), ()))
+
+
 @dataclass(frozen=True)
 class _Due:
     """A finish whose last sample leaves the audio source at monotonic second `at`."""
@@ -88,9 +93,9 @@ class Session:
         self._limits = start.limits
         self.renewed_at = start.renewed_at
         self._frame = FORMATS[self._task.quality]
-        self._renderer = MockRenderer()
-        self._stream = self._renderer.open(self._renderer.load(self._task.avatar_id), self._frame)
+        self._face = _face(start)
         self._playback = Playback()
+        self._ahead: deque[tuple[Pcm, Tick]] = deque()
         self._meter = MediaMeter()
         self._due: list[_Due] = []
         self._room: LiveRoom | None = None
@@ -122,9 +127,13 @@ class Session:
         except SessionFailed as failed:
             await self._leave()
             self._pipe.send(Failed(failed.code, str(failed), self._meter.read()))
+        except RendererLost as lost:
+            await self._leave()
+            self._pipe.send(Failed("renderer.crashed", str(lost), self._meter.read()))
         except Exception:
             log.exception("session crashed", session_id=self._task.session_id)
             self._pipe.send(Failed("renderer.crashed", "The session process failed.", self._meter.read()))
+        self._face.close()
         for task in self._tasks:
             task.cancel()
 
@@ -160,7 +169,13 @@ class Session:
     async def _start(self) -> None:
         try:
             async with asyncio.timeout(self._limits.start_timeout_s):
-                await self._join(self._limits.connect_timeout_s)
+                opening = asyncio.create_task(self._face.open())
+                try:
+                    await self._join(self._limits.connect_timeout_s, opening)
+                finally:
+                    opening.cancel()
+        except FaceUnloadable as failed:
+            raise SessionFailed("avatar.load_failed", f"The avatar's face cannot be loaded: {failed}.") from None
         except TimeoutError:
             raise SessionFailed("start_timeout", "No frame could be published in time.") from None
         except RoomError as failed:
@@ -175,8 +190,8 @@ class Session:
             self._link.finished(Finish("lost", self._task.resume_played_ms / 1000, interrupted=True))
         self._spawn(self._beats())
 
-    async def _join(self, timeout_s: float) -> None:
-        """A room with both tracks and the first frame in it."""
+    async def _join(self, timeout_s: float, opening: asyncio.Task[None] | None = None) -> None:
+        """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
         room = self._room = LiveRoom(self._task, self._frame, self)
         self._latencies.setdefault("received", self._since_accepted())
@@ -185,6 +200,8 @@ class Session:
         if "joined" not in self._latencies:
             self._latencies["joined"] = self._since_accepted()
             self._pipe.send(Joined({"livekit": version("livekit"), "greenroom": version("greenroom")}))
+        if opening is not None:
+            await opening
         await room.publish()
         self._latencies.setdefault("published", self._since_accepted())
         await self._tick(room)
@@ -231,15 +248,17 @@ class Session:
         return None
 
     async def _tick(self, room: LiveRoom) -> None:
-        """One frame and 40 ms of audio."""
-        tick = self._playback.tick()
-        pcm = self._tone() if self._synthetic and not tick.speech else tick.pcm
-        self._stream.push(pcm)
-        frame = self._renderer.step([self._stream])[0]
-        assert frame is not None
+        """One frame and the 40 ms of audio that belong to it; the audio waits as long as frames trail it."""
+        heard = self._playback.tick()
+        self._ahead.append((self._tone() if self._synthetic and not heard.speech else heard.pcm, heard))
+        frame = await self._face.show(self._ahead[-1][0])
+        pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
         await room.push(frame, pcm)
         now = time.monotonic()
-        self._meter.tick(now, tick.speech)
+        if self._face.lost:
+            self._meter.pause()  # an idle face for want of a renderer is not what the customer pays for
+        else:
+            self._meter.tick(now, tick.speech)
         for _ in tick.started:
             self._link.started()
         self._due.extend(_Due(now + room.queued_s, finish) for finish in tick.done)
@@ -291,10 +310,13 @@ class Session:
 
     def _interrupt(self, room: LiveRoom) -> list[Finish]:
         """Clear the source and all buffers; one finish per open segment, oldest first."""
-        queued_s = room.queued_s
+        ahead = [tick for _, tick in self._ahead]
+        queued_s = room.queued_s + sum(tick.speech for tick in ahead) / RATE
         room.clear()
-        self._stream.clear()
-        handed = [Finish(d.finish.segment_id, max(0.0, d.finish.position_s - queued_s), True) for d in self._due]
+        self._face.clear()
+        self._ahead.clear()
+        finished = [due.finish for due in self._due] + [finish for tick in ahead for finish in tick.done]
+        handed = [Finish(f.segment_id, max(0.0, f.position_s - queued_s), True) for f in finished]
         self._due.clear()
         return handed + self._playback.interrupt(0.0 if handed else queued_s)
 
@@ -358,6 +380,13 @@ class Session:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _face(start: Start) -> SessionFace:
+    task = start.task
+    if task.quality == "mock":
+        return MockFace(task.avatar_id, FORMATS[task.quality])
+    return RenderedFace(Path(start.renderer or "no-renderer"), task.avatar_id, task.face, FORMATS[task.quality])
 
 
 async def main(end: socket.socket) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from events.settings import LogSettings
+from faces.settings import AssetSettings
 
 
-class WorkerSettings(LogSettings):
+class WorkerSettings(LogSettings, AssetSettings):
     worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
+    worker_neural: Literal["auto", "off"] = Field(
+        "auto", description="`auto`: offer the neural renderer's qualities when torch is installed; `off`: mock only."
+    )
+    worker_render_threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of the renderer process; 0: half of the cores."
+    )
     worker_connect_timeout_s: float = Field(10.0, description="How long joining a room may take.")
     worker_start_timeout_s: float = Field(15.0, description="From the command to the first frame.")
     worker_drain_grace_s: float = Field(5.0, description="What running sessions get after SIGTERM.")

@@ -34,12 +34,13 @@ from workers import messages as m
 from workers import watch
 from workers.children import Child, WarmPool
 from workers.lease import boottime, phase
+from workers.renderers import NEURAL_QUALITIES, neural_missing
+from workers.rendering import Renderer
 from workers.reporting import Reporter
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-QUALITIES = ["mock"]
 STATE_EVERY_S = 1.0
 RETIRED_EXIT_CODE = 75
 _NETWORK_TIMEOUT_S = 10.0
@@ -72,6 +73,9 @@ class Supervisor:
             settings.worker_agent_absence_s,
         )
         self._pool = WarmPool(settings.worker_slots)
+        self._renderer: Renderer | None = None
+        self._qualities = ["mock"]
+        self._device = "cpu"
         self._held: dict[str, Held] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._draining = False
@@ -89,7 +93,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        await self._pool.fill()
+        await asyncio.gather(self._pool.fill(), self._start_renderer())
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="latest")
         await asyncio.wait_for(consumer.start(), 30)
         place = TopicPartition(self._settings.topic_prefix + ASSIGNMENTS.name, self.partition)
@@ -107,6 +111,8 @@ class Supervisor:
             task.cancel()
         results = await asyncio.gather(states, commands, stopping, return_exceptions=True)
         await self._pool.close()
+        if self._renderer is not None:
+            await self._renderer.close()
         with contextlib.suppress(UnknownOutcome):
             await self._producer.send_tombstone(WORKERS, self.worker_id)
         with contextlib.suppress(TimeoutError, KafkaError):
@@ -114,6 +120,17 @@ class Supervisor:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def _start_renderer(self) -> None:
+        """Offer what can be drawn here. A renderer that cannot start ends the worker: that is to be seen."""
+        if self._settings.worker_neural == "off":
+            return
+        if (missing := neural_missing()) is not None:
+            log.warning("only mock is offered", reason=missing)
+            return
+        self._renderer = Renderer()
+        self._device = await self._renderer.start()
+        self._qualities = ["mock", *NEURAL_QUALITIES]
 
     # The lease
 
@@ -139,8 +156,8 @@ class Supervisor:
             worker_id=self.worker_id,
             phase="draining" if self._draining else "ready",
             slots=self._settings.worker_slots,
-            qualities=QUALITIES,
-            device="cpu",
+            qualities=self._qualities,
+            device=self._device,
             public_key=public_text(self._key),
             partition=self.partition,
             held=[(sid, held.attempt) for sid, held in self._held.items()],
@@ -232,7 +249,8 @@ class Supervisor:
     async def _attend(self, sid: str, held: Held, task: Task) -> None:
         """Give the task to a warm child and turn what it says into events until it is gone."""
         child = held.child = await self._pool.take()
-        child.pipe.send(m.Start(task, held.attempt, self.renewed_at, self._limits))
+        renderer = str(self._renderer.path) if self._renderer else None
+        child.pipe.send(m.Start(task, held.attempt, self.renewed_at, self._limits, renderer))
         if held.end is not None:
             child.pipe.send(m.End(held.end))
         meter = Meter(0, 0, 0)

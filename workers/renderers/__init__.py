@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from workers.playback import Pcm
 
 FPS = 25
+NEURAL_QUALITIES = ("lite", "standard", "pro")
+
+
+def neural_missing() -> str | None:
+    """A sentence with the command that installs what `neural` needs; None when all is there. Imports nothing heavy."""
+    missing = [name for name in ("torch", "safetensors", "cv2", "av") if find_spec(name) is None]
+    if not missing:
+        return None
+    return f"The neural renderer needs {', '.join(missing)}: run `make setup` or `pip install 'greenroom[neural]'`."
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""`greenroom render`, and for maintainers `greenroom train` and `greenroom faces`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+train_app = typer.Typer(help="Train the models (for maintainers).", no_args_is_help=True)
+faces_app = typer.Typer(help="The stock faces (for maintainers).", no_args_is_help=True)
+err = Console(stderr=True)
+
+
+class Formats(StrEnum):
+    lite = "lite"
+    standard = "standard"
+    pro = "pro"
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(message, style="red", markup=False)
+    raise typer.Exit(1)
+
+
+def need_neural() -> None:
+    from workers.renderers import neural_missing
+
+    if (missing := neural_missing()) is not None:
+        _fail(missing)
+
+
+def render(
+    audio: Annotated[Path, typer.Option(help="A sound file: wav, flac, mp3, …", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="The video to write, mp4.")],
+    avatar: Annotated[str, typer.Option(help="A stock avatar, a portrait (PNG, JPEG), or a built face.")] = "av_demo",
+    quality: Annotated[Formats, typer.Option(help="256, 512 or 720 pixels square.")] = Formats.standard,
+) -> None:
+    """Have a face speak a recording, and save it as a video."""
+    need_neural()
+    from av.error import FFmpegError
+
+    from faces import film, sound
+    from faces.neural import NeuralRenderer
+    from workers.renderers import FORMATS
+
+    try:
+        pcm = sound.read(audio)
+    except sound.UnreadableSound as wrong:
+        _fail(str(wrong))
+    if not len(pcm):
+        _fail(f"{audio.name} holds no sound.")
+    face = _face(avatar)
+    with Progress(TextColumn("rendering"), BarColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("rendering")
+        try:
+            film.render(
+                NeuralRenderer(), face, FORMATS[quality.value].width, pcm, out,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+        except (FFmpegError, OSError) as failed:
+            _fail(f"{out} cannot be written: {failed}")
+    err.print(f"Wrote {out}.")
+
+
+def _face(avatar: str):  # type: ignore[no-untyped-def]
+    from faces import face as faces
+    from faces.fit import Unfit, fit
+    from faces.portrait import BadImage, decode
+    from schemas.avatars import STOCK
+
+    if avatar in STOCK:
+        return faces.stock(avatar)
+    try:
+        data = Path(avatar).read_bytes()
+    except OSError:
+        _fail(f"There is no stock avatar and no file {avatar}; stock avatars are {', '.join(STOCK)}.")
+    try:
+        return faces.Face.from_bytes(data) if data[:2] == b"PK" else fit(decode(data))
+    except (faces.UnreadableFace, BadImage, Unfit) as wrong:
+        _fail(f"{avatar} cannot be used: {wrong}")
+
+
+@train_app.command("visemes")
+def train_visemes() -> None:
+    """Make the speech, train the audio net, write weights, model card and learning curves. About 7 minutes."""
+    need_neural()
+    from faces.training.speech import Missing
+    from faces.training.visemes import CARD, CURVES, Recipe, make
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as bar:
+        tasks = {name: bar.add_task(name, total=None) for name in ("speaking", "training")}
+        try:
+            done = make(Recipe(), lambda what, now, of: bar.update(tasks[what], completed=now, total=of))
+        except Missing as missing:
+            _fail(str(missing))
+    for name, scores in done.curves.held.items():
+        err.print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in scores[-1].items()))
+    err.print(f"{done.seconds / 60:.1f} minutes; wrote the weights, {CARD.name} and {CURVES.name}.")
+
+
+@faces_app.command("draw")
+def draw_faces() -> None:
+    """Draw the stock faces anew."""
+    from faces.stock.make import write
+
+    err.print(f"Drew {', '.join(write())}.")

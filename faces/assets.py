@@ -1,0 +1,65 @@
+"""Portraits and built faces: blobs named by their content, behind one port. Here it is a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class MissingAsset(Exception):
+    """There is no such blob, or what is there is not what its name says."""
+
+
+class Assets:
+    """A folder that all processes of one install see. Blobs never change, so nothing is ever locked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, data: bytes) -> str:
+        """Store durably; returns the name. Storing the same again changes nothing. Raises OSError.
+
+        If it crashes here, a `.part` is left that nobody reads.
+        """
+        name = hashlib.sha256(data).hexdigest()
+        path = self._path(name)
+        if path.exists():
+            return name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{name}.{secrets.token_hex(4)}.part")
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        _sync(path.parent)
+        return name
+
+    def get(self, name: str) -> bytes:
+        """Raises MissingAsset."""
+        if not _NAME.fullmatch(name):
+            raise MissingAsset("not the name of an asset")
+        try:
+            data = self._path(name).read_bytes()
+        except OSError as failed:
+            raise MissingAsset(f"asset {name[:12]}… cannot be read: {failed.strerror}") from None
+        if hashlib.sha256(data).hexdigest() != name:
+            raise MissingAsset(f"asset {name[:12]}… is damaged")
+        return data
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+
+def _sync(folder: Path) -> None:
+    """The rename itself must survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,153 @@
+"""The neural renderer: speech in, frames of a talking face out, for any number of sessions in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faces import lips
+from faces.face import Face
+from faces.hearing import MELS, TAIL, TICK, LogMel
+from faces.motion import Life, Lips, Pose
+from faces.stage import Stage
+from faces.visemes import INDEX, Shape
+
+LOOKAHEAD_MS = 40 * lips.LOOKAHEAD_TICKS
+_SILENCE = float(np.log(1e-7))
+
+Pcm = NDArray[np.int16]
+
+
+@dataclass(eq=False)
+class Memory:
+    """What the net remembers of one stream: samples, log-mels and the GRU's state."""
+
+    tail: Tensor
+    mels: Tensor
+    state: Tensor
+
+    @classmethod
+    def empty(cls, device: torch.device) -> Memory:
+        return cls(
+            torch.zeros(TAIL, device=device),
+            torch.full((lips.HISTORY, MELS), _SILENCE, device=device),
+            torch.zeros(128, device=device),
+        )
+
+
+@dataclass(eq=False)
+class Stream:
+    """One session's face."""
+
+    stage: Stage
+    memory: Memory
+    life: Life
+    lips: Lips = field(default_factory=Lips)
+    waiting: list[Pcm] = field(default_factory=list)
+    loudness: float | None = None
+    """Of the tick whose frame comes next; None while the lookahead fills."""
+    quiet: bool = False
+
+    def push(self, pcm: Pcm) -> None:
+        """The next 40 ms: int16 mono 48 kHz, exactly 1,920 samples, silence included."""
+        if pcm.shape != (TICK,) or pcm.dtype != np.int16:
+            raise ValueError(f"a tick is {TICK} samples of int16, not {pcm.shape} of {pcm.dtype}")
+        self.waiting.append(pcm)
+
+    def clear(self) -> None:
+        """The agent was interrupted: the next frame's mouth is shut, whatever was pushed before."""
+        self.waiting.clear()
+        self.memory = Memory.empty(self.memory.tail.device)
+        self.lips = Lips()
+        self.loudness = self.loudness and 0.0
+        self.quiet = True
+
+
+class NeuralRenderer:
+    """Implements `workers.renderers.Renderer`. The same code on CPU and CUDA."""
+
+    lookahead_ms = LOOKAHEAD_MS
+
+    def __init__(self, device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._net = lips.load(self.device)
+        self._mel = LogMel(self.device)
+        self._stages: dict[tuple[int, int], tuple[Face, Stage]] = {}
+        self._opened = 0
+
+    def stage(self, face: Face, side: int) -> Stage:
+        """The face made ready for a format; kept until it is forgotten."""
+        key = (id(face), side)
+        if key not in self._stages:
+            self._stages[key] = (face, Stage(face, side, self.device))
+        return self._stages[key][1]
+
+    def forget(self, face: Face) -> None:
+        """Streams that are open go on."""
+        self._stages = {key: kept for key, kept in self._stages.items() if kept[0] is not face}
+
+    def open(self, face: Face, side: int, seed: int | None = None) -> Stream:
+        """A stream of frames of side × side. Streams with different seeds do not blink together."""
+        self._opened += 1
+        life = Life(self._opened if seed is None else seed)
+        return Stream(self.stage(face, side), Memory.empty(self.device), life)
+
+    def step(self, streams: Sequence[Stream]) -> list[NDArray[np.uint8] | None]:
+        """One tick for all given streams: I420 bytes, None while filling. One that pushed nothing hears silence."""
+        if not streams:
+            return []
+        ticks = [stream.waiting.pop(0) if stream.waiting else np.zeros(TICK, np.int16) for stream in streams]
+        shapes, kinds = self._listen(streams, ticks)
+        poses = []
+        for stream, tick, shape, kind in zip(streams, ticks, shapes, kinds, strict=True):
+            poses.append(_pose(stream, shape, kind))
+            stream.loudness = float(np.sqrt(np.mean(np.square(tick, dtype=np.float32)))) / 32768
+            stream.quiet = False
+        frames: list[NDArray[np.uint8] | None] = [None] * len(streams)
+        by_stage: dict[int, list[int]] = {}
+        for i, stream in enumerate(streams):
+            if poses[i] is not None:
+                by_stage.setdefault(id(stream.stage), []).append(i)
+        for group in by_stage.values():
+            drawn = streams[group[0]].stage.draw([pose for i in group if (pose := poses[i]) is not None])
+            for row, i in enumerate(group):
+                frames[i] = drawn[row]
+        return frames
+
+    @torch.inference_mode()
+    def _listen(self, streams: Sequence[Stream], ticks: list[Pcm]) -> tuple[list[list[float]], list[list[float]]]:
+        """Shapes [3] and viseme shares [15] per stream, of the tick before this one."""
+        fresh = torch.from_numpy(np.stack(ticks)).to(self.device).float() / 32768
+        memories = [stream.memory for stream in streams]
+        pcm = torch.cat([torch.stack([m.tail for m in memories]), fresh], dim=1)
+        mels = torch.cat([torch.stack([m.mels for m in memories]), self._mel(pcm)], dim=1)
+        reading, state = self._net(mels, torch.stack([m.state for m in memories])[None])
+        for i, memory in enumerate(memories):
+            memory.tail, memory.mels, memory.state = pcm[i, -TAIL:], mels[i, -lips.HISTORY :], state[0, i]
+        kinds = torch.softmax(reading.visemes[:, -1], dim=-1)
+        return reading.shapes[:, -1].tolist(), kinds.tolist()
+
+
+def _pose(stream: Stream, shape: list[float], kind: list[float]) -> Pose | None:
+    """The frame that this reading belongs to; None as long as there was no tick before this one."""
+    if stream.loudness is None:
+        return None
+    said = Shape(0.0, 0.1, 0.0) if stream.quiet else Shape(*shape)
+    aperture, roundness, pressed = stream.lips.step(said)
+    yaw, pitch, roll, breath, brow, lid, gaze = stream.life.step(stream.loudness)
+    special = 0.0 if stream.quiet else 1 - pressed
+    return Pose(
+        yaw, pitch, roll, breath, brow, lid, gaze, aperture, roundness, pressed,
+        on_teeth=special * _sure(kind[INDEX["FF"]]),
+        tongue=special * _sure(kind[INDEX["TH"]]),
+    )  # fmt: skip
+
+
+def _sure(share: float) -> float:
+    """Half sure is not enough to show it; sure is all of it."""
+    return min(1.0, max(0.0, (share - 0.35) / 0.35))

@@ -1,0 +1,408 @@
+"""Two characters, drawn in layers on a square of 1000: back hair, shoulders, neck, ears, head, eyes with lids and gaze,
+brows, nose, lips, front hair. `make stock-faces` draws them; at run time only the result is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIDE = 1000
+
+
+@dataclass(frozen=True)
+class Colours:
+    skin: str
+    shade: str
+    light: str
+    blush: str
+    lip: str
+    lip_dark: str
+    hair: str
+    hair_dark: str
+    hair_light: str
+    iris: str
+    iris_dark: str
+    shirt: str
+    shirt_dark: str
+    shirt_light: str
+    back_top: str
+    back_bottom: str
+
+
+@dataclass(frozen=True)
+class Character:
+    """What differs between the drawings; the rig's landmarks are the same for all (`LANDMARKS`)."""
+
+    name: str
+    colours: Colours
+    back_hair: str
+    front_hair: str
+    strands: str
+    brow: str
+    brow_width: float
+    jaw: float
+    lips: float
+    lashes: float
+    collar: str
+    extras: str = ""
+
+
+EYE_Y, EYE_LEFT, EYE_RIGHT = 432.0, 401.0, 599.0
+EYE_W, EYE_H = 110.0, 66.0
+MOUTH_Y, MOUTH_W = 600.0, 148.0
+CHIN_Y = 722.0
+
+LANDMARKS = {
+    "mouth_left": (500 - MOUTH_W / 2, MOUTH_Y - 7),
+    "mouth_right": (500 + MOUTH_W / 2, MOUTH_Y - 7),
+    "mouth_centre": (500.0, MOUTH_Y),
+    "lip_upper": 19.0,
+    "lip_lower": 26.0,
+    "chin": (500.0, CHIN_Y),
+    "eye_left": (EYE_LEFT, EYE_Y),
+    "eye_right": (EYE_RIGHT, EYE_Y),
+    "eye_width": EYE_W,
+    "eye_height": EYE_H,
+    "face": (500.0, 450.0),
+    "face_half_width": 218.0,
+    "face_half_height": 290.0,
+}
+
+DEMO = Character(
+    name="av_demo",
+    colours=Colours(
+        skin="#e9b48f",
+        shade="#cf8f6c",
+        light="#f6cfae",
+        blush="#e38a75",
+        lip="#c8606a",
+        lip_dark="#8e3644",
+        hair="#4a2b25",
+        hair_dark="#2b1715",
+        hair_light="#7a4a3b",
+        iris="#5f8a55",
+        iris_dark="#2c4a2c",
+        shirt="#2f7f86",
+        shirt_dark="#1f5a63",
+        shirt_light="#4ea3a6",
+        back_top="#f3e7d6",
+        back_bottom="#d9c3ac",
+    ),
+    back_hair="M500 78 C300 70 212 210 214 400 C214 560 196 690 236 800 C300 850 420 842 500 842 C580 842 700 850 764 800 C804 690 786 560 786 400 C788 210 700 70 500 78 Z",
+    front_hair=(
+        "M500 84 C350 76 262 176 262 330 C262 382 268 420 276 452 C290 392 306 352 338 318 C372 288 420 268 470 232 "
+        "C520 270 600 286 650 316 C690 346 708 392 724 452 C732 420 738 382 738 330 C738 176 650 76 500 84 Z"
+    ),
+    strands=(
+        "M468 232 C420 214 352 246 318 318 M470 230 C440 170 380 150 330 196 M474 232 C540 180 610 176 668 232 "
+        "M474 234 C560 232 640 262 690 330 M300 380 C272 440 262 520 262 600 M704 380 C730 450 738 520 738 600"
+    ),
+    brow="M{a} 372 C{b} 352 {c} 346 {d} 366",
+    brow_width=13,
+    jaw=0.0,
+    lips=1.0,
+    lashes=1.0,
+    collar="M396 792 C430 880 570 880 604 792",
+)
+
+MILO = Character(
+    name="av_stock_001",
+    colours=Colours(
+        skin="#b97f59",
+        shade="#8f5a3c",
+        light="#d39b74",
+        blush="#b5634a",
+        lip="#9f5a4d",
+        lip_dark="#5f2c2a",
+        hair="#1f1a1c",
+        hair_dark="#0f0c0e",
+        hair_light="#453b3d",
+        iris="#6b4326",
+        iris_dark="#2e1a0e",
+        shirt="#4b5685",
+        shirt_dark="#333c63",
+        shirt_light="#6f7cb0",
+        back_top="#dfe8ea",
+        back_bottom="#b4c6cc",
+    ),
+    back_hair="M500 96 C360 92 268 180 264 330 C262 380 268 420 282 450 L718 450 C732 420 738 380 736 330 C732 180 640 92 500 96 Z",
+    front_hair=(
+        "M264 400 C250 300 262 196 340 132 C420 74 590 66 668 128 C742 190 752 300 736 400 C730 384 728 350 716 318 "
+        "C700 282 664 268 640 240 C590 262 470 276 372 240 C330 262 300 290 286 322 C274 350 270 380 264 400 Z"
+    ),
+    strands=(
+        "M344 224 C380 160 470 130 560 140 M400 246 C450 190 540 160 640 190 M300 290 C300 230 330 180 380 150 "
+        "M650 236 C690 250 712 290 720 330 M520 256 C570 220 620 200 690 220"
+    ),
+    brow="M{a} 370 C{b} 350 {c} 350 {d} 368",
+    brow_width=19,
+    jaw=1.0,
+    lips=0.78,
+    lashes=0.35,
+    collar="M404 792 C440 850 560 850 596 792",
+    extras="stubble",
+)
+
+CHARACTERS = (DEMO, MILO)
+
+
+def svg(who: Character, lid: float = 0.0, gaze: float = 0.0) -> str:
+    """The whole portrait. `lid`: 0 open, 1 shut. `gaze`: -1 to the picture's left, 1 to its right."""
+    c = who.colours
+    layers = (
+        _background(c),
+        _path(who.back_hair, "url(#hair)"),
+        _shoulders(who),
+        _neck(who),
+        _ears(c),
+        _head(who),
+        _eye(who, EYE_LEFT, lid, gaze, mirrored=False),
+        _eye(who, EYE_RIGHT, lid, gaze, mirrored=True),
+        _brows(who),
+        _nose(c),
+        _lips(who),
+        _front_hair(who),
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" width="{SIDE}" height="{SIDE}">'
+        + _definitions(c)
+        + "".join(layers)
+        + "</svg>"
+    )
+
+
+def _path(d: str, fill: str = "none", **attributes: str | float) -> str:
+    more = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
+    return f'<path d="{d}" fill="{fill}"{more}/>'
+
+
+def _gradient(name: str, stops: list[tuple[float, str, float]], kind: str = "linear", **geometry: float) -> str:
+    at = "".join(f' {key}="{value}"' for key, value in geometry.items())
+    inner = "".join(f'<stop offset="{o}" stop-color="{colour}" stop-opacity="{alpha}"/>' for o, colour, alpha in stops)
+    return f'<{kind}Gradient id="{name}" gradientUnits="userSpaceOnUse"{at}>{inner}</{kind}Gradient>'
+
+
+def _definitions(c: Colours) -> str:
+    return (
+        "<defs>"
+        + "".join(
+            (
+                _gradient("back", [(0, c.back_top, 1), (1, c.back_bottom, 1)], x1=0, y1=0, x2=0, y2=1000),
+                _gradient("glow", [(0, "#ffffff", 0.75), (1, "#ffffff", 0)], "radial", cx=500, cy=400, r=470),
+                _gradient(
+                    "skin", [(0, c.light, 1), (0.55, c.skin, 1), (1, c.shade, 1)], "radial", cx=470, cy=400, r=390
+                ),
+                _gradient("neck", [(0, c.shade, 1), (0.5, c.shade, 1), (1, c.skin, 1)], x1=0, y1=690, x2=0, y2=850),
+                _gradient("blushl", [(0, c.blush, 0.42), (1, c.blush, 0)], "radial", cx=366, cy=540, r=82),
+                _gradient("blushr", [(0, c.blush, 0.42), (1, c.blush, 0)], "radial", cx=634, cy=540, r=82),
+                _gradient(
+                    "hair", [(0, c.hair_light, 1), (0.3, c.hair, 1), (1, c.hair_dark, 1)], x1=420, y1=70, x2=560, y2=800
+                ),
+                _gradient(
+                    "fringe",
+                    [(0, c.hair_light, 1), (0.5, c.hair, 1), (1, c.hair_dark, 1)],
+                    x1=420,
+                    y1=80,
+                    x2=520,
+                    y2=460,
+                ),
+                _gradient(
+                    "shirt",
+                    [(0, c.shirt_light, 1), (0.4, c.shirt, 1), (1, c.shirt_dark, 1)],
+                    x1=420,
+                    y1=770,
+                    x2=560,
+                    y2=1000,
+                ),
+                _gradient("lipup", [(0, c.lip, 1), (1, c.lip_dark, 1)], x1=0, y1=572, x2=0, y2=612),
+                _gradient("liplow", [(0, c.lip_dark, 1), (0.25, c.lip, 1), (1, c.lip, 1)], x1=0, y1=596, x2=0, y2=640),
+                _gradient(
+                    "white", [(0, "#c9c6c6", 1), (0.35, "#fbf9f6", 1), (1, "#fbf9f6", 1)], x1=0, y1=398, x2=0, y2=462
+                ),
+                '<filter id="soft" x="-30%" y="-30%" width="160%" height="160%"><feGaussianBlur stdDeviation="14"/></filter>',
+                '<filter id="softer" x="-50%" y="-50%" width="200%" height="200%"><feGaussianBlur stdDeviation="6"/></filter>',
+                f'<clipPath id="headclip">{_path(_head_outline(0.0))}</clipPath>',
+            )
+        )
+        + "</defs>"
+    )
+
+
+def _background(c: Colours) -> str:
+    return '<rect width="1000" height="1000" fill="url(#back)"/><rect width="1000" height="1000" fill="url(#glow)"/>'
+
+
+def _shoulders(who: Character) -> str:
+    body = "M500 800 C420 800 400 806 330 838 C220 880 150 906 128 1000 L872 1000 C850 906 780 880 670 838 C600 806 580 800 500 800 Z"
+    folds = "M300 1000 C310 950 320 920 340 900 M700 1000 C690 950 680 920 660 900"
+    return _path(body, "url(#shirt)") + _path(
+        folds, stroke=who.colours.shirt_dark, stroke_width=6, stroke_linecap="round", opacity=0.5
+    )
+
+
+def _neck(who: Character) -> str:
+    width = 84 + 14 * who.jaw
+    neck = (
+        f"M{500 - width} 640 L{500 - width} 752 C{500 - width} 790 {408 - 10 * who.jaw} 796 396 800 "
+        f"C430 884 570 884 604 800 C{592 + 10 * who.jaw} 796 {500 + width} 790 {500 + width} 752 L{500 + width} 640 Z"
+    )
+    return _path(neck, "url(#neck)") + _path(
+        who.collar, stroke=who.colours.shirt_dark, stroke_width=12, stroke_linecap="round"
+    )
+
+
+def _ears(c: Colours) -> str:
+    ear = (
+        "M290 408 C262 386 240 406 246 452 C250 500 270 536 296 522 Z"
+        "M710 408 C738 386 760 406 754 452 C750 500 730 536 704 522 Z"
+    )
+    inner = "M282 426 C264 420 258 446 264 470 C268 490 276 502 286 500 M718 426 C736 420 742 446 736 470 C732 490 724 502 714 500"
+    return _path(ear, c.skin) + _path(inner, stroke=c.shade, stroke_width=6, stroke_linecap="round", opacity=0.8)
+
+
+def _head_outline(jaw: float) -> str:
+    j = 12 * jaw
+    return (
+        "M500 150 C380 150 284 226 284 392 C284 470 294 530 "
+        f"{314 - j} 588 C{334 - j} 650 {410 - j} 716 {462 - j / 2} 722 C486 725 514 725 {538 + j / 2} 722 "
+        f"C{590 + j} 716 {666 + j} 650 {686 + j} 588 C706 530 716 470 716 392 C716 226 620 150 500 150 Z"
+    )
+
+
+def _head(who: Character) -> str:
+    c = who.colours
+    outline = _head_outline(who.jaw)
+    parts = [
+        f'<g filter="url(#soft)" opacity="0.22">{_path(outline, c.shade, transform="translate(0 20)")}</g>',
+        _path(outline, "url(#skin)"),
+        '<rect x="270" y="440" width="200" height="200" fill="url(#blushl)"/>',
+        '<rect x="530" y="440" width="200" height="200" fill="url(#blushr)"/>',
+        f'<g filter="url(#softer)" opacity="0.28">{_path("M462 654 C486 664 514 664 538 654", stroke=c.shade, stroke_width=12)}</g>',
+    ]
+    if who.extras == "stubble":
+        beard = (
+            "M300 520 C306 590 330 668 400 706 C460 736 540 736 600 706 C670 668 694 590 700 520 "
+            "C676 560 650 590 622 580 C590 546 540 548 500 556 C460 548 410 546 378 580 C350 590 324 560 300 520 Z"
+        )
+        parts.append(
+            f'<g clip-path="url(#headclip)"><g filter="url(#soft)" opacity="0.34">{_path(beard, c.hair)}</g></g>'
+        )
+    return "".join(parts)
+
+
+def _eye(who: Character, x: float, lid: float, gaze: float, mirrored: bool) -> str:
+    """Drawn for the picture's left eye, mirrored for the other; the gaze is not mirrored."""
+    c = who.colours
+    w, top, bottom = EYE_W / 2, EYE_H * 0.56, EYE_H * 0.36
+    drop = (top + bottom) * lid
+    upper = f"M{-w} 6 C{-w * 0.6} {-top * 1.28 + drop * 1.34} {w * 0.5} {-top * 1.32 + drop * 1.36} {w} {2 + 3 * lid}"
+    opening = f"{upper} C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6 Z"
+    whole = f"M{-w} 6 C{-w * 0.6} {-top * 1.28} {w * 0.5} {-top * 1.32} {w} 2 C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6 Z"
+    look = gaze * 9 * (-1 if mirrored else 1)
+    ident = f"eye{int(x)}"
+    lashes = who.lashes
+    crease = f"M{-w * 0.86} {-16 + drop * 0.3} C{-w * 0.5} {-top * 1.5 + drop * 0.5} {w * 0.5} {-top * 1.55 + drop * 0.5} {w * 0.95} {-18 + drop * 0.3}"
+    ball = (
+        f'<g clip-path="url(#{ident})">'
+        + _path(whole, "url(#eyewhite)")
+        + f'<circle cx="{look}" cy="-4" r="27" fill="{c.iris_dark}"/><circle cx="{look}" cy="-2" r="23" fill="{c.iris}"/>'
+        + f'<circle cx="{look}" cy="-3" r="12" fill="#120d0d"/>'
+        + f'<circle cx="{look - 8}" cy="-12" r="6.5" fill="#ffffff"/><circle cx="{look + 8}" cy="6" r="3" fill="#ffffff" opacity="0.7"/>'
+        + _path(
+            f"M{-w} {-top} L{w} {-top} L{w} {-top * 0.5 + drop} C{w * 0.4} {-top * 0.9 + drop} {-w * 0.4} {-top * 0.9 + drop} {-w} {drop} Z",
+            "#000000",
+            opacity=0.12,
+        )
+        + "</g>"
+    )
+    lid_skin = _path(f"{whole}", c.skin) if lid > 0 else ""
+    lash_line = _path(upper, stroke="#2a1a18", stroke_width=5 + 3 * lashes, stroke_linecap="round")
+    wing = (
+        _path(
+            f"M{-w + 4} 5 C{-w - 4} {-2 + 8 * lid} {-w - 9} {-7 + 14 * lid} {-w - 13} {-13 + 22 * lid}",
+            stroke="#2a1a18",
+            stroke_width=4.5,
+            stroke_linecap="round",
+        )
+        if lashes > 0.5
+        else ""
+    )
+    lower = _path(
+        f"M{w} 2 C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6",
+        stroke=c.shade,
+        stroke_width=3,
+        opacity=0.75,
+    )
+    shadow = f'<g filter="url(#softer)" opacity="0.35">{_path(whole, c.shade, transform="scale(1.22 1.3)")}</g>'
+    flip = " scale(-1 1)" if mirrored else ""
+    return (
+        f'<g transform="translate({x} {EYE_Y}){flip}">'
+        f'<defs><clipPath id="{ident}">{_path(opening)}</clipPath>'
+        + _gradient("eyewhite", [(0, "#cfcaca", 1), (0.4, "#fbf9f6", 1), (1, "#f4efeb", 1)], x1=0, y1=-30, x2=0, y2=26)
+        + "</defs>"
+        + shadow
+        + lid_skin
+        + ball
+        + lower
+        + _path(crease, stroke=c.shade, stroke_width=3.5, stroke_linecap="round", opacity=0.8)
+        + lash_line
+        + wing
+        + "</g>"
+    )
+
+
+def _brows(who: Character) -> str:
+    parts = []
+    for a, b, cc, d in ((336, 366, 420, 462), (664, 634, 580, 538)):
+        parts.append(
+            _path(
+                who.brow.format(a=a, b=b, c=cc, d=d),
+                stroke=who.colours.hair if who.name == "av_demo" else who.colours.hair_dark,
+                stroke_width=who.brow_width,
+                stroke_linecap="round",
+                opacity=0.92,
+            )
+        )
+    return "".join(parts)
+
+
+def _nose(c: Colours) -> str:
+    return (
+        f'<g filter="url(#softer)" opacity="0.45">{_path("M478 420 C474 470 458 506 460 524 C470 546 530 546 540 524 C542 506 526 470 522 420 Z", c.shade)}</g>'
+        + f'<g filter="url(#softer)" opacity="0.8">{_path("M492 420 C490 470 484 500 488 516 C494 524 506 524 512 516 C516 500 508 470 506 420 Z", c.light)}</g>'
+        + _path(
+            "M464 524 C470 536 484 534 490 532 C496 538 506 538 511 532 C518 534 530 536 536 524",
+            stroke=c.shade,
+            stroke_width=5,
+            stroke_linecap="round",
+        )
+    )
+
+
+def _lips(who: Character) -> str:
+    c, w, y = who.colours, MOUTH_W / 2, MOUTH_Y
+    up, low = LANDMARKS["lip_upper"] * who.lips, LANDMARKS["lip_lower"] * who.lips  # type: ignore[operator]
+    line = f"C{500 + w * 0.55} {y + 3} {500 + w * 0.2} {y + 1} 500 {y + 2} C{500 - w * 0.2} {y + 1} {500 - w * 0.55} {y + 3} {500 - w} {y - 7}"
+    upper = (
+        f"M{500 - w} {y - 7} C{500 - w * 0.6} {y - up * 0.75} {500 - w * 0.32} {y - up * 1.25} {500 - w * 0.14} {y - up} "
+        f"C{500 - w * 0.05} {y - up * 0.8} {500 + w * 0.05} {y - up * 0.8} {500 + w * 0.14} {y - up} "
+        f"C{500 + w * 0.32} {y - up * 1.25} {500 + w * 0.6} {y - up * 0.75} {500 + w} {y - 7} {line} Z"
+    )
+    lower = (
+        f"M{500 - w} {y - 7} C{500 - w * 0.6} {y + low * 1.15} {500 - w * 0.2} {y + low * 1.2} 500 {y + low * 1.15} "
+        f"C{500 + w * 0.2} {y + low * 1.2} {500 + w * 0.6} {y + low * 1.15} {500 + w} {y - 7} {line} Z"
+    )
+    return (
+        _path(lower, "url(#liplow)")
+        + _path(upper, "url(#lipup)")
+        + f'<g filter="url(#softer)" opacity="0.5">{_path(f"M{500 - w * 0.36} {y + low * 0.55} C{500 - w * 0.1} {y + low * 0.8} {500 + w * 0.1} {y + low * 0.8} {500 + w * 0.36} {y + low * 0.55}", stroke="#ffffff", stroke_width=6, stroke_linecap="round", opacity=0.7)}</g>'
+        + _path(f"M{500 + w} {y - 7} {line}", stroke=c.lip_dark, stroke_width=3.5, stroke_linecap="round")
+    )
+
+
+def _front_hair(who: Character) -> str:
+    c = who.colours
+    return (
+        f'<g filter="url(#soft)" opacity="0.3" clip-path="url(#headclip)">{_path(who.front_hair, c.hair_dark, transform="translate(0 16)")}</g>'
+        + _path(who.front_hair, "url(#fringe)")
+        + _path(who.strands, stroke=c.hair_light, stroke_width=5, stroke_linecap="round", opacity=0.45)
+    )

@@ -1,0 +1,245 @@
+"""The renderer process: one per device, faces of all sessions of its worker. `python -m workers.renderer FD SOCKET`.
+
+It tells its supervisor over FD that it is ready, serves sessions on the unix socket, and ends when the supervisor does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import structlog
+import torch
+
+from faces import face as faces
+from faces.assets import Assets, MissingAsset
+from faces.motion import Pose
+from faces.neural import NeuralRenderer, Stream
+from schemas.avatars import STOCK
+from schemas.logs import configure_logging
+from workers.frames import SLOTS, Clear, Drawn, FromRenderer, Open, Opened, Push, Refused, Ring, ToRenderer, take
+from workers.messages import Alive, Ready
+from workers.pipe import Pipe
+from workers.playback import TICK_SAMPLES
+from workers.renderers import FORMATS
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+_HANDSHAKE_S = 5.0
+_MOST_AT_ONCE = {"cpu": 8, "cuda": 64}
+"""Streams of one batch: more would have the first of them wait for the last."""
+_GATHER_S = {"cpu": 0.0, "cuda": 0.002}
+"""How long a batch waits for more to come. On a CPU they come while the batch before is drawn."""
+_PRELOADED = FORMATS["standard"].width
+_MOST_FACES = 64
+
+
+@dataclass(eq=False)
+class Client:
+    """One session's connection."""
+
+    pipe: Pipe[ToRenderer]
+    ring: Ring
+    stream: Stream
+    pushed: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+class Faces:
+    """Loaded faces, the least lately opened dropped first; a face in use stays with its streams."""
+
+    def __init__(self, renderer: NeuralRenderer, assets: Assets) -> None:
+        self._renderer = renderer
+        self._assets = assets
+        self._loaded: OrderedDict[str, faces.Face] = OrderedDict()
+        self._loading: dict[tuple[str, int], asyncio.Future[faces.Face]] = {}
+
+    async def load(self, avatar_id: str, asset: str | None, side: int) -> faces.Face:
+        """Ready to draw at that size. In a thread: frames of others go on. Raises MissingAsset, UnreadableFace."""
+        key = (asset or avatar_id, side)
+        if key not in self._loading:
+            self._loading[key] = asyncio.ensure_future(asyncio.to_thread(self._load, *key, asset is None))
+        try:
+            return await asyncio.shield(self._loading[key])
+        finally:
+            self._loading.pop(key, None)
+
+    def _load(self, name: str, side: int, stock: bool) -> faces.Face:
+        face = self._loaded.get(name)
+        if face is None:
+            if stock and name not in STOCK:
+                raise MissingAsset(f"there is no stock avatar {name}")
+            face = faces.stock(name) if stock else faces.Face.from_bytes(self._assets.get(name))
+            self._loaded[name] = face
+        self._loaded.move_to_end(name)
+        while len(self._loaded) > _MOST_FACES:
+            self._renderer.forget(self._loaded.popitem(last=False)[1])
+        self._renderer.stage(face, side)
+        return face
+
+
+class RendererProcess:
+    def __init__(self, settings: WorkerSettings) -> None:
+        threads = settings.worker_render_threads or max(1, (os.cpu_count() or 2) // 2)
+        torch.set_num_threads(threads)
+        self._renderer = NeuralRenderer()
+        self._device = self._renderer.device.type
+        self._faces = Faces(self._renderer, Assets(settings.assets))
+        self._waiting: OrderedDict[Client, None] = OrderedDict()
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, supervisor: socket.socket, path: Path) -> None:
+        """Until the supervisor is gone."""
+        for name in STOCK:
+            face = await self._faces.load(name, None, _PRELOADED)
+            self._renderer.step([self._renderer.open(face, _PRELOADED)])  # the first step of torch takes its time
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with listener:
+            path.unlink(missing_ok=True)  # of the life before
+            listener.bind(str(path))
+            listener.listen(128)
+            listener.setblocking(False)
+            pipe: Pipe[Alive] = await Pipe.over(supervisor, Alive)
+            pipe.send(Ready(device=self._device))
+            working = [
+                asyncio.create_task(self._accept(listener)),
+                asyncio.create_task(self._draw()),
+                asyncio.create_task(pipe.receive()),
+            ]
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a crash of ours is to be seen
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            end, _ = await loop.sock_accept(listener)
+            task = asyncio.create_task(self._serve(end))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, end: socket.socket) -> None:
+        """One session, from its handle to the end of its connection."""
+        client: Client | None = None
+        try:
+            async with asyncio.timeout(_HANDSHAKE_S):
+                handle = await _handle(end)
+                pipe: Pipe[ToRenderer] = await Pipe.over(end, ToRenderer)
+                first = await pipe.receive()
+            if not isinstance(first, Open):
+                os.close(handle)
+                pipe.close()
+                return
+            try:
+                client = await self._open(pipe, first, handle)
+            except (MissingAsset, faces.UnreadableFace) as wrong:
+                log.warning("face not loaded", avatar_id=first.avatar_id, reason=str(wrong))
+                pipe.send(Refused(str(wrong)))
+                await pipe.flush()
+                pipe.close()
+                return
+            finally:
+                os.close(handle)
+            while (message := await pipe.receive()) is not None:
+                self._obey(client, message)
+        except (OSError, ValueError, TimeoutError) as failed:
+            log.warning("session connection failed", error=repr(failed))
+            end.close()
+        finally:
+            if client is not None:
+                self._waiting.pop(client, None)
+                client.pipe.close()
+                client.ring.close()
+
+    async def _open(self, pipe: Pipe[ToRenderer], wanted: Open, handle: int) -> Client:
+        face = await self._faces.load(wanted.avatar_id, wanted.face, wanted.side)
+        stream = self._renderer.open(face, wanted.side, wanted.seed)
+        ring = Ring(handle, wanted.side)
+        ring.write(0, stream.stage.draw([Pose()])[0].data)
+        pipe.send(Opened(self._renderer.lookahead_ms // 40))
+        return Client(pipe, ring, stream)
+
+    def _obey(self, client: Client, message: ToRenderer) -> None:
+        if isinstance(message, Push):
+            if len(message.pcm) == TICK_SAMPLES * 2:
+                client.pushed.append((message.number, message.pcm))
+                self._waiting[client] = None
+                self._news.set()
+        elif isinstance(message, Clear):
+            client.pushed.clear()
+            client.stream.clear()
+
+    async def _draw(self) -> None:
+        """Batches of whoever waits, the longest waiting first; a session waits with one tick at a time."""
+        while True:
+            await self._news.wait()
+            if _GATHER_S[self._device]:
+                await asyncio.sleep(_GATHER_S[self._device])
+            chosen = [client for client in self._waiting if client.pushed][: _MOST_AT_ONCE[self._device]]
+            for client in chosen:
+                self._waiting.pop(client)
+            if chosen:
+                self._step(chosen)
+            for client in chosen:
+                if client.pushed:
+                    self._waiting[client] = None
+            if not self._waiting:
+                self._news.clear()
+            await asyncio.sleep(0)  # let the answers out and more pushes in
+
+    def _step(self, chosen: list[Client]) -> None:
+        numbers = []
+        for client in chosen:
+            number, pcm = client.pushed.pop(0)
+            numbers.append(number)
+            client.stream.push(np.frombuffer(pcm, np.int16))
+        frames = self._renderer.step([client.stream for client in chosen])
+        for client, number, frame in zip(chosen, numbers, frames, strict=True):
+            slot = None
+            if frame is not None:
+                slot = number % SLOTS
+                client.ring.write(slot, frame.data)
+            client.pipe.send(Drawn(number, slot))
+
+
+async def _handle(end: socket.socket) -> int:
+    """The ring's handle, which is the first that a session sends."""
+    loop = asyncio.get_running_loop()
+    end.setblocking(False)
+    readable: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not readable.done():
+            readable.set_result(None)
+
+    loop.add_reader(end, tell)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(end)
+    return take(end)
+
+
+async def main(handle: int, path: Path) -> None:
+    began = time.monotonic()
+    process = RendererProcess(WorkerSettings())
+    log.info("renderer starting", loaded_s=round(time.monotonic() - began, 2))
+    with contextlib.suppress(asyncio.CancelledError):
+        await process.run(socket.socket(fileno=handle), path)
+
+
+__all__ = ["FromRenderer", "RendererProcess"]
+
+if __name__ == "__main__":
+    configure_logging()
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))
+    os._exit(0)
