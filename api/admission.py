@@ -33,6 +33,7 @@ from projections.resources import context, resource
 from projections.roster import abandon
 from schemas import events as e
 from schemas.assignments import Task
+from schemas.avatars import RuntimeType
 from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import rate_for
 from schemas.sessions import MAX_METADATA_BYTES, CreateSession
@@ -67,6 +68,8 @@ class Call:
     identity: str
     idempotency_key: str | None
     request_id: str
+    runtime_type: RuntimeType = "avtr1"
+    face: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         idle_timeout_ms=idle * 1000,
         accepted_ms=at,
         request_id=call.request_id,
+        runtime_type=call.runtime_type,
+        face=call.face,
     )
     pepper = ctx.settings.key_pepper.get_secret_value().encode()
     account = caller.account_id.encode() + b"\0"

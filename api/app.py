@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import sessions, webhook_endpoints
+from api import avatars, sessions, webhook_endpoints
 from api.admission import mark_acknowledged
 from api.context import Context
 from api.errors import (
@@ -30,6 +30,7 @@ from api.middleware import Frame
 from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
+from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import listen, pool
 
@@ -49,6 +50,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         },
     )
     app.include_router(sessions.router)
+    app.include_router(avatars.router)
     app.include_router(webhook_endpoints.router)
     app.add_middleware(Frame)
     return app
@@ -58,7 +60,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
 async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with pool(settings.database_url, settings.api_pool) as connections, EventProducer(settings) as producer:
-        ctx = Context(settings, connections, producer, keyring, DataKeys(connections, keyring))
+        assets = Assets(settings.assets)
+        ctx = Context(settings, connections, producer, keyring, DataKeys(connections, keyring), assets)
         app.state.context = ctx
         tasks = [
             asyncio.create_task(mark_acknowledged(ctx), name="mark acknowledged"),

@@ -10,6 +10,7 @@ from fastapi import Request
 from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
+from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import Pool
 
@@ -21,6 +22,9 @@ class Context:
     producer: EventProducer
     keyring: Keyring
     data_keys: DataKeys
+    assets: Assets
+    decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Pictures that are decoded at once: each may take 200 MB."""
     slot_free: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: int = 0
     acknowledged: list[tuple[str, bool]] = field(default_factory=list)

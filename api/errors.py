@@ -41,6 +41,11 @@ class TransportUnsupported(InvalidRequest):
     code = "transport.unsupported"
 
 
+class AvatarNotDeletable(InvalidRequest):
+    code = "avatar.not_deletable"
+    message = "Stock avatars ship with the product and cannot be deleted."
+
+
 class MethodNotAllowed(ApiError):
     status, type, code = 405, "invalid_request", "method.not_allowed"
     message = "This path does not know this method. See /docs for the ones that it knows."
@@ -48,7 +53,7 @@ class MethodNotAllowed(ApiError):
 
 class BodyTooLarge(ApiError):
     status, type, code = 413, "invalid_request", "body.too_large"
-    message = "The body is larger than 256 KB. Send less."
+    message = "The body is larger than 256 KB, or than 10 MB for an image. Send less."
 
 
 class Unauthenticated(ApiError):
@@ -98,6 +103,11 @@ class Conflict(ApiError):
     status, type = 409, "conflict"
 
 
+class AvatarNotReady(Conflict):
+    code = "avatar.not_ready"
+    message = "This avatar is still being built. Poll GET /v1/avatars/{id} until its status is ready."
+
+
 class KeyReused(Conflict):
     code = "idempotency_key.reused"
     message = "This Idempotency-Key was used with another body within 24 hours. Use a new key for a new request."
@@ -105,6 +115,11 @@ class KeyReused(Conflict):
 
 class Unprocessable(ApiError):
     status, type = 422, "unprocessable"
+
+
+class AvatarSlotsExceeded(ApiError):
+    status, type, code = 429, "quota_exceeded", "avatar_slots"
+    message = "Your plan's number of custom avatars is reached. Delete one, or ask for a larger plan."
 
 
 class ConcurrencyExceeded(ApiError):

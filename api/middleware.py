@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -57,12 +59,17 @@ class Frame:
 
 async def read_body(request: Request) -> bytes:
     """The whole body. Raises BodyTooLarge as soon as that is known."""
+    return b"".join([chunk async for chunk in bounded(request, MAX_BODY)])
+
+
+async def bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks. Raises BodyTooLarge as soon as it is known that there are more than `most` bytes."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > MAX_BODY:
+    if declared.isdigit() and int(declared) > most:
         raise BodyTooLarge
-    body = b""
+    size = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
+        size += len(chunk)
+        if size > most:
             raise BodyTooLarge
-    return body
+        yield chunk

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api import admission, tokens
+from api import admission, avatars, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, context
 from api.errors import (
     AtCapacity,
     AvatarNotFound,
+    AvatarNotReady,
     ConcurrencyExceeded,
     DatabaseUnavailable,
     InFlight,
@@ -39,7 +40,6 @@ from projections import sessions
 from projections.accounts import AccountErased
 from projections.resources import resource
 from projections.sessions import Found
-from schemas.avatars import STOCK
 from schemas.sessions import CreateSession, SessionList, SessionResource
 from schemas.times import from_wire
 
@@ -67,6 +67,7 @@ Ctx = Annotated[Context, Depends(context)]
         TransportUnsupported,
         *_COMMON,
         AvatarNotFound,
+        AvatarNotReady,
         KeyReused,
         Unprocessable,
         ConcurrencyExceeded,
@@ -90,12 +91,11 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     raw = await read_body(request)
     body = parse(raw)
     identity = tokens.check(body.transport, time.time())
-    if body.avatar_id not in STOCK:
-        raise AvatarNotFound(param="avatar_id")
+    runtime_type, face = await avatars.usable(ctx, caller.account_id, body.avatar_id)
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidRequest("Idempotency-Key must have 1 to 255 characters.", code="idempotency_key.invalid")
-    call = admission.Call(caller, body, raw, identity, key, request_id(request))
+    call = admission.Call(caller, body, raw, identity, key, request_id(request), runtime_type, face)
     done = await admission.create(ctx, call)
     headers = {"Location": f"/v1/sessions/{done.session_id}"}
     if done.replayed and key is not None:

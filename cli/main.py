@@ -50,6 +50,7 @@ err = Console(stderr=True)
 class Projections(StrEnum):
     sessions = "sessions"
     usage = "usage"
+    avatars = "avatars"
     webhooks = "webhooks"
     roster = "roster"
     all = "all"
@@ -142,7 +143,7 @@ def worker() -> None:
 
 @app.command(rich_help_panel="Processes")
 def project(which: Annotated[Projections, typer.Argument(help="`all` runs them in one process.")]) -> None:
-    """What is derived from the log (sessions, usage) and what reacts to it (webhooks, roster)."""
+    """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
     from projections.processes import NAMES
     from projections.processes import project as run_projections
     from projections.settings import StoreSettings
@@ -158,6 +159,16 @@ def deliver() -> None:
     from projections.settings import WebhookSettings
 
     asyncio.run(run_deliverer(WebhookSettings()))
+
+
+@app.command(rich_help_panel="Processes")
+def build() -> None:
+    """Build avatars from uploaded portraits. Needs the `neural` extra, Kafka and the asset folder, no database."""
+    need_neural()
+    from workers.build import serve
+    from workers.settings import BuildSettings
+
+    _run(serve(BuildSettings()))
 
 
 # Operation

@@ -30,6 +30,7 @@ from stack import postgres, servers
 from stack.ports import free_ports, own_address
 from stack.process import ProcessSpec, StackError, Supervisor
 from stack.servers import STACK_FOLDER, Servers
+from workers.renderers import neural_missing
 
 console = Console(stderr=True)
 
@@ -118,7 +119,10 @@ async def _start(supervisor: Supervisor, jars: Path, binary: Path) -> dict[str, 
     api = _command("api", env, ready=lambda: _answers(f"http://127.0.0.1:{internal_port}/readyz"))
     started_at = time.time()
     worker = _command("worker", env, ready=lambda: _has_slots(database_url, started_at))
-    for spec in (api, _command("project", env, "all"), _command("deliver", env), worker):
+    specs = [api, _command("project", env, "all"), _command("deliver", env), worker]
+    if neural_missing() is None:
+        specs.append(_command("build", env))
+    for spec in specs:
         await supervisor.add(spec)
     described = {
         "api_url": f"http://127.0.0.1:{api_port}",

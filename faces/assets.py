@@ -52,6 +52,11 @@ class Assets:
             raise MissingAsset(f"asset {name[:12]}… is damaged")
         return data
 
+    def remove(self, name: str) -> None:
+        """Nothing happens when it is not there. Raises OSError."""
+        if _NAME.fullmatch(name):
+            self._path(name).unlink(missing_ok=True)
+
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name
 

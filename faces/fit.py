@@ -86,19 +86,22 @@ def _cascade(name: str) -> cv2.CascadeClassifier:
 
 
 def _faces(grey: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
-    """Boxes (x, y, w, h), the surest first; a weak one beside a strong one is a shirt's fold, not a person."""
+    """Boxes (x, y, w, h) of different faces, the largest first, leaving out those far behind it.
+
+    The second cascade finds a few faces more and sees some where there are none: only its surest one counts.
+    """
     least = max(24, min(grey.shape) // 8)
-    boxes, _, weights = _cascade("frontalface_default").detectMultiScale3(
-        grey, 1.08, 5, minSize=(least, least), outputRejectLevels=True
-    )
-    found = sorted(zip(boxes, np.ravel(weights), strict=True), key=lambda each: -each[1])
+    boxes = _cascade("frontalface_alt2").detectMultiScale(grey, 1.08, 4, minSize=(least, least))
+    found = sorted((tuple(int(v) for v in box) for box in boxes), key=lambda box: -box[2])
+    if not found:
+        boxes, _, weights = _cascade("frontalface_default").detectMultiScale3(
+            grey, 1.08, 5, minSize=(least, least), outputRejectLevels=True
+        )
+        found = [tuple(int(v) for v in boxes[int(np.argmax(weights))])] if len(boxes) else []
     kept: list[tuple[int, int, int, int]] = []
-    for place, weight in found:
-        x, y, w, h = (int(v) for v in place)
-        box = x, y, w, h
-        strong = weight > 0.4 * found[0][1] and box[2] > 0.4 * found[0][0][2]
-        if strong and not any(_overlap(box, other) for other in kept):
-            kept.append(box)
+    for x, y, w, h in found:
+        if w > 0.45 * found[0][2] and not any(_overlap((x, y, w, h), other) for other in kept):
+            kept.append((x, y, w, h))
     return kept
 
 
@@ -182,7 +185,7 @@ def _level(picture: Pixels, found: _Found) -> tuple[Pixels, _Found]:
     across = found.eye_right - found.eye_left
     middle = (found.eye_left + found.eye_right) / 2
     room = 2 * min(middle[0], width - middle[0])
-    side = min(found.spread / _SPREAD, max(room, found.spread / _MOST_SPREAD))
+    side = float(min(found.spread / _SPREAD, max(room, found.spread / _MOST_SPREAD)))
     angle = np.degrees(np.arctan2(across[1], across[0]))
     turn = cv2.getRotationMatrix2D(tuple(map(float, middle)), float(angle), SIDE / side)
     turn = turn + np.array([[0, 0, SIDE / 2 - middle[0]], [0, 0, SIDE * _EYES_AT - middle[1]]])

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from faces.face import Pixels
 
@@ -14,6 +15,7 @@ MOST_BYTES = 10 * 1024 * 1024
 MOST_PIXELS = 40_000_000
 """A picture is decoded only when its header promises no more: 120 MB at the most."""
 LEAST_SIDE = 256
+_KEPT_SIDE = 2048
 _FORMATS = ["PNG", "JPEG"]
 
 
@@ -44,6 +46,24 @@ def decode(data: bytes) -> Pixels:
         raise
     except Exception:  # decoders raise a dozen types on what is broken: OSError, SyntaxError, struct.error, …
         raise BadImage("This is not a PNG or JPEG image that can be read.") from None
+
+
+def normalise(data: bytes, mark: str) -> tuple[bytes, float]:
+    """What is kept of an upload: (PNG without metadata, factor from the upload's pixels to its own). Raises BadImage.
+
+    `mark` is written into it, so that the same picture uploaded twice is two assets and each can be removed alone.
+    """
+    pixels = decode(data)
+    scale = min(1.0, _KEPT_SIDE / max(pixels.shape[:2]))
+    image = Image.fromarray(pixels)
+    if scale < 1:
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    info = PngInfo()
+    info.add_text("avatar", mark)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info, compress_level=3)
+    return buffer.getvalue(), scale
 
 
 def _flat(image: Image.Image) -> Image.Image:

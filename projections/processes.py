@@ -13,8 +13,9 @@ import structlog
 from events.consumer import LogConsumer
 from events.producer import EventProducer
 from events.sealing import Keyring
-from events.topics import SESSIONS
+from events.topics import AVATARS, SESSIONS
 from projections.accounts import DataKeys
+from projections.avatars import AvatarsProjection
 from projections.database import Pool, pool
 from projections.deliver import Deliverer
 from projections.folding import FoldingHandler, Projection
@@ -27,7 +28,9 @@ from projections.workers import Directory
 
 log = structlog.get_logger()
 
-NAMES = ("sessions", "usage", "webhooks", "roster")
+NAMES = ("sessions", "usage", "avatars", "webhooks", "roster")
+_ALONE = ("avatars", "roster")
+"""Not of the shared fold of `sessions.v1`."""
 _CONNECTIONS = 6
 
 
@@ -39,10 +42,13 @@ async def project(settings: StoreSettings, names: Sequence[str]) -> None:
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
         work: list[Awaitable[None]] = []
-        shared = [_projection(name, connections, keyring) for name in names if name != "roster"]
+        shared = [_projection(name, connections, keyring) for name in names if name not in _ALONE]
         if shared:
             group = "project-" + "-".join(p.name for p in shared)
             work.append(LogConsumer(settings, SESSIONS, group, FoldingHandler(connections, shared)).run())
+        if "avatars" in names:
+            avatars = AvatarsProjection(connections)
+            work.append(LogConsumer(settings, AVATARS, "project-avatars", avatars).run())
         if "roster" in names:
             producer = await stack.enter_async_context(EventProducer(settings))
             directory = Directory(settings, connections, producer)

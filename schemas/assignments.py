@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from schemas.avatars import RuntimeType
 from schemas.events import Quality
 
 
@@ -27,6 +28,7 @@ class Task(Struct, frozen=True):
     idle_timeout_ms: int
     accepted_ms: int
     request_id: str | None = None
+    runtime_type: RuntimeType = "avtr1"
     face: str | None = None
     """Asset of the avatar's built face; None for stock avatars, which ship with the worker."""
     resume_played_ms: int | None = None

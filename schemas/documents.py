@@ -12,7 +12,13 @@ import orjson
 from schemas.events import CURRENT
 
 FOLDER = Path(__file__).parent
-_TOPIC_OF = {"session": "sessions.v1", "usage": "sessions.v1", "worker": "workers.v1", "assignment": "assignments.v1"}
+_TOPIC_OF = {
+    "session": "sessions.v1",
+    "usage": "sessions.v1",
+    "avatar": "avatars.v1",
+    "worker": "workers.v1",
+    "assignment": "assignments.v1",
+}
 _HEADERS = {
     "type": "object",
     "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema"],

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from schemas.avatars import Positions, RuntimeType
 from schemas.rates import Rate
 
 EndReason = Literal[
@@ -200,6 +201,36 @@ class UsageAdjusted(SessionEvent, frozen=True):
     link: str | None = None
 
 
+class AvatarEvent(Struct, frozen=True):
+    avatar_id: str
+
+
+class AvatarCreated(AvatarEvent, frozen=True):
+    """`asset`: name of the normalised portrait in the asset store. `positions`: what the upload said, in its pixels."""
+
+    account_id: str
+    name: Encrypted
+    runtime_type: RuntimeType
+    asset: str
+    positions: Positions | None
+
+
+class AvatarReady(AvatarEvent, frozen=True):
+    """`face`: name of the built face in the asset store; None for `mock`, which needs none."""
+
+    face: str | None
+
+
+class AvatarFailed(AvatarEvent, frozen=True):
+    """`reason` is a sentence to the customer."""
+
+    reason: str
+
+
+class AvatarDeleted(AvatarEvent, frozen=True):
+    pass
+
+
 class WorkerState(Struct, frozen=True):
     """The whole state of one worker process, once a second. `mac`: HMAC-SHA256 of the rest under the join secret."""
 
@@ -256,6 +287,10 @@ CURRENT: dict[str, tuple[int, type[Struct]]] = {
     "session.ended": (1, SessionEnded),
     "session.failed": (1, SessionFailed),
     "usage.adjusted": (1, UsageAdjusted),
+    "avatar.created": (1, AvatarCreated),
+    "avatar.ready": (1, AvatarReady),
+    "avatar.failed": (1, AvatarFailed),
+    "avatar.deleted": (1, AvatarDeleted),
     "worker.state": (1, WorkerState),
     "assignment.assign": (1, AssignmentAssign),
     "assignment.end": (1, AssignmentEnd),

@@ -120,7 +120,7 @@ class World:
 
     def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
         command = name.split("-")[0]
-        args = [command] if command in ("api", "deliver", "worker") else ["project", command]
+        args = [command] if command in ("api", "deliver", "worker", "build") else ["project", command]
         ready = {"api": self._api_ready, "worker": self._worker_ready(time.time())}.get(command)
         return ProcessSpec(
             name, [sys.executable, "-m", "cli.main", *args], env={**self.env, **env}, ready=ready, ready_timeout_s=40

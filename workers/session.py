@@ -384,7 +384,7 @@ class Session:
 
 def _face(start: Start) -> SessionFace:
     task = start.task
-    if task.quality == "mock":
+    if "mock" in (task.quality, task.runtime_type):
         return MockFace(task.avatar_id, FORMATS[task.quality])
     return RenderedFace(Path(start.renderer or "no-renderer"), task.avatar_id, task.face, FORMATS[task.quality])
 

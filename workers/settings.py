@@ -10,6 +10,10 @@ from events.settings import LogSettings
 from faces.settings import AssetSettings
 
 
+class BuildSettings(LogSettings, AssetSettings):
+    """Settings of `greenroom build`."""
+
+
 class WorkerSettings(LogSettings, AssetSettings):
     worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
     worker_neural: Literal["auto", "off"] = Field(

@@ -1,0 +1,236 @@
+"""Custom avatars as the log tells them, one row each, and their reading: with what the API acknowledged and the
+projection may not have yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from events.avatars import Avatar, evolve
+from events.codec import Malformed, Unknown, decode
+from events.consumer import Batches, Recoverable
+from events.topics import AVATARS
+from projections import checkpoints
+from projections.checkpoints import Bound, Fenced, Move
+from projections.database import Connection, Pool, Unavailable
+from schemas.events import Encrypted
+
+log = structlog.get_logger()
+
+NAME = "avatars"
+_TIMEOUT_S = 30.0
+_UNKNOWN_FOR = "1 minute"
+"""An upload whose API died before the log answered counts against the account's slots for this long."""
+
+
+class AvatarsProjection:
+    """The `events.consumer.Handler` of `avatars.v1`: rows and checkpoint in one transaction per batch."""
+
+    def __init__(self, pool: Pool, topic: str = AVATARS.name) -> None:
+        self._pool = pool
+        self._topic = topic
+        self._bound: dict[int, Bound] = {}
+        self._fenced: set[int] = set()
+
+    def positions(self) -> Mapping[int, int]:
+        return {partition: bound.next_offset for partition, bound in self._bound.items()}
+
+    async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
+        if fresh:
+            self._fenced.clear()
+        mine = partitions - self._fenced
+        try:
+            async with asyncio.timeout(_TIMEOUT_S), self._pool.connection() as connection, connection.transaction():
+                self._bound = await checkpoints.bind(connection, NAME, self._topic, mine)
+        except Unavailable as failed:
+            raise Recoverable(f"database: {failed!r}") from failed
+        return self.positions()
+
+    async def drain(self) -> None:
+        return
+
+    async def handle(self, batches: Batches) -> None:
+        moves = []
+        records = []
+        for partition, fetched in batches.items():
+            at = self._bound.get(partition)
+            fresh = [record for record in fetched if at is not None and record.offset >= at.next_offset]
+            if at is not None and fresh:
+                moves.append(Move(NAME, partition, at.generation, at.next_offset, fresh[-1].offset + 1))
+                records += fresh
+        if not moves:
+            return
+        try:
+            async with asyncio.timeout(_TIMEOUT_S), self._pool.connection() as connection, connection.transaction():
+                await _apply(connection, records)
+                await checkpoints.advance(connection, self._topic, moves)
+        except Unavailable as failed:
+            raise Recoverable(f"database: {failed!r}") from failed
+        except Fenced as fenced:
+            self._fenced |= fenced.partitions
+            raise Recoverable(str(fenced)) from fenced
+        for move in moves:
+            self._bound[move.partition] = Bound(move.generation, move.to_offset)
+
+
+async def _apply(connection: Connection, records: Iterable[Any]) -> None:
+    events = []
+    for record in records:
+        try:
+            events.append(decode(record.value, record.headers))
+        except (Malformed, Unknown) as unreadable:
+            log.warning("avatar event not readable", offset=record.offset, reason=str(unreadable))
+    avatars = await _load(connection, {event.subject for event in events})
+    changed = {}
+    for event in events:
+        after = evolve(avatars.get(event.subject), event)
+        if after is not None:
+            avatars[event.subject] = changed[event.subject] = after
+    for avatar in changed.values():
+        await _store(connection, avatar)
+
+
+async def _load(connection: Connection, avatar_ids: set[str]) -> dict[str, Avatar]:
+    cursor = await connection.execute(
+        "SELECT avatar_id, account_id, status, name_key_id, name, runtime_type, asset, face, failure_reason, created_ms"
+        " FROM avatars_v1.avatars WHERE avatar_id = ANY(%s)",
+        [list(avatar_ids)],
+    )
+    return {row[0]: _avatar(row) for row in await cursor.fetchall()}
+
+
+def _avatar(row: tuple[Any, ...]) -> Avatar:
+    avatar_id, account_id, status, key_id, name, runtime_type, asset, face, reason, created_ms = row
+    return Avatar(
+        avatar_id,
+        status,
+        account_id=account_id,
+        name=Encrypted(name, key_id) if name is not None else None,
+        runtime_type=runtime_type,
+        asset=asset,
+        face=face,
+        failure_reason=reason,
+        created_ms=created_ms,
+    )
+
+
+async def _store(connection: Connection, avatar: Avatar) -> None:
+    name = avatar.name
+    await connection.execute(
+        """
+        INSERT INTO avatars_v1.avatars VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (avatar_id) DO UPDATE SET
+            status = excluded.status, name_key_id = excluded.name_key_id, name = excluded.name,
+            asset = excluded.asset, face = excluded.face, failure_reason = excluded.failure_reason
+        """,
+        [
+            avatar.avatar_id,
+            avatar.account_id,
+            avatar.status,
+            name.key_id if name else None,
+            name.enc if name else None,
+            avatar.runtime_type,
+            avatar.asset,
+            avatar.face,
+            avatar.failure_reason,
+            avatar.created_ms,
+        ],
+    )
+
+
+# Reading and admitting
+
+
+@dataclass(frozen=True)
+class Found:
+    """Either the log's `avatar`, or the stored `resource` of an upload that the projection has not got yet."""
+
+    avatar_id: str
+    avatar: Avatar | None
+    resource: str | None
+
+
+async def find(connection: Connection, account_id: str, avatar_id: str | None = None) -> list[Found]:
+    """The account's avatars, newest first, or the one of that id. A deletion that was answered holds at once."""
+    cursor = await connection.execute(
+        """
+        SELECT v.avatar_id, v.account_id, v.status, v.name_key_id, v.name, v.runtime_type, v.asset, v.face,
+            v.failure_reason, v.created_ms, NULL
+        FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
+        WHERE v.account_id = %(account)s AND a.deleted IS NOT TRUE
+            AND (%(avatar)s::text IS NULL OR v.avatar_id = %(avatar)s)
+        UNION ALL
+        SELECT a.avatar_id, a.account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.resource
+        FROM avatar_admissions a
+        WHERE a.account_id = %(account)s AND NOT a.deleted AND a.acknowledged
+            AND (%(avatar)s::text IS NULL OR a.avatar_id = %(avatar)s)
+            AND NOT EXISTS (SELECT 1 FROM avatars_v1.avatars v WHERE v.avatar_id = a.avatar_id)
+        ORDER BY 1 DESC
+        """,
+        {"account": account_id, "avatar": avatar_id},
+    )
+    return [Found(row[0], None if row[10] else _avatar(row[:10]), row[10]) for row in await cursor.fetchall()]
+
+
+async def admit(connection: Connection, account_id: str, avatar_id: str, resource: str) -> bool:
+    """Take one of the plan's avatar slots, before the log is asked; False when there is none. Failed ones hold none."""
+    async with connection.transaction():
+        cursor = await connection.execute(
+            """
+            SELECT p.custom_avatar_slots FROM accounts a JOIN plans p ON p.key = a.plan WHERE a.id = %s FOR UPDATE OF a
+            """,
+            [account_id],
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        await connection.execute(
+            f"""
+            DELETE FROM avatar_admissions a WHERE a.account_id = %(account)s AND (
+                (NOT a.acknowledged AND a.created_at < now() - interval '{_UNKNOWN_FOR}')
+                OR EXISTS (SELECT 1 FROM avatars_v1.avatars v
+                           WHERE v.avatar_id = a.avatar_id AND (NOT a.deleted OR v.status = 'deleted')))
+            """,  # noqa: S608 - a constant
+            {"account": account_id},
+        )
+        cursor = await connection.execute(
+            """
+            SELECT (SELECT count(*) FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
+                    WHERE v.account_id = %(account)s AND v.status <> 'failed' AND a.deleted IS NOT TRUE)
+                 + (SELECT count(*) FROM avatar_admissions a WHERE a.account_id = %(account)s AND NOT a.deleted)
+            """,
+            {"account": account_id},
+        )
+        held = await cursor.fetchone()
+        assert held is not None
+        if held[0] >= row[0]:
+            return False
+        await connection.execute(
+            "INSERT INTO avatar_admissions (avatar_id, account_id, resource) VALUES (%s, %s, %s)",
+            [avatar_id, account_id, resource],
+        )
+    return True
+
+
+async def acknowledged(connection: Connection, avatar_id: str) -> None:
+    """The upload is in the log."""
+    await connection.execute("UPDATE avatar_admissions SET acknowledged = true WHERE avatar_id = %s", [avatar_id])
+
+
+async def forget(connection: Connection, avatar_id: str) -> None:
+    """The upload was given up: its slot is free again."""
+    await connection.execute("DELETE FROM avatar_admissions WHERE avatar_id = %s AND NOT acknowledged", [avatar_id])
+
+
+async def deleted(connection: Connection, account_id: str, avatar_id: str) -> None:
+    """The deletion is in the log."""
+    await connection.execute(
+        """
+        INSERT INTO avatar_admissions (avatar_id, account_id, resource, acknowledged, deleted)
+        VALUES (%s, %s, '', true, true) ON CONFLICT (avatar_id) DO UPDATE SET deleted = true
+        """,
+        [avatar_id, account_id],
+    )
