@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project schemas clean
+.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project bench-render judge-avatar avatar-pictures synthesisers schemas clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -32,7 +32,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-project ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-project bench-render ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
@@ -42,6 +42,22 @@ bench-create: $(STAMP) ## creates a second beside their floor
 
 bench-project: $(STAMP) ## projections: catching up, memory, lag
 	$(PY) -m bench.project
+
+bench-render: $(STAMP) ## frames by format and sessions, beside encoding
+	$(PY) -m bench.render
+
+judge-avatar: $(STAMP) synthesisers ## the face against what was said, on voices never trained on
+	$(PY) -m bench.judge_avatar
+
+avatar-pictures: $(STAMP) synthesisers ## the pictures of docs/avatar-model.md
+	$(PY) -m bench.avatar_pictures
+
+synthesisers: ## espeak-ng and flite, which training and judging need and running does not
+	@{ command -v flite && command -v espeak-ng; } > /dev/null || { \
+		echo "installing espeak-ng and flite"; \
+		apt-get install -y -qq espeak-ng flite > /dev/null 2>&1 \
+		|| { apt-get update -qq && apt-get install -y -qq espeak-ng flite > /dev/null; } \
+		|| { echo "espeak-ng and flite are needed: as root, apt-get install espeak-ng flite"; exit 1; }; }
 
 schemas: $(STAMP) ## write the generated JSON Schemas and the AsyncAPI document
 	$(VENV)/bin/greenroom schemas write

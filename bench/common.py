@@ -50,10 +50,15 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def report(
-    name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str]
+    name: str,
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    notes: Sequence[str],
+    command: str | None = None,
 ) -> None:
     """Print a Markdown table and write it to `bench/results/<name>.md`."""
-    lines = [f"# {title}", "", f"`make bench-{name}` on {machine()}.", ""]
+    lines = [f"# {title}", "", f"`{command or f'make bench-{name}'}` on {machine()}.", ""]
     lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     lines += ["", *(f"- {note}" for note in notes)]

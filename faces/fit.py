@@ -42,7 +42,7 @@ class _Found:
 
 def fit(picture: Pixels, given: Positions | None = None) -> Face:
     """`picture` [h, w, 3] RGB; `given`: positions that its sender knows. Raises Unfit."""
-    found = _given(given) if given is not None else _search(picture)
+    found = _given(given, picture) if given is not None else _search(picture)
     if found.spread < _LEAST_SPREAD:
         raise Unfit("The face is too small: the eyes must be at least 36 pixels apart; send a larger portrait.")
     square, found = _level(picture, found)
@@ -53,11 +53,14 @@ def fit(picture: Pixels, given: Positions | None = None) -> Face:
     return Face(square, np.stack([np.stack([lid] * GAZES) for lid in lids]), marks)
 
 
-def _given(given: Positions) -> _Found:
+def _given(given: Positions, picture: Pixels) -> _Found:
     left, right = np.array(given.mouth_left), np.array(given.mouth_right)
     eyes = np.array(given.eye_left), np.array(given.eye_right)
-    if eyes[0][0] >= eyes[1][0] or left[0] >= right[0]:
-        raise Unfit("The positions are not those of an upright face: left is the picture's left.")
+    places = np.stack([left, right, *eyes])
+    if not (np.isfinite(places).all() and (places >= 0).all() and (places < picture.shape[1::-1]).all()):
+        raise Unfit("The positions are not inside of the image.")
+    if eyes[0][0] >= eyes[1][0] or left[0] >= right[0] or min(left[1], right[1]) <= max(eyes[0][1], eyes[1][1]):
+        raise Unfit("The positions are not those of an upright face: left is the picture's left, the mouth is below.")
     return _Found(eyes[0], eyes[1], (left + right) / 2, float(np.linalg.norm(right - left)))
 
 
