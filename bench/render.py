@@ -39,8 +39,9 @@ def _speech() -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 def cost(quality: str, count: int, device: str) -> dict[str, float]:
     """Milliseconds of one session's frame, by stage, in a process that does nothing else."""
+    torch.set_num_threads(1)
     pcm = _speech()
-    renderer = NeuralRenderer(device)
+    renderer = NeuralRenderer(device, threads=os.cpu_count() or 1)
     side = FORMATS[quality].width
     streams: list[Stream] = [renderer.open(faces.stock("av_demo"), side, seed) for seed in range(count)]
     listened: list[float] = []
@@ -151,7 +152,6 @@ def main() -> None:
             encode = encoding(quality) if device == "cpu" else float("nan")
             for count in SESSIONS:
                 one = _apart(quality, str(count), device)
-                threads = int(os.environ.get("GREENROOM_WORKER_RENDER_THREADS") or 0)
                 rows.append(
                     [
                         device,
@@ -166,7 +166,7 @@ def main() -> None:
                         f"{encode:.2f}" if encode == encode else "",
                     ]
                 )
-                print(" ".join(str(cell) for cell in rows[-1]), f"threads {threads}", file=sys.stderr)
+                print(" ".join(str(cell) for cell in rows[-1]), file=sys.stderr)
     notes = [
         "Frames/s is of all sessions together; ms are of one session's frame, medians; stages: listening (log-mel, net)"
         " and drawing (all else). Encoding: VP8, realtime, one thread, the same pictures. Memory: peak MiB of the process.",

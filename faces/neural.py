@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,7 +74,9 @@ class NeuralRenderer:
 
     lookahead_ms = LOOKAHEAD_MS
 
-    def __init__(self, device: str | None = None) -> None:
+    def __init__(self, device: str | None = None, threads: int = 1) -> None:
+        """`threads`: frames of a batch that a CPU draws at once; each of them is one thread of torch's own."""
+        self._threads = ThreadPoolExecutor(threads, "draw") if threads > 1 else None
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._net = lips.load(self.device)
         self._mel = LogMel(self.device)
@@ -84,7 +87,7 @@ class NeuralRenderer:
         """The face made ready for a format; kept until it is forgotten."""
         key = (id(face), side)
         if key not in self._stages:
-            self._stages[key] = (face, Stage(face, side, self.device))
+            self._stages[key] = (face, Stage(face, side, self.device, self._threads))
         return self._stages[key][1]
 
     def forget(self, face: Face) -> None:

@@ -7,7 +7,8 @@ parallax, roll, breath, brows). Floats in 0…255.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -27,8 +28,9 @@ _LAID = 4
 """Drawn mouths that are blended into one."""
 _NOTHING = 2e-5
 """A movement of a hundredth of a pixel."""
-_AT_ONCE = 4
-"""Frames drawn together on a CPU: more do not fit its caches."""
+_ROWS = 4
+_AT_ONCE = 1
+"""Frames drawn together on a CPU: more do not fit its caches, and cost half as much again each."""
 
 
 @dataclass(frozen=True)
@@ -53,47 +55,57 @@ class _Patches:
 
 
 class Stage:
-    """`side`: the format's width and height."""
+    """`side`: the format's width and height. `threads`: how many chunks of a batch are drawn at once, on a CPU."""
 
-    def __init__(self, face: Face, side: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, face: Face, side: int, device: torch.device | str = "cpu", threads: ThreadPoolExecutor | None = None
+    ) -> None:
         self.side = side
         self._device = torch.device(device)
+        self._threads = threads
+        self._workers = threads._max_workers if threads else 1
         self._at_once = 64 if self._device.type == "cuda" else _AT_ONCE
         shrink = cv2.INTER_AREA if side < SIDE else cv2.INTER_LINEAR
         picture = cv2.resize(face.portrait, (side, side), interpolation=shrink).astype(np.float32)
+        fields = _fields(face.landmarks, side)
+        box = self._box = _extent(fields)
         luma, chroma = _planes(picture[None])
-        self._luma = self._float(luma[:, None])
-        self._chroma = self._float(chroma)
+        self._still = torch.cat([self._float(plane).round().to(torch.uint8).flatten() for plane in (luma, chroma)])
+        self._luma = self._float(luma[:, None, box.top : box.bottom, box.left : box.right])
+        half = box.halved
+        self._chroma = self._float(chroma[:, :, half.top : half.bottom, half.left : half.right])
         mouth = Mouth(picture, face.landmarks)
         self._mouth = self._patches(mouth.box, np.stack([mouth.draw(each) for each in openings()]))
         self._eyes = self._eye_patches(face, picture)
-        fields = _fields(face.landmarks, side)
-        self._moving = _extent(fields)
-        self._grid_luma = self._grid(fields, side, self._moving)
-        self._grid_chroma = self._grid(fields, side // 2, self._moving.halved)
-        still = [plane.round().to(torch.uint8).flatten() for plane in (self._luma, self._chroma)]
-        self._still = torch.cat(still)
+        self._luma_moves = _Moves(fields, box, side, _ROWS, self._float)
+        self._chroma_moves = _Moves(fields, half, side // 2, _ROWS // 2, self._float)
 
     @torch.inference_mode()
     def draw(self, poses: Sequence[Pose]) -> NDArray[np.uint8]:
         """[batch, side * side * 3 / 2], I420."""
         frames = self._still.repeat(len(poses), 1)
-        for first in range(0, len(poses), self._at_once):
-            some = poses[first : first + self._at_once]
-            self._draw(some, frames[first : first + len(some)])
+        size = min(self._at_once, -(-len(poses) // self._workers))
+        chunks = [(poses[i : i + size], frames[i : i + size]) for i in range(0, len(poses), size)]
+        if self._threads is None or len(chunks) == 1:
+            for some, shown in chunks:
+                self._draw(some, shown)
+        else:
+            for done in [self._threads.submit(self._draw, some, shown) for some, shown in chunks]:
+                done.result()
         return frames.cpu().numpy()
 
+    @torch.inference_mode()  # which is a thread's own
     def _draw(self, poses: Sequence[Pose], frames: Tensor) -> None:
-        batch, side = len(poses), self.side
+        batch, side, box = len(poses), self.side, self._box
         luma = self._luma.repeat(batch, 1, 1, 1)
         chroma = self._chroma.repeat(batch, 1, 1, 1)
         self._mouth.lay(luma, chroma, *self._choice([_mouths(pose) for pose in poses]))
         self._eyes.lay(luma, chroma, *self._choice([_eyes(pose) for pose in poses]))
-        moved = torch.tensor([[1.0, p.yaw, p.pitch, p.roll, p.breath, p.brow] for p in poses]).to(self._device)
+        moved = torch.tensor([[p.yaw, p.pitch, p.roll, p.breath, p.brow] for p in poses]).to(self._device)
         shown = frames[:, : side * side].view(batch, 1, side, side)
-        _warp(luma, self._grid_luma, moved, shown, self._moving)
+        _warp(luma, self._luma_moves(moved), shown, box)
         shown = frames[:, side * side :].view(batch, 2, side // 2, side // 2)
-        _warp(chroma, self._grid_chroma, moved, shown, self._moving.halved)
+        _warp(chroma, self._chroma_moves(moved), shown, box.halved)
 
     def _choice(self, chosen: list[list[tuple[int, float]]]) -> tuple[Tensor, Tensor]:
         most = max(len(each) for each in chosen)
@@ -106,8 +118,12 @@ class Stage:
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
 
     def _patches(self, box: Box, pictures: NDArray[np.float32]) -> _Patches:
+        """The box as it lies within the part that moves."""
         luma, chroma = (np.clip(np.rint(p), 0, 255).astype(np.uint8) for p in _planes(pictures))
-        return _Patches(box, torch.from_numpy(luma).to(self._device), torch.from_numpy(chroma).to(self._device))
+        left, top = self._box.left, self._box.top
+        inside = Box(box.left - left, box.top - top, box.right - left, box.bottom - top)
+        assert inside.left >= 0 and inside.top >= 0 and box.right <= self._box.right and box.bottom <= self._box.bottom
+        return _Patches(inside, torch.from_numpy(luma).to(self._device), torch.from_numpy(chroma).to(self._device))
 
     def _eye_patches(self, face: Face, picture: NDArray[np.float32]) -> _Patches:
         """Each variant is laid into the stored portrait and taken to the format's size with it, so that edges meet."""
@@ -124,29 +140,49 @@ class Stage:
                 pictures.append(small[box.top : box.bottom, box.left : box.right])
         return self._patches(box, np.stack(pictures))
 
-    def _grid(self, fields: NDArray[np.float32], side: int, box: Box) -> Tensor:
-        """[1 + fields, height * width * 2] of the box: the identity, and what a unit of each movement adds to it."""
-        centres = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
-        identity = np.stack(np.meshgrid(centres, centres), axis=-1)
-        sized = [-2 * cv2.resize(field, (side, side), interpolation=cv2.INTER_AREA) for field in fields]
-        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        return self._float(np.stack([each[rows, columns].ravel() for each in (identity, *sized)]))
+
+class _Moves:
+    """Where the pixels of one plane's box are looked up: the pixels themselves, and what each movement adds to that.
+
+    What moves is smooth: `rows` rows share one value, from which they differ by a twentieth of a pixel at the most.
+    """
+
+    def __init__(
+        self, fields: NDArray[np.float32], box: Box, side: int, rows: int, put: Callable[[NDArray[np.float32]], Tensor]
+    ) -> None:
+        self._shape = box.height, box.width, 2
+        self._rows = box.height // rows, rows, box.width * 2
+        y, x = ((np.arange(n, dtype=np.float32) + 0.5) * 2 / n - 1 for n in (box.height, box.width))
+        self._identity = put(np.stack(np.meshgrid(x, y), axis=-1).reshape(self._rows))
+        unit = np.array([side / box.width, side / box.height], np.float32)
+        shared = []
+        for field in fields:
+            sized = cv2.resize(field, (side, side), interpolation=cv2.INTER_AREA)
+            part = sized[box.top : box.bottom, box.left : box.right] * (-2 * unit)
+            shared.append(part.reshape(-1, rows, box.width * 2).mean(axis=1).ravel())
+        self._fields = put(np.stack(shared))
+
+    def __call__(self, moved: Tensor) -> Tensor:
+        """`moved` [batch, movements] → the grid [batch, height, width, 2] of `grid_sample`."""
+        count, _, width = self._rows
+        moves = (moved @ self._fields).view(-1, count, 1, width)
+        return (self._identity + moves).view(-1, *self._shape)
 
 
-def _warp(plane: Tensor, grid: Tensor, moved: Tensor, shown: Tensor, box: Box) -> None:
-    """The plane as the movements show it, into the box of `shown`; the rest of it stays."""
-    at = (moved @ grid).view(len(plane), box.height, box.width, 2)
+def _warp(plane: Tensor, at: Tensor, shown: Tensor, box: Box) -> None:
+    """The plane looked up at `at`, into the box of `shown`; the rest of it stays."""
     warped = functional.grid_sample(plane, at, padding_mode="border", align_corners=False)
     shown[:, :, box.top : box.bottom, box.left : box.right] = warped
 
 
 def _extent(fields: NDArray[np.float32]) -> Box:
-    """What any movement reaches, even."""
+    """What any movement reaches; its height in whole _ROWS, all of it even."""
+    side = fields.shape[1]
     reached = np.abs(fields).max(axis=(0, 3)) > _NOTHING
     rows, columns = np.nonzero(reached.any(axis=1))[0], np.nonzero(reached.any(axis=0))[0]
-    return Box(
-        int(columns[0]) // 2 * 2, int(rows[0]) // 2 * 2, int(columns[-1]) // 2 * 2 + 2, int(rows[-1]) // 2 * 2 + 2
-    )
+    left, right = int(columns[0]) // 2 * 2, int(columns[-1]) // 2 * 2 + 2
+    top, bottom = int(rows[0]) // _ROWS * _ROWS, (int(rows[-1]) // _ROWS + 1) * _ROWS
+    return Box(left, top, min(right, side), min(bottom, side))
 
 
 def _mouths(pose: Pose) -> list[tuple[int, float]]:
@@ -204,7 +240,7 @@ def _fields(marks: Landmarks, side: int) -> NDArray[np.float32]:
     x, y = np.meshgrid(at, at)
     dx, dy = (x - marks.face.x) / marks.face_half_width, (y - marks.face.y) / marks.face_half_height
     distance = np.sqrt(dx * dx + dy * dy)
-    head = _fade(distance, 1.15, 1.75)
+    head = _fade(distance, 1.1, 1.5)
     nose_y = (marks.eye_left.y + 2 * marks.mouth_centre.y) / 3
     nose = np.exp(
         -(((x - marks.mouth_centre.x) / (0.16 * marks.face_half_width)) ** 2)
@@ -217,7 +253,7 @@ def _fields(marks: Landmarks, side: int) -> NDArray[np.float32]:
     pivot = marks.chin.y + 0.35 * marks.face_half_height
     tilted = head * upright
     shoulders = _fade((marks.chin.y + 0.12 - y) / 0.2, 0.0, 1.0) * _fade((y - 0.97) / 0.03, 0.0, 1.0)
-    breath = shoulders * _fade(np.abs(x - marks.face.x), 0.3, 0.42) + 0.45 * tilted
+    breath = shoulders * _fade(np.abs(x - marks.face.x), 0.16, 0.32) + 0.45 * tilted
     brow_y = marks.eye_left.y - 1.15 * marks.eye_height
     brows = sum(
         np.exp(-(((x - eye.x) / (0.75 * marks.eye_width)) ** 2) - ((y - brow_y) / (0.55 * marks.eye_height)) ** 2)

@@ -88,9 +88,8 @@ class Faces:
 
 class RendererProcess:
     def __init__(self, settings: WorkerSettings) -> None:
-        threads = settings.worker_render_threads or max(1, (os.cpu_count() or 2) // 2)
-        torch.set_num_threads(threads)
-        self._renderer = NeuralRenderer()
+        torch.set_num_threads(1)  # small operations gain nothing from more; frames are drawn side by side instead
+        self._renderer = NeuralRenderer(threads=settings.worker_render_threads or max(1, (os.cpu_count() or 2) // 2))
         self._device = self._renderer.device.type
         self._faces = Faces(self._renderer, Assets(settings.assets))
         self._waiting: OrderedDict[Client, None] = OrderedDict()
