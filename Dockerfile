@@ -1,14 +1,16 @@
-# One image for every process of Greenroom: the command says which.
+# One image for every process of Greenroom: the command says which. SET=neural adds torch (about 5 GB), which the
+# neural renderer and the avatar builder need.
 FROM python:3.13-slim AS build
+ARG SET=run
 RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
-COPY requirements/run.lock requirements/run.lock
-RUN uv venv /venv && uv pip sync --python /venv/bin/python requirements/run.lock
+COPY requirements requirements
+RUN uv venv /venv && uv pip sync --python /venv/bin/python requirements/$SET.lock
 COPY . .
 RUN uv pip install --python /venv/bin/python --no-deps .
 
 FROM python:3.13-slim
-RUN useradd --create-home greenroom
+RUN useradd --create-home greenroom && install -d -o greenroom /assets
 COPY --from=build /venv /venv
 USER greenroom
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1

@@ -1,4 +1,4 @@
-"""`make judge-avatar`: what the face does, against what was said, on voices never trained on. Exit 1 when a bar is missed.
+"""`make judge-avatar`: what the face does, against what was said, on voices never trained on. Exit 1: a bar is missed.
 
 The audio net is judged by its visemes; the face by the pixels of its frames. Each figure has a control that must fail.
 """
@@ -146,7 +146,7 @@ def shown(avatar: str, name: str, seen: Seen) -> tuple[list[Bar], list[list[str]
     shifted = seen.offsets(late)
     rows = [
         row,
-        control(f"… shuffled: another clip's truth, {what}", seen.correlation(others), seen.correlation(others) >= 0.8),
+        control(f"… shuffled: another truth, {what}", (s := seen.correlation(others)), s >= 0.8),
         control(f"… shifted by {SHIFT_TICKS * 40} ms, {what}", seen.correlation(late), seen.correlation(late) >= 0.8),
         [
             f"… offset when shifted by {SHIFT_TICKS * 40} ms, {what}",
@@ -186,7 +186,7 @@ def main() -> int:
         ["", "measured", "bar", "held"],
         rows,
         [
-            f"{MINUTES:.0f} minutes of each kind of speech, made for this run (seed {SEED}); frames of {SIDE}², 25 a second.",
+            f"{MINUTES:.0f} minutes of each kind of speech, made for this run (seed {SEED}); frames of {SIDE}².",
             "Accuracies are shares of all frames, pauses included. The face is measured on the pixels of its frames:"
             " the height between the lips (`faces/measure.py`), against the aperture that the synthesiser's own phoneme"
             " times give.",

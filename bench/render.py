@@ -1,4 +1,4 @@
-"""`make bench-render`: the cost of frames by format and number of sessions, beside encoding them, and how late they are."""
+"""`make bench-render`: the cost of frames by format and number of sessions, beside encoding, and how late they are."""
 
 from __future__ import annotations
 
@@ -169,12 +169,12 @@ def main() -> None:
                 print(" ".join(str(cell) for cell in rows[-1]), file=sys.stderr)
     notes = [
         "Frames/s is of all sessions together; ms are of one session's frame, medians; stages: listening (log-mel, net)"
-        " and drawing (all else). Encoding: VP8, realtime, one thread, the same pictures. Memory: peak MiB of the process.",
+        " and drawing (all else). Encoding: VP8, realtime, one thread, the same pictures. MiB: peak of the process.",
     ]
     for quality, count in (("standard", 8), ("standard", 16), ("lite", 16), ("pro", 8)):
         through = asyncio.run(latency(quality, count))
         notes.append(
-            f"Through the renderer process, {count} sessions of `{quality}` at 25 fps for {SECONDS:.0f} s: sound → frame"
+            f"Through the renderer process, {count} sessions of `{quality}`, 25 fps, {SECONDS:.0f} s: sound → frame"
             f" p50 {through['p50']:.1f} ms, p99 {through['p99']:.1f} ms beyond the lookahead of 40 ms,"
             f" {through['late']:.2f} % later than a tick; {through['cores']:.2f} cores, {through['memory']:.0f} MiB."
         )

@@ -103,6 +103,19 @@ def train_visemes() -> None:
     err.print(f"{done.seconds / 60:.1f} minutes; wrote the weights, {CARD.name} and {CURVES.name}.")
 
 
+@train_app.command("judge-speech")
+def judge_speech() -> None:
+    """Make the speech that the tests show to a face, with its truth."""
+    need_neural()
+    from faces.training.judge_speech import write
+    from faces.training.speech import Missing
+
+    try:
+        write(Path("tests/assets"))
+    except Missing as missing:
+        _fail(str(missing))
+
+
 @faces_app.command("draw")
 def draw_faces() -> None:
     """Draw the stock faces anew."""

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from schemas.avatars import STOCK as STOCK_AVATARS
+
 Pixels = NDArray[np.uint8]
 
 SIDE = 720
@@ -111,6 +113,9 @@ class Face:
 
 
 def stock(name: str) -> Face:
+    """Raises KeyError."""
+    if name not in STOCK_AVATARS:
+        raise KeyError(name)
     return Face.from_bytes((STOCK / f"{name}.face").read_bytes())
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faces import lips
-from faces.face import Face
+from faces.face import Face, stock
 from faces.hearing import MELS, TAIL, TICK, LogMel
 from faces.motion import Life, Lips, Pose
 from faces.stage import Stage
@@ -81,7 +81,10 @@ class NeuralRenderer:
         self._net = lips.load(self.device)
         self._mel = LogMel(self.device)
         self._stages: dict[tuple[int, int], tuple[Face, Stage]] = {}
-        self._opened = 0
+
+    def load(self, avatar_id: str, built: bytes | None = None) -> Face:
+        """Raises UnreadableFace; KeyError when there is no such stock avatar."""
+        return Face.from_bytes(built) if built is not None else stock(avatar_id)
 
     def stage(self, face: Face, side: int) -> Stage:
         """The face made ready for a format; kept until it is forgotten."""
@@ -94,11 +97,9 @@ class NeuralRenderer:
         """Streams that are open go on."""
         self._stages = {key: kept for key, kept in self._stages.items() if kept[0] is not face}
 
-    def open(self, face: Face, side: int, seed: int | None = None) -> Stream:
+    def open(self, face: Face, side: int, seed: int) -> Stream:
         """A stream of frames of side × side. Streams with different seeds do not blink together."""
-        self._opened += 1
-        life = Life(self._opened if seed is None else seed)
-        return Stream(self.stage(face, side), Memory.empty(self.device), life)
+        return Stream(self.stage(face, side), Memory.empty(self.device), Life(seed))
 
     def step(self, streams: Sequence[Stream]) -> list[NDArray[np.uint8] | None]:
         """One tick for all given streams: I420 bytes, None while filling. One that pushed nothing hears silence."""

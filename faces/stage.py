@@ -114,7 +114,7 @@ class Stage:
         shares = torch.tensor([[s for _, s in each] for each in padded], dtype=torch.float32).to(self._device)
         return indices, shares
 
-    def _float(self, values: NDArray[np.float32]) -> Tensor:
+    def _float(self, values: NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
 
     def _patches(self, box: Box, pictures: NDArray[np.float32]) -> _Patches:
@@ -122,7 +122,9 @@ class Stage:
         luma, chroma = (np.clip(np.rint(p), 0, 255).astype(np.uint8) for p in _planes(pictures))
         left, top = self._box.left, self._box.top
         inside = Box(box.left - left, box.top - top, box.right - left, box.bottom - top)
-        assert inside.left >= 0 and inside.top >= 0 and box.right <= self._box.right and box.bottom <= self._box.bottom
+        assert min(inside.left, inside.top) >= 0
+        assert box.right <= self._box.right
+        assert box.bottom <= self._box.bottom
         return _Patches(inside, torch.from_numpy(luma).to(self._device), torch.from_numpy(chroma).to(self._device))
 
     def _eye_patches(self, face: Face, picture: NDArray[np.float32]) -> _Patches:
@@ -148,7 +150,7 @@ class _Moves:
     """
 
     def __init__(
-        self, fields: NDArray[np.float32], box: Box, side: int, rows: int, put: Callable[[NDArray[np.float32]], Tensor]
+        self, fields: NDArray[np.float32], box: Box, side: int, rows: int, put: Callable[[NDArray[np.floating]], Tensor]
     ) -> None:
         self._shape = box.height, box.width, 2
         self._rows = box.height // rows, rows, box.width * 2
@@ -157,7 +159,7 @@ class _Moves:
         unit = np.array([side / box.width, side / box.height], np.float32)
         shared = []
         for field in fields:
-            sized = cv2.resize(field, (side, side), interpolation=cv2.INTER_AREA)
+            sized = np.asarray(cv2.resize(field, (side, side), interpolation=cv2.INTER_AREA), np.float32)
             part = sized[box.top : box.bottom, box.left : box.right] * (-2 * unit)
             shared.append(part.reshape(-1, rows, box.width * 2).mean(axis=1).ravel())
         self._fields = put(np.stack(shared))

@@ -66,7 +66,7 @@ class MockFace:
 
     def __init__(self, avatar_id: str, frame: Format) -> None:
         self._renderer = MockRenderer()
-        self._stream = self._renderer.open(self._renderer.load(avatar_id), frame)
+        self._stream = self._renderer.open(self._renderer.load(avatar_id), frame.width)
 
     async def open(self) -> None:
         return None

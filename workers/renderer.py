@@ -77,7 +77,7 @@ class Faces:
         if face is None:
             if stock and name not in STOCK:
                 raise MissingAsset(f"there is no stock avatar {name}")
-            face = faces.stock(name) if stock else faces.Face.from_bytes(self._assets.get(name))
+            face = self._renderer.load(name, None if stock else self._assets.get(name))
             self._loaded[name] = face
         self._loaded.move_to_end(name)
         while len(self._loaded) > _MOST_FACES:
@@ -97,10 +97,7 @@ class RendererProcess:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, supervisor: socket.socket, path: Path) -> None:
-        """Until the supervisor is gone."""
-        for name in STOCK:
-            face = await self._faces.load(name, None, _PRELOADED)
-            self._renderer.step([self._renderer.open(face, _PRELOADED)])  # the first step of torch takes its time
+        """Until the supervisor is gone. Sessions of the life before are served while the stock faces load."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with listener:
             path.unlink(missing_ok=True)  # of the life before
@@ -108,12 +105,17 @@ class RendererProcess:
             listener.listen(128)
             listener.setblocking(False)
             pipe: Pipe[Alive] = await Pipe.over(supervisor, Alive)
-            pipe.send(Ready(device=self._device))
             working = [
                 asyncio.create_task(self._accept(listener)),
                 asyncio.create_task(self._draw()),
                 asyncio.create_task(pipe.receive()),
             ]
+            for name in STOCK:
+                face = await self._faces.load(name, None, _PRELOADED)
+                self._renderer.step(
+                    [self._renderer.open(face, _PRELOADED, 0)]
+                )  # the first step of torch takes its time
+            pipe.send(Ready(device=self._device))
             done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a crash of ours is to be seen

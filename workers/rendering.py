@@ -81,6 +81,8 @@ class Renderer:
             await self._process.wait()
             failures = 0 if time.monotonic() - began > _STEADY_S else failures + 1
             log.error("renderer process died", exit_code=self._process.returncode)
+            if self._pipe is not None:
+                self._pipe.close()
             while True:
                 await asyncio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
                 with contextlib.suppress(RendererGone, OSError):

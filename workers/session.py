@@ -96,6 +96,7 @@ class Session:
         self._face = _face(start)
         self._playback = Playback()
         self._ahead: deque[tuple[Pcm, Tick]] = deque()
+        self._held = b""
         self._meter = MediaMeter()
         self._due: list[_Due] = []
         self._room: LiveRoom | None = None
@@ -248,12 +249,17 @@ class Session:
         return None
 
     async def _tick(self, room: LiveRoom) -> None:
-        """One frame and the 40 ms of audio that belong to it; the audio waits as long as frames trail it."""
+        """One frame and 40 ms of audio.
+
+        The audio waits as long as frames trail it. The picture waits one tick more: participants hear what leaves the
+        audio source's queue 30 to 90 ms after they see what is pushed with it (docs/decisions/0006-a-face.md).
+        """
         heard = self._playback.tick()
         self._ahead.append((self._tone() if self._synthetic and not heard.speech else heard.pcm, heard))
         frame = await self._face.show(self._ahead[-1][0])
         pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
-        await room.push(frame, pcm)
+        shown, self._held = self._held or frame, frame
+        await room.push(shown, pcm)
         now = time.monotonic()
         if self._face.lost:
             self._meter.pause()  # an idle face for want of a renderer is not what the customer pays for

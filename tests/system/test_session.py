@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import httpx
 import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
 
-from cli.customer import Agent, Watcher, speech
+from cli.customer import speech
 from events.topics import WORKERS
-from projections import audit
-from projections.database import pool
-from schemas import events as e
 from stack.ports import free_ports
+from tests.system.stage import FINISHED, STARTED, audit_holds
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.media
-
-FINISHED, STARTED = "lk.playback_finished", "lk.playback_started"
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -36,61 +28,6 @@ async def running(world: World) -> World:
     await world.start("api", "all", "deliver")
     await world.start("worker")
     return world
-
-
-@dataclass
-class Stage:
-    """A session that plays, and who is in its room."""
-
-    world: World
-    client: httpx.AsyncClient
-    room: str
-    session: dict[str, Any]
-    agent: Agent
-    watcher: Watcher
-
-    @property
-    def id(self) -> str:
-        return str(self.session["id"])
-
-    async def ended(self, *statuses: str, timeout_s: float = 40) -> dict[str, Any]:
-        return await self.world.until(self.client, self.id, *(statuses or ("ended",)), timeout_s=timeout_s)
-
-    async def end_reason(self) -> str:
-        ends = [x.data for x, _ in await self.world.log(self.id) if isinstance(x.data, e.SessionEnded)]
-        assert len(ends) == 1
-        return ends[0].reason
-
-
-@pytest_asyncio.fixture
-async def stage(running: World) -> AsyncIterator[Any]:
-    opened: list[Stage] = []
-
-    async def begin(**changes: Any) -> Stage:
-        room = f"room-{secrets.token_hex(4)}"
-        client = running.client()
-        agent, watcher = Agent(), Watcher(keep=changes.pop("keep", False))
-        await asyncio.gather(agent.join(running.livekit, room), watcher.join(running.livekit, room))
-        session = await running.create(client, room, **changes)
-        made = Stage(running, client, room, session, agent, watcher)
-        opened.append(made)
-        async with asyncio.timeout(30):
-            await watcher.first_frame.wait()
-        await running.until(client, made.id, "running", "ending")
-        return made
-
-    yield begin
-    for made in opened:
-        await made.client.post(f"/v1/sessions/{made.id}/end")
-        await running.until(made.client, made.id, "ended", "failed", "canceled")
-        await asyncio.gather(made.agent.leave(), made.watcher.leave())
-        await made.client.aclose()
-
-
-async def audit_holds(world: World) -> None:
-    async with pool(world.database_url, 1) as connections:
-        verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
-    assert verdict.equal, verdict.differences
 
 
 async def test_speech_is_played_reported_and_billed(stage: Any, running: World) -> None:
@@ -355,3 +292,11 @@ async def test_sigterm_drains(stage: Any, running: World) -> None:
     records = await running.records(WORKERS)
     assert records[-1].value is None or any(r.value is None for r in records)
     await running.restart("worker")
+
+
+async def test_a_worker_that_only_mocks_gets_no_standard_session(running: World) -> None:
+    """No mock face where a speaking one was asked for."""
+    assert await running.sql("SELECT DISTINCT qualities FROM slots") == [(["mock"],)]
+    async with running.client() as client:
+        answer = await client.post("/v1/sessions", json=running.request(quality="standard"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "at_capacity")

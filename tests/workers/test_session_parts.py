@@ -149,7 +149,7 @@ def test_stereo_becomes_mono() -> None:
 def test_mock_frames(quality: str) -> None:
     renderer, frame = MockRenderer(), FORMATS[quality]
     face = renderer.load("av_demo")
-    quiet, loud = renderer.open(face, frame), renderer.open(face, frame)
+    quiet, loud = renderer.open(face, frame.width), renderer.open(face, frame.width)
     quiet.push(pcm(TICK_SAMPLES, 0))
     loud.push(pcm(TICK_SAMPLES, 8000))
     still, open_mouth = renderer.step([quiet, loud])

@@ -41,22 +41,24 @@ FORMATS = {
 class Stream(Protocol):
     """One session's frames."""
 
-    def push(self, pcm: Pcm) -> None:
+    def push(self, pcm: Pcm, /) -> None:
         """The next 40 ms: int16 mono 48 kHz, exactly 1,920 samples, silence included."""
 
     def clear(self) -> None:
-        """The agent was interrupted: forget what was pushed and not shown."""
+        """The agent was interrupted: forget what was pushed and not shown, and shut the mouth."""
 
 
 class Renderer(Protocol):
     """Synchronous. `lookahead_ms` is how far frames trail the sound; the session delays the audio by it."""
 
-    lookahead_ms: int
+    @property
+    def lookahead_ms(self) -> int: ...
 
-    def load(self, path: str) -> Any:
-        """A face, shared by any number of streams."""
+    def load(self, avatar_id: str, built: bytes | None) -> Any:
+        """A face, shared by any number of streams: of a built face's file, or the stock avatar of that id."""
 
-    def open(self, face: Any, frame: Format) -> Stream: ...
+    def open(self, face: Any, side: int, seed: int) -> Any:
+        """A `Stream` of frames of side × side. Faces with different seeds do not blink together."""
 
-    def step(self, streams: Sequence[Any]) -> list[bytes | None]:
-        """One tick for all given streams in one batch: I420 bytes each, None while filling."""
+    def step(self, streams: Sequence[Any]) -> Sequence[Any]:
+        """One tick for all given streams in one batch: I420 (bytes or uint8 array) each, None while filling."""

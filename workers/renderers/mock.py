@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.playback import Pcm
-from workers.renderers import FPS, Format
+from workers.renderers import FPS
 
 Plane = NDArray[np.uint8]
 
@@ -44,9 +44,9 @@ class Face:
 
 
 class MockStream:
-    def __init__(self, face: Face, frame: Format) -> None:
+    def __init__(self, face: Face, side: int) -> None:
         self._face = face
-        self._frame = frame
+        self._side = side
         self._count = 0
         self._level = 0.0
         self._still = self._background()
@@ -60,7 +60,7 @@ class MockStream:
         self._level = 0.0
 
     def draw(self) -> bytes:
-        width, height = self._frame.width, self._frame.height
+        width = height = self._side
         buffer = self._still.copy()
         luma = buffer[: width * height].reshape(height, width)
         self._draw_mouth(luma)
@@ -71,7 +71,7 @@ class MockStream:
 
     def _background(self) -> Plane:
         """I420: full luma plane, then quarter-size U and V. Drawn once per stream."""
-        width, height = self._frame.width, self._frame.height
+        width = height = self._side
         luma = np.tile(np.linspace(52, 28, height, dtype=np.uint8)[:, None], (1, width))
         u, v = (np.full((height // 2, width // 2), 128, np.uint8) for _ in range(2))
         cell = width // 9
@@ -115,11 +115,11 @@ class MockRenderer:
 
     lookahead_ms = 0
 
-    def load(self, path: str) -> Face:
-        return Face(path)
+    def load(self, avatar_id: str, built: bytes | None = None) -> Face:
+        return Face(avatar_id)
 
-    def open(self, face: Face, frame: Format) -> MockStream:
-        return MockStream(face, frame)
+    def open(self, face: Face, side: int, seed: int = 0) -> MockStream:
+        return MockStream(face, side)
 
     def step(self, streams: Sequence[MockStream]) -> list[bytes | None]:
         return [stream.draw() for stream in streams]

@@ -1,0 +1,113 @@
+"""`make avatar-pictures`: the pictures of docs/avatar-model.md, drawn from what the face does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from faces import measure
+from faces.face import stock
+from faces.film import frames
+from faces.fit import fit
+from faces.mouth import Mouth, Opening, openings
+from faces.neural import NeuralRenderer
+from faces.training import corpus, flite
+from faces.training.corpus import features
+from faces.training.train import run
+from faces.visemes import SIX, SIX_OF, VISEMES, track
+from tests import portraits
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+FOLDER = Path("docs/pictures")
+SENTENCE = "Maybe my mother would like a bowl of fresh fish soup."
+SIDE = 512
+_STRIP = 10
+
+
+def rgb(frame: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(frame.reshape(side * 3 // 2, side), cv2.COLOR_YUV2RGB_I420), np.uint8)
+
+
+def speaking() -> None:
+    """Waveform, true and heard visemes, aperture said and seen, and a strip of frames, of the voice never trained on."""
+    from faces.sound import to_48k
+
+    spoken = flite.say(SENTENCE, corpus.JUDGE)
+    pcm = to_48k(spoken.pcm, spoken.rate)
+    ticks = len(pcm) // 1920
+    pcm = pcm[: ticks * 1920]
+    truth = track(spoken.phones, ticks / 25, spoken.names)
+    renderer = NeuralRenderer("cpu")
+    face = stock("av_demo")
+    shown = [frame.copy() for frame in frames(renderer, face, SIDE, pcm)]
+    seen = np.array([measure.gap(frame, SIDE, face.landmarks) for frame in shown])
+    clip = corpus.Clip(pcm, truth)
+    logits, _ = run(renderer._net, features([clip]).mels)
+    heard = logits[0].argmax(-1).numpy()
+    at = (np.arange(ticks) + 0.5) / 25
+
+    figure = plt.figure(figsize=(12, 7.4), layout="constrained")
+    grid = figure.add_gridspec(4, 1, height_ratios=[1, 1, 1.2, 1.6])
+    wave, shapes, mouth, strip = (figure.add_subplot(grid[i]) for i in range(4))
+    wave.plot(np.arange(0, len(pcm), 24) / 48_000, pcm[::24] / 32768, color="#666666", linewidth=0.5)
+    wave.set(xlim=(0, ticks / 25), yticks=[], title=f"“{SENTENCE}”, said by a synthesiser never trained on")
+    colours = plt.get_cmap("tab10")(np.arange(len(SIX)))[:, :3]
+    rows = np.stack([colours[SIX_OF[truth.visemes]], colours[SIX_OF[heard]]])
+    shapes.imshow(rows, aspect="auto", extent=(0, ticks / 25, 1.5, -0.5), interpolation="nearest")
+    shapes.set(yticks=[0, 1], yticklabels=["said", "heard"])
+    for row, labels in ((0, truth.visemes), (1, heard)):
+        start = 0
+        for k in range(1, ticks + 1):
+            if k == ticks or labels[k] != labels[start]:
+                shapes.text((start + k) / 50, row, VISEMES[labels[start]], ha="center", va="center", fontsize=6.5)
+                start = k
+    mouth.plot(at, truth.shapes[:, 0], color="#444444", label="aperture as said")
+    mouth.plot(at, seen / max(seen.max(), 1e-6), color="#c8606a", label="mouth opening, measured on the pixels")
+    mouth.set(xlim=(0, ticks / 25), xlabel="seconds", ylim=(0, 1.05))
+    mouth.legend(loc="upper right", fontsize=8)
+    picked = np.linspace(2, ticks - 3, _STRIP).astype(int)
+    pictures = [rgb(shown[k])[110:410, 120:392] for k in picked]
+    strip.imshow(np.concatenate(pictures, axis=1))
+    strip.set(
+        xticks=[(i + 0.5) * pictures[0].shape[1] for i in range(_STRIP)],
+        xticklabels=[f"{at[k]:.2f} s" for k in picked],
+        yticks=[],
+    )
+    figure.savefig(FOLDER / "speaking.png", dpi=100, metadata={"Software": None})
+    plt.close(figure)
+
+
+def mouths() -> None:
+    """Both stock faces and a fitted upload, in some of the drawn mouths."""
+    pressed, on_teeth, tongue = openings()[-3:]
+    chosen = [
+        Opening(0, 0), Opening(0.25, 0), Opening(0.6, 0), Opening(1, 0.1), Opening(0.7, 0.7), Opening(0.4, 1),
+        pressed, on_teeth, tongue,
+    ]  # fmt: skip
+    uploaded = fit(np.asarray(portraits.drawn("av_stock_001", 600).rotate(6, fillcolor=(190, 205, 210))))
+    rows = []
+    for face in (stock("av_demo"), stock("av_stock_001"), uploaded):
+        picture = cv2.resize(face.portrait, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        mouth = Mouth(picture, face.landmarks)
+        row = []
+        for opening in chosen:
+            whole = picture.copy()
+            box = mouth.box
+            whole[box.top : box.bottom, box.left : box.right] = mouth.draw(opening)
+            row.append(cv2.resize(whole[90:430, 90:422], (133, 136), interpolation=cv2.INTER_AREA))
+        rows.append(np.concatenate(row, axis=1))
+    Image.fromarray(np.clip(np.concatenate(rows), 0, 255).astype(np.uint8)).save(FOLDER / "mouths.png", optimize=True)
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    speaking()
+    mouths()
+    print(f"Wrote {FOLDER / 'speaking.png'} and {FOLDER / 'mouths.png'}.")

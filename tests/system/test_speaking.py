@@ -1,0 +1,173 @@
+"""A face that speaks, in a real room: what a participant sees and hears, measured on what it decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import orjson
+import psutil
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+
+from cli.customer import Watcher, speech
+from faces import measure, sound
+from faces.face import Face, stock
+from tests import portraits
+from tests.system.stage import FINISHED, STARTED
+from tests.world import World, eventually
+
+pytestmark = pytest.mark.media
+
+ASSETS = Path(__file__).parents[1] / "assets"
+FRAME_S = 0.04
+
+
+@pytest_asyncio.fixture(scope="module")
+async def running(world: World) -> World:
+    await world.start("api", "all", "build")
+    await world.start("worker", GREENROOM_WORKER_NEURAL="auto", GREENROOM_WORKER_SLOTS="2")
+    return world
+
+
+def judge() -> tuple[bytes, int, float]:
+    """(PCM16 mono, rate, seconds) of a voice that the net was never trained on."""
+    with av.open(str(ASSETS / "judge.flac")) as file:
+        parts = [frame.to_ndarray()[0] for frame in file.decode(audio=0)]
+    pcm = np.concatenate(parts)
+    return pcm.tobytes(), 16_000, len(pcm) / 16_000
+
+
+def aperture(image: NDArray[np.uint8], face: Face) -> float:
+    """From decoded RGB of whatever size the encoder chose."""
+    side = image.shape[0]
+    return measure.gap(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420).ravel(), side, face.landmarks)
+
+
+def heard_from(watcher: Watcher, since: float) -> float:
+    """The monotonic second at which the speech's first sample was heard: where what arrived fits it best."""
+    heard = [(at, pcm) for at, pcm in watcher.sound if at > since]
+    said = np.abs(sound.read(ASSETS / "judge.flac").astype(np.float32))
+    step = 240  # 5 ms
+    there = np.concatenate([np.abs(pcm.astype(np.float32)) for _, pcm in heard])
+    one, other = (v[: len(v) // step * step].reshape(-1, step).mean(axis=1) for v in (there, said))
+    fits = np.correlate(one - one.mean(), other[: 4 * 200] - other[: 4 * 200].mean(), "valid")
+    first = int(np.argmax(fits)) * step
+    # A frame's time is that of its arrival, so the stream's clock is the median of what the frames say of it.
+    ends = np.cumsum([len(pcm) for _, pcm in heard]) / 48_000
+    clock = float(np.median(np.array([at for at, _ in heard]) - ends))
+    return clock + first / 48_000
+
+
+async def test_the_lips_say_what_is_heard(stage: Any, running: World) -> None:
+    """20 s of `standard`: correlation ≥ 0.7, offset within +45/-125 ms, 25 ± 1 frames a second."""
+    playing = await stage(quality="standard", keep=True)
+    pcm, rate, seconds = judge()
+    since = time.monotonic()
+    await playing.agent.say(pcm, rate)
+    finished = await playing.agent.report(FINISHED, seconds + 15)
+    assert (round(finished.position_s, 1), finished.interrupted) == (round(seconds, 1), False)
+    began = heard_from(playing.watcher, since)
+    frames = [f for f in playing.watcher.frames if began <= f.at < began + seconds]
+    assert len(frames) / seconds == pytest.approx(25, abs=1)
+    face = stock("av_demo")
+    gaps = np.array([aperture(f.image, face) for f in frames])
+    truth = np.array(orjson.loads((ASSETS / "judge.json").read_bytes())["aperture"])
+    times = np.array([f.at for f in frames]) - began
+    grid = np.arange(0, seconds, FRAME_S / measure.FINE)
+    seen = np.interp(grid, times, gaps)
+    true = np.interp(grid, (np.arange(len(truth)) + 0.5) * FRAME_S, truth)
+    shifts = np.arange(-40, 41)
+    fits = [measure.correlation(np.roll(seen, -s)[60:-60], true[60:-60]) for s in shifts]
+    late_ms = float(shifts[int(np.argmax(fits))]) * 40 / measure.FINE + 20  # a frame is seen for 40 ms from there on
+    print(f"correlation {max(fits):.3f}, picture {late_ms:+.0f} ms after the sound, {len(frames) / seconds:.2f} fps")
+    assert max(fits) >= 0.7
+    assert -125 <= late_ms <= 45
+    wrong = measure.correlation(np.roll(seen, len(seen) // 2), true)
+    assert wrong < 0.4  # the measure can fail
+
+
+async def test_an_interruption_shuts_the_mouth(stage: Any, running: World) -> None:
+    playing = await stage(quality="lite", keep=True)
+    pcm, rate, _ = speech()
+    await playing.agent.say(pcm, rate)
+    await playing.agent.report(STARTED, 5)
+    face = stock("av_demo")
+
+    async def speaking() -> bool:
+        return aperture(playing.watcher.frames[-1].image, face) > 0.1
+
+    await eventually(speaking)
+    assert await playing.agent.interrupt() == "ok"
+    finished = await playing.agent.report(FINISHED, 5)
+    assert finished.interrupted
+    cleared = time.monotonic()
+
+    async def half_a_second_later() -> bool:
+        return playing.watcher.frames[-1].at > cleared + 0.8
+
+    await eventually(half_a_second_later)
+    after = [aperture(f.image, face) for f in playing.watcher.frames if f.at > cleared + 0.3]
+    assert max(after) < 0.04
+
+
+async def test_an_uploaded_face_speaks(stage: Any, running: World) -> None:
+    portrait = portraits.file(portraits.drawn("av_stock_001", 600))
+    async with running.client() as client:
+        avatar = (await client.post("/v1/avatars", files={"image": ("p.png", portrait)})).json()
+
+        async def ready() -> bool:
+            return (await client.get(f"/v1/avatars/{avatar['id']}")).json()["status"] == "ready"
+
+        await eventually(ready)
+    playing = await stage(quality="lite", keep=True, avatar_id=avatar["id"])
+    pcm, rate, _ = speech()
+    await playing.agent.say(pcm[: rate * 2 * 3], rate)
+    await playing.agent.report(FINISHED, 10)
+    mouths = np.array([f.image[130:190, 90:166].astype(np.int16) for f in playing.watcher.frames])
+    assert np.abs(mouths - np.median(mouths, axis=0)).mean(axis=(1, 2, 3)).max() > 8
+
+
+async def test_a_lost_renderer_is_replaced_and_not_billed(stage: Any, running: World) -> None:
+    """Kill -9 of the renderer: the session stays in the room with its idle face and speaks again."""
+    playing = await stage(quality="lite")
+    worker = psutil.Process(running.processes["worker"].pid)
+    (renderer,) = [c for c in worker.children() if "workers.renderer" in c.cmdline()]
+    killed = time.monotonic()
+    os.kill(renderer.pid, signal.SIGKILL)
+    while time.monotonic() < killed + 2:
+        await asyncio.sleep(0.1)
+    stills = [b.at - a.at for a, b in zip(playing.watcher.frames, playing.watcher.frames[1:], strict=False)]
+    assert max(stills) < 1.0  # the idle face goes on
+
+    async def replaced() -> bool:
+        return any("workers.renderer" in c.cmdline() and c.pid != renderer.pid for c in worker.children())
+
+    await eventually(replaced)
+    await running.until(playing.client, playing.id, "running")
+
+
+async def test_a_face_that_cannot_be_loaded_fails_the_session(running: World) -> None:
+    """Its built face is gone from the asset store."""
+    async with running.client() as client:
+        portrait = portraits.file(portraits.drawn("av_demo", 512))
+        avatar = (await client.post("/v1/avatars", files={"image": ("p.png", portrait)})).json()
+
+        async def ready() -> bool:
+            return (await client.get(f"/v1/avatars/{avatar['id']}")).json()["status"] == "ready"
+
+        await eventually(ready)
+        (row,) = await running.sql("SELECT face FROM avatars_v1.avatars WHERE avatar_id = %s", avatar["id"])
+        (running.folder / "assets" / row[0][:2] / row[0]).unlink()
+        session = await running.create(client, quality="lite", avatar_id=avatar["id"])
+        failed = await running.until(client, session["id"], "failed")
+    assert failed["failure"]["code"] == "avatar.load_failed"
+    assert failed["usage"] == {"billable_seconds": 0, "frames": 0}

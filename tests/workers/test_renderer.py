@@ -1,0 +1,157 @@
+"""The renderer process, real: its socket, its ring, its death."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+
+from cli.customer import SPEECH
+from faces import measure, sound
+from faces.assets import Assets
+from faces.face import stock
+from faces.fit import fit
+from tests import portraits
+from workers.face import FaceUnloadable, RenderedFace, RendererLost
+from workers.playback import TICK_SAMPLES
+from workers.renderers import FORMATS
+from workers.rendering import Renderer
+
+pytestmark = pytest.mark.unit
+
+LITE = FORMATS["lite"]
+SILENCE = np.zeros(TICK_SAMPLES, np.int16)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("assets")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def renderer(assets: Path) -> AsyncIterator[Renderer]:
+    os.environ["GREENROOM_ASSETS"] = str(assets)
+    process = Renderer()
+    assert await process.start() == "cpu"
+    yield process
+    await process.close()
+    del os.environ["GREENROOM_ASSETS"]
+
+
+def face_of(renderer: Renderer, avatar_id: str = "av_demo", asset: str | None = None) -> RenderedFace:
+    return RenderedFace(renderer.path, avatar_id, asset, LITE)
+
+
+async def test_sessions_share_it_and_keep_apart(renderer: Renderer) -> None:
+    """One speaks, one is silent; both get their own frames, in order, with the promised lookahead."""
+    speech = sound.read(SPEECH)
+    one, other = face_of(renderer), face_of(renderer, "av_stock_001")
+    await asyncio.gather(one.open(), other.open())
+    assert one.lookahead == 1
+    spoken, quiet = [], []
+    for k in range(60):
+        pcm = speech[k * TICK_SAMPLES : (k + 1) * TICK_SAMPLES]
+        a, b = await asyncio.gather(one.show(pcm), other.show(SILENCE))
+        spoken.append(measure.gap(np.frombuffer(a, np.uint8), 256, stock("av_demo").landmarks))
+        quiet.append(measure.gap(np.frombuffer(b, np.uint8), 256, stock("av_stock_001").landmarks))
+    assert max(spoken) > 0.15
+    assert max(quiet) < 0.02
+    one.clear()
+    assert measure.gap(np.frombuffer(await one.show(SILENCE), np.uint8), 256, stock("av_demo").landmarks) < 0.02
+    one.close()
+    other.close()
+
+
+async def test_a_built_face_comes_from_the_assets(renderer: Renderer, assets: Path) -> None:
+    built = fit(np.asarray(portraits.drawn("av_demo", 400)))
+    name = Assets(assets).put(built.to_bytes("av_1"))
+    face = face_of(renderer, "av_1", name)
+    await face.open()
+    assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
+    face.close()
+
+
+@pytest.mark.parametrize("asset", ["0" * 64, "../../etc/passwd", None], ids=["missing", "no name", "no such stock"])
+async def test_a_face_that_is_not_there_is_told(renderer: Renderer, asset: str | None) -> None:
+    with pytest.raises(FaceUnloadable):
+        await face_of(renderer, "av_unknown", asset).open()
+
+
+async def test_a_damaged_asset_is_told(renderer: Renderer, assets: Path) -> None:
+    name = Assets(assets).put(b"not a face")
+    with pytest.raises(FaceUnloadable):
+        await face_of(renderer, "av_2", name).open()
+    path = assets / name[:2] / name
+    path.write_bytes(b"changed")
+    with pytest.raises(FaceUnloadable, match="damaged"):
+        await face_of(renderer, "av_2", name).open()
+
+
+async def test_a_broken_connection_harms_nobody_else(renderer: Renderer) -> None:
+    good = face_of(renderer)
+    await good.open()
+    for junk in (b"", b"garbage without a handle", b"\xff" * 5000):
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        end.connect(str(renderer.path))
+        if junk:
+            end.send(junk)
+        end.close()
+    for _ in range(5):
+        assert len(await good.show(SILENCE)) == 256 * 256 * 3 // 2
+    assert not good.lost
+    good.close()
+
+
+async def test_the_socket_is_its_owners_alone(renderer: Renderer) -> None:
+    assert renderer.path.parent.stat().st_mode & 0o077 == 0
+
+
+async def test_killed_it_is_started_again_and_the_face_comes_back(renderer: Renderer) -> None:
+    face = face_of(renderer)
+    await face.open()
+    await face.show(SILENCE)
+    assert renderer.pid is not None
+    os.kill(renderer.pid, signal.SIGKILL)
+    lost = False
+    deadline = time.monotonic() + 30
+    while not lost or face.lost:
+        began = time.monotonic()
+        assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
+        assert time.monotonic() - began < 0.5  # never holds the session up
+        lost = lost or face.lost
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.04)
+    assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
+    face.close()
+
+
+async def test_gone_for_good_it_ends_the_session_in_time(assets: Path) -> None:
+    process = Renderer()
+    await process.start()
+    pid = process.pid
+    assert pid is not None
+    face = face_of(process)
+    await face.open()
+    await process.close()
+    assert not psutil.pid_exists(pid)
+    assert not process.path.parent.exists()
+    began = time.monotonic()
+
+    async def go_on() -> None:
+        while time.monotonic() < began + 20:
+            await face.show(SILENCE)
+            await asyncio.sleep(0.04)
+
+    with pytest.raises(RendererLost):
+        await go_on()
+    assert 4.5 < time.monotonic() - began < 8
+    face.close()
