@@ -36,7 +36,7 @@ def rgb(frame: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
 
 
 def speaking() -> None:
-    """Waveform, true and heard visemes, aperture said and seen, and a strip of frames, of the voice never trained on."""
+    """Waveform, true and heard visemes, aperture said and seen, a strip of frames; of the voice never trained on."""
     from faces.sound import to_48k
 
     spoken = flite.say(SENTENCE, corpus.JUDGE)
