@@ -103,15 +103,7 @@ class NeuralRenderer:
 
     def step(self, streams: Sequence[Stream]) -> list[NDArray[np.uint8] | None]:
         """One tick for all given streams: I420 bytes, None while filling. One that pushed nothing hears silence."""
-        if not streams:
-            return []
-        ticks = [stream.waiting.pop(0) if stream.waiting else np.zeros(TICK, np.int16) for stream in streams]
-        shapes, kinds = self._listen(streams, ticks)
-        poses = []
-        for stream, tick, shape, kind in zip(streams, ticks, shapes, kinds, strict=True):
-            poses.append(_pose(stream, shape, kind))
-            stream.loudness = float(np.sqrt(np.mean(np.square(tick, dtype=np.float32)))) / 32768
-            stream.quiet = False
+        poses = self._poses(streams)
         frames: list[NDArray[np.uint8] | None] = [None] * len(streams)
         by_stage: dict[int, list[int]] = {}
         for i, stream in enumerate(streams):
@@ -122,6 +114,22 @@ class NeuralRenderer:
             for row, i in enumerate(group):
                 frames[i] = drawn[row]
         return frames
+
+    def skip(self, streams: Sequence[Stream]) -> None:
+        """One tick that is heard and not drawn: for streams that are behind."""
+        self._poses(streams)
+
+    def _poses(self, streams: Sequence[Stream]) -> list[Pose | None]:
+        if not streams:
+            return []
+        ticks = [stream.waiting.pop(0) if stream.waiting else np.zeros(TICK, np.int16) for stream in streams]
+        shapes, kinds = self._listen(streams, ticks)
+        poses = []
+        for stream, tick, shape, kind in zip(streams, ticks, shapes, kinds, strict=True):
+            poses.append(_pose(stream, shape, kind))
+            stream.loudness = float(np.sqrt(np.mean(np.square(tick, dtype=np.float32)))) / 32768
+            stream.quiet = False
+        return poses
 
     @torch.inference_mode()
     def _listen(self, streams: Sequence[Stream], ticks: list[Pcm]) -> tuple[list[list[float]], list[list[float]]]:

@@ -7,7 +7,7 @@ with the idle face, unbilled, until it is back or RENDERER_LOST_S are over.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import secrets
 import socket
 import time
@@ -27,8 +27,8 @@ log = structlog.get_logger()
 RENDERER_LOST_S = 5.0
 _OPEN_TIMEOUT_S = 10.0
 _CONNECT_EVERY_S = 0.2
-_LATE_S = 0.12
-"""A frame that is not there by then is shown as the one before; three ticks are queued in the room."""
+_LATE_S = 0.04
+"""For a frame that is not there after a tick, the one before is shown once more; the sound waits for no frame."""
 _SILENT_S = 1.0
 
 
@@ -112,31 +112,48 @@ class RenderedFace:
             raise RendererLost("The renderer did not answer in time.") from None
 
     async def _open(self) -> None:
-        """Tries until it is connected: a renderer that was lost is being started again. Raises FaceUnloadable."""
+        """Tries until it is done: a renderer that was lost is being started again. Raises FaceUnloadable."""
         while True:
             ring, handle = Ring.create(self._wanted.side)
-            end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                end.setblocking(False)
-                await asyncio.get_running_loop().sock_connect(end, str(self._path))
-                give(end, handle)
-                break
-            except OSError:
-                end.close()
+                if await self._ask(ring, handle):
+                    return
+            except BaseException:
                 ring.close()
-                await asyncio.sleep(_CONNECT_EVERY_S)
-        pipe: Pipe[FromRenderer] = await Pipe.over(end, FromRenderer)
-        pipe.send(self._wanted)
-        answer = await pipe.receive()
-        if not isinstance(answer, Opened):
-            pipe.close()
+                raise
+            finally:
+                os.close(handle)
             ring.close()
-            if isinstance(answer, Refused):
-                raise FaceUnloadable(answer.message)
-            raise OSError("the renderer closed the connection")
+            await asyncio.sleep(_CONNECT_EVERY_S)
+
+    async def _ask(self, ring: Ring, handle: int) -> bool:
+        """One attempt; False when there is no renderer to ask. Raises FaceUnloadable."""
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            end.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(end, str(self._path))
+            give(end, handle)
+        except BaseException as failed:
+            end.close()
+            if isinstance(failed, OSError):
+                return False
+            raise
+        pipe: Pipe[FromRenderer] = await Pipe.over(end, FromRenderer)
+        answer = None
+        try:
+            pipe.send(self._wanted)
+            answer = await pipe.receive()
+        finally:
+            if not isinstance(answer, Opened):
+                pipe.close()
+        if isinstance(answer, Refused):
+            raise FaceUnloadable(answer.message)
+        if not isinstance(answer, Opened):
+            return False
         self.lookahead = answer.lookahead
         self._idle = self._last = ring.read(0)
         self._pipe, self._ring, self._heard_at = pipe, ring, time.monotonic()
+        return True
 
     async def show(self, pcm: Pcm) -> bytes:
         if self._lost_at is None:
@@ -185,7 +202,7 @@ class RenderedFace:
                 async with asyncio.timeout(_OPEN_TIMEOUT_S):
                     await self._open()
                 break
-            except (OSError, TimeoutError, FaceUnloadable):
+            except (TimeoutError, FaceUnloadable):
                 await asyncio.sleep(_CONNECT_EVERY_S)
         self._lost_at = None
         log.info("renderer is back")
@@ -200,6 +217,5 @@ class RenderedFace:
         if self._pipe is not None:
             self._pipe.close()
         if self._ring is not None:
-            with contextlib.suppress(BufferError):
-                self._ring.close()
+            self._ring.close()
         self._pipe = self._ring = None

@@ -82,9 +82,8 @@ class Ring:
 
 
 def give(end: socket.socket, handle: int) -> None:
-    """Send a handle as the first byte of a connection. Raises OSError."""
+    """Send a copy of a handle as the first byte of a connection. Raises OSError."""
     socket.send_fds(end, [b"r"], [handle])
-    os.close(handle)
 
 
 def take(end: socket.socket) -> int:

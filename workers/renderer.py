@@ -25,7 +25,7 @@ from faces.motion import Pose
 from faces.neural import NeuralRenderer, Stream
 from schemas.avatars import STOCK
 from schemas.logs import configure_logging
-from workers.frames import SLOTS, Clear, Drawn, FromRenderer, Open, Opened, Push, Refused, Ring, ToRenderer, take
+from workers.frames import SLOTS, Clear, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
 from workers.messages import Alive, Ready
 from workers.pipe import Pipe
 from workers.playback import TICK_SAMPLES
@@ -109,12 +109,11 @@ class RendererProcess:
                 asyncio.create_task(self._accept(listener)),
                 asyncio.create_task(self._draw()),
                 asyncio.create_task(pipe.receive()),
+                asyncio.create_task(_say_alive(pipe)),
             ]
             for name in STOCK:
                 face = await self._faces.load(name, None, _PRELOADED)
-                self._renderer.step(
-                    [self._renderer.open(face, _PRELOADED, 0)]
-                )  # the first step of torch takes its time
+                self._renderer.step([self._renderer.open(face, _PRELOADED, 0)])  # torch's first step takes its time
             pipe.send(Ready(device=self._device))
             done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -190,14 +189,16 @@ class RendererProcess:
                 self._waiting.pop(client)
             if chosen:
                 self._step(chosen)
-            for client in chosen:
-                if client.pushed:
-                    self._waiting[client] = None
             if not self._waiting:
                 self._news.clear()
             await asyncio.sleep(0)  # let the answers out and more pushes in
 
     def _step(self, chosen: list[Client]) -> None:
+        """The latest tick of each is drawn; those before it that nobody waits for any more are only heard."""
+        while behind := [client for client in chosen if len(client.pushed) > 1]:
+            for client in behind:
+                client.stream.push(np.frombuffer(client.pushed.pop(0)[1], np.int16))
+            self._renderer.skip([client.stream for client in behind])
         numbers = []
         for client in chosen:
             number, pcm = client.pushed.pop(0)
@@ -210,6 +211,12 @@ class RendererProcess:
                 slot = number % SLOTS
                 client.ring.write(slot, frame.data)
             client.pipe.send(Drawn(number, slot))
+
+
+async def _say_alive(pipe: Pipe[Alive]) -> None:
+    while True:
+        pipe.send(Alive())
+        await asyncio.sleep(1)
 
 
 async def _handle(end: socket.socket) -> int:
@@ -237,8 +244,6 @@ async def main(handle: int, path: Path) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await process.run(socket.socket(fileno=handle), path)
 
-
-__all__ = ["FromRenderer", "RendererProcess"]
 
 if __name__ == "__main__":
     configure_logging()

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import structlog
 
-from workers.messages import Ready
+from workers.children import SILENT_S
+from workers.messages import Alive, Ready
 from workers.pipe import Pipe
 
 log = structlog.get_logger()
 
-_READY_TIMEOUT_S = 120.0
+_IMPORT_TIMEOUT_S = 120.0
+"""Until the first sign of life: torch from a cold disk takes its time, and says nothing meanwhile."""
 _STOP_S = 3.0
-_AGAIN_S = (0.0, 0.5, 2.0, 5.0)
+_AGAIN_S = (0.0, 0.0, 2.0, 5.0)
 _STEADY_S = 60.0
 
 
@@ -35,7 +37,7 @@ class Renderer:
         self._folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         self.path = self._folder / "renderer"
         self._process: asyncio.subprocess.Process | None = None
-        self._pipe: Pipe[Ready] | None = None
+        self._pipe: Pipe[Alive | Ready] | None = None
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -60,13 +62,17 @@ class Renderer:
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
             )
-        self._pipe = await Pipe.over(ours, Ready)
-        try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                ready = await self._pipe.receive()
-        except TimeoutError:
-            ready = None
-        if ready is None:
+        self._pipe = await Pipe.over(ours, Alive | Ready)
+        ready: Alive | Ready | None = Alive()
+        patience = _IMPORT_TIMEOUT_S
+        while isinstance(ready, Alive):
+            try:
+                async with asyncio.timeout(patience):
+                    ready = await self._pipe.receive()
+            except TimeoutError:
+                ready = None
+            patience = SILENT_S
+        if not isinstance(ready, Ready):
             await self._end()
             raise RendererGone("the renderer process ended before it was ready; its log says why")
         log.info("renderer ready", device=ready.device, pid=self.pid)
@@ -78,7 +84,7 @@ class Renderer:
         while True:
             assert self._process is not None
             began = time.monotonic()
-            await self._process.wait()
+            await self._watch()
             failures = 0 if time.monotonic() - began > _STEADY_S else failures + 1
             log.error("renderer process died", exit_code=self._process.returncode)
             if self._pipe is not None:
@@ -89,6 +95,23 @@ class Renderer:
                     await self._spawn()
                     break
                 failures += 1
+
+    async def _watch(self) -> None:
+        """Until the process has ended. One that is silent for SILENT_S hangs, and is ended."""
+        assert self._process is not None
+        assert self._pipe is not None
+        message: Alive | Ready | None = Alive()
+        while message is not None:
+            try:
+                async with asyncio.timeout(SILENT_S):
+                    message = await self._pipe.receive()
+            except TimeoutError:
+                log.error("renderer process silent, killed", pid=self.pid)
+                break
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        await self._process.wait()
 
     async def _end(self) -> None:
         if self._pipe is not None:

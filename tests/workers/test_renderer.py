@@ -21,7 +21,9 @@ from faces.assets import Assets
 from faces.face import stock
 from faces.fit import fit
 from tests import portraits
+from tests.world import eventually
 from workers.face import FaceUnloadable, RenderedFace, RendererLost
+from workers.frames import Drawn, Push
 from workers.playback import TICK_SAMPLES
 from workers.renderers import FORMATS
 from workers.rendering import Renderer
@@ -132,6 +134,48 @@ async def test_killed_it_is_started_again_and_the_face_comes_back(renderer: Rend
         await asyncio.sleep(0.04)
     assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
     face.close()
+
+
+async def test_hanging_it_is_killed_and_started_again(renderer: Renderer) -> None:
+    stopped = renderer.pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+
+    async def replaced() -> bool:
+        return renderer.pid != stopped and not psutil.pid_exists(stopped)
+
+    await eventually(replaced)
+    face = face_of(renderer)
+    await face.open()
+    assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
+    face.close()
+
+
+async def test_who_is_behind_gets_the_latest_frame(renderer: Renderer) -> None:
+    """Thirty ticks at once: all are heard, few are drawn, and the last shows the mouth of the last."""
+    speech = sound.read(SPEECH)[20 * TICK_SAMPLES :]
+    steady, bursts = face_of(renderer), face_of(renderer)
+    await asyncio.gather(steady.open(), bursts.open())
+    for k in range(30):
+        last = await steady.show(speech[k * TICK_SAMPLES : (k + 1) * TICK_SAMPLES])
+    assert bursts._pipe is not None
+    assert bursts._ring is not None
+    for k in range(30):
+        bursts._pipe.send(Push(k + 1, speech[k * TICK_SAMPLES : (k + 1) * TICK_SAMPLES].tobytes()))
+    answers: list[Drawn] = []
+    async with asyncio.timeout(10):
+        while not answers or answers[-1].number < 30:
+            answer = await bursts._pipe.receive()
+            assert isinstance(answer, Drawn)
+            answers.append(answer)
+    assert len(answers) < 15
+    assert answers[-1].slot is not None
+    frame = bursts._ring.read(answers[-1].slot)
+    marks = stock("av_demo").landmarks
+    one, other = (measure.gap(np.frombuffer(f, np.uint8), 256, marks) for f in (last, frame))
+    assert one == pytest.approx(other, abs=0.06)
+    steady.close()
+    bursts.close()
 
 
 async def test_gone_for_good_it_ends_the_session_in_time(assets: Path) -> None:

@@ -62,3 +62,6 @@ class Renderer(Protocol):
 
     def step(self, streams: Sequence[Any]) -> Sequence[Any]:
         """One tick for all given streams in one batch: I420 (bytes or uint8 array) each, None while filling."""
+
+    def skip(self, streams: Sequence[Any]) -> None:
+        """One tick that is heard and not drawn: for streams that are behind."""

@@ -123,3 +123,6 @@ class MockRenderer:
 
     def step(self, streams: Sequence[MockStream]) -> list[bytes | None]:
         return [stream.draw() for stream in streams]
+
+    def skip(self, streams: Sequence[MockStream]) -> None:
+        return
