@@ -35,7 +35,7 @@ from workers.settings import WorkerSettings
 log = structlog.get_logger()
 
 _HANDSHAKE_S = 5.0
-_MOST_AT_ONCE = {"cpu": 8, "cuda": 64}
+_MOST_AT_ONCE = {"cpu": 4, "cuda": 64}
 """Streams of one batch: more would have the first of them wait for the last."""
 _GATHER_S = {"cpu": 0.0, "cuda": 0.002}
 """How long a batch waits for more to come. On a CPU they come while the batch before is drawn."""

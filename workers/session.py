@@ -321,6 +321,7 @@ class Session:
         room.clear()
         self._face.clear()
         self._ahead.clear()
+        self._held = b""  # the mouth shuts with the next frame
         finished = [due.finish for due in self._due] + [finish for tick in ahead for finish in tick.done]
         handed = [Finish(f.segment_id, max(0.0, f.position_s - queued_s), True) for f in finished]
         self._due.clear()
