@@ -1,18 +1,25 @@
-"""The sessions and usage projections in one process: catching up with a backlog, memory, and lag at a steady rate."""
+"""The sessions and usage projections in one process: catching up with a backlog, memory, and lag at a steady rate.
+
+Beside the floor of the same run: a bare loop that reads the same backlog, decodes it and copies a row per event.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 
 import psutil
+from aiokafka import AIOKafkaConsumer
 
 from bench.common import quantile, report, run, world
-from events.codec import new_event
+from events.codec import decode, new_event
+from events.consumer import BATCH
 from events.producer import EventProducer
 from events.topics import SESSIONS
+from projections.database import pool
 from projections.processes import project
 from projections.settings import StoreSettings
 from schemas import events as e
@@ -40,6 +47,34 @@ async def backlog(system: World, events: int) -> int:
             await asyncio.gather(*pending)
             sent += len(pending)
     return sent
+
+
+async def floor(total: int) -> float:
+    """Events/s of reading, decoding and copying alone: no fold, no hash, no order between partitions, no checkpoint."""
+    settings = StoreSettings()
+    topic = settings.topic_prefix + SESSIONS.name
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    async with pool(settings.database_url, 1) as connections, connections.connection() as connection:
+        await connection.execute("CREATE TABLE floor (session_id text, at bigint, value bytea)")
+        began, count = time.monotonic(), 0
+        while count < total:
+            batches = await consumer.getmany(timeout_ms=1000, max_records=BATCH)
+            async with (
+                connection.transaction(),
+                connection.cursor() as cursor,
+                cursor.copy("COPY floor FROM STDIN (FORMAT binary)") as copy,
+            ):
+                copy.set_types(["text", "int8", "bytea"])
+                for records in batches.values():
+                    for record in records:
+                        event = decode(record.value, record.headers)
+                        await copy.write_row((event.subject, event.time_ms, record.value))
+                        count += 1
+        rate = count / (time.monotonic() - began)
+        await connection.execute("DROP TABLE floor")
+    await consumer.stop()
+    return rate
 
 
 async def done(system: World) -> int:
@@ -98,11 +133,20 @@ async def steady(system: World) -> list[float]:
     return [float(row[0]) for row in rows]
 
 
+async def _floor_apart(system: World, total: int) -> float:
+    """In a process of its own, as the projections are."""
+    command = [sys.executable, "-m", "bench.project", "--floor", str(total)]
+    child = await asyncio.create_subprocess_exec(*command, env=os.environ | system.env, stdout=asyncio.subprocess.PIPE)
+    said, _ = await asyncio.wait_for(child.communicate(), 300)
+    return float(said)
+
+
 async def main(events: int, rounds: int) -> None:
-    rates, memory = [], (0, 0)
+    rates, floors, memory = [], [], (0, 0)
     for n in range(rounds):
         async with world() as system:
             total = await backlog(system, events)
+            floors.append(await _floor_apart(system, total))
             process = Process(
                 ProcessSpec("project", [sys.executable, "-m", "bench.project", "--child"], env=system.env),
                 system.folder,
@@ -110,7 +154,7 @@ async def main(events: int, rounds: int) -> None:
             await process.start()
             rate, *memory = await catch_up(system, total, process)
             rates.append(rate)
-            print(f"  round {n + 1}: {rate:.0f} events/s", flush=True)
+            print(f"  round {n + 1}: {rate:.0f} events/s, floor {floors[-1]:.0f}", flush=True)
             lags = await steady(system) if n == rounds - 1 else []
             await process.stop()
     report(
@@ -119,6 +163,11 @@ async def main(events: int, rounds: int) -> None:
         ("sessions and usage in one process", ""),
         [
             ("catching up, events/s, median", f"{quantile(rates, 0.5):.0f} ({min(rates):.0f}–{max(rates):.0f})"),
+            ("floor of the same rounds: read, decode, copy", f"{quantile(floors, 0.5):.0f}"),
+            (
+                "× the floor, median of rounds",
+                f"{quantile([r / f for r, f in zip(rates, floors, strict=True)], 0.5):.2f}",
+            ),
             ("memory half way / at the end, MiB", f"{memory[0]} / {memory[1]}"),
             (
                 f"event → committed row at {STEADY_PER_S}/s, ms, p50 / p99",
@@ -138,8 +187,11 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--floor", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
+    if given.floor:
+        print(asyncio.run(floor(given.floor)))
+    elif given.child:
         asyncio.run(project(StoreSettings(), ("sessions", "usage")))
     else:
         run(main(given.events, given.rounds))
