@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from stack.ports import interface_of, own_address
+from stack.ports import LOOPBACK, interface_of, media_address
 from stack.process import ProcessSpec, StackError
 
 VERSION = "1.13.5"
@@ -85,22 +85,21 @@ def _go() -> str:
 
 
 def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) -> tuple[ProcessSpec, str]:
-    """Write the configuration; returns how to run the server and its ws:// URL.
+    """Write the configuration; returns how to run the server and its ws:// URL. Raises StackError.
 
     One UDP port on one address, and itself as STUN and TURN server: no packet leaves the machine.
     """
     data.mkdir(parents=True, exist_ok=True)
-    address = own_address()
+    address = media_address()
     pair = keys(data)
     config = {
         "port": port,
-        "bind_addresses": sorted({"127.0.0.1", address}),
+        "bind_addresses": [LOOPBACK, address],
         "rtc": {
             "tcp_port": 0,
             "udp_port": udp_port,
             "node_ip": address,
             "use_external_ip": False,
-            "enable_loopback_candidate": address == "127.0.0.1",
             "interfaces": {"includes": [interface_of(address)]},
         },
         # Its own TURN port answers STUN too. Without it clients are told of a public STUN server; with `stun_servers`

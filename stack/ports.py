@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+from collections.abc import Iterator
 
 import psutil
+
+from stack.process import StackError
+
+LOOPBACK = "127.0.0.1"
+_MAKE_INTERFACE = (
+    "ip link add greenroom0 type bridge",
+    "ip address add 192.0.2.1/32 dev greenroom0",
+    "ip link set greenroom0 up",
+)
 
 
 def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
@@ -23,14 +34,41 @@ def own_address() -> str:
     """This machine's own interface address, or loopback when it has none.
 
     WebRTC clients ignore loopback candidates, so media uses this address; its traffic never leaves the machine.
-    Connecting a UDP socket sends nothing: it only asks the kernel which address it would send from.
+    Connecting a UDP socket sends nothing: it only asks the kernel which address it would send from. Without a route
+    to anywhere, any interface that is up will do.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            return next(_addresses(), LOOPBACK)
+
+
+def _addresses() -> Iterator[str]:
+    states = psutil.net_if_stats()
+    for name, entries in sorted(psutil.net_if_addrs().items()):
+        if name in states and states[name].isup:
+            for entry in entries:
+                if entry.family == socket.AF_INET and not entry.address.startswith("127."):
+                    yield str(entry.address)
+
+
+def media_address() -> str:
+    """`own_address`. A machine that has loopback alone gets an interface for it, if we are root. Raises StackError.
+
+    Of a network that is unplugged nothing but loopback may be left; no packet leaves through the new interface either.
+    """
+    if own_address() == LOOPBACK:
+        try:
+            for command in _MAKE_INTERFACE:
+                subprocess.run(command.split(), check=True, capture_output=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            raise StackError(
+                "This machine has no network interface besides loopback, which WebRTC does not use. Connect it to any"
+                f" network, or give it an interface, as root: {' && '.join(_MAKE_INTERFACE)}"
+            ) from None
+    return own_address()
 
 
 def interface_of(address: str) -> str:

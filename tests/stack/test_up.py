@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,3 +154,24 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_is_kept(folder: Path) -
     assert greenroom(folder, "down").returncode == 0
     assert greenroom(folder, "reset", "--yes").returncode == 0
     assert not (folder / ".greenroom").exists()
+
+
+def alone(script: str) -> subprocess.CompletedProcess[str]:
+    """Python in a network namespace with nothing but loopback."""
+    inside = f"ip link set lo up && exec {sys.executable} -c {shlex.quote(script)}"
+    return subprocess.run(
+        ["unshare", "-rn", "sh", "-c", inside], capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+@pytest.mark.skipif(
+    not (shutil.which("unshare") and shutil.which("ip")) or alone("").returncode != 0,
+    reason="no unprivileged network namespaces on this machine (One avatar session, end to end)",
+)
+def test_without_a_network_media_gets_an_interface() -> None:
+    made = alone("from stack.ports import media_address, own_address; print(own_address(), media_address())")
+    assert made.stdout.split() == ["127.0.0.1", "192.0.2.1"]
+    told = alone(
+        "import os; os.environ['PATH'] = ''; from stack.ports import media_address; media_address()",
+    )
+    assert "no network interface besides loopback" in told.stderr
