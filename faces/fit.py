@@ -185,26 +185,23 @@ def _standard(values: NDArray[np.floating]) -> NDArray[np.floating]:
 def _level(picture: Pixels, found: _Found) -> tuple[Pixels, _Found]:
     """Turn, scale and crop to SIDE × SIDE; where the portrait ends, its edge is drawn on."""
     width = picture.shape[1]
-    across = found.eye_right - found.eye_left
     middle = (found.eye_left + found.eye_right) / 2
     room = 2 * min(middle[0], width - middle[0])
-    side = float(min(found.spread / _SPREAD, max(room, found.spread / _MOST_SPREAD)))
+    scale = SIDE / float(min(found.spread / _SPREAD, max(room, found.spread / _MOST_SPREAD)))
+    if scale < 1:  # first, by areas: turning looks up single pixels, and would skip what lies between them
+        picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        eyes, mouth = (found.eye_left * scale, found.eye_right * scale), found.mouth * scale
+        found, scale = _Found(*eyes, mouth, found.mouth_width * scale), 1.0
+    across = found.eye_right - found.eye_left
+    middle = (found.eye_left + found.eye_right) / 2
     angle = np.degrees(np.arctan2(across[1], across[0]))
-    turn = cv2.getRotationMatrix2D(tuple(map(float, middle)), float(angle), SIDE / side)
+    turn = cv2.getRotationMatrix2D(tuple(map(float, middle)), float(angle), scale)
     turn = turn + np.array([[0, 0, SIDE / 2 - middle[0]], [0, 0, SIDE * _EYES_AT - middle[1]]])
-    shrinking = side > SIDE
-    square = cv2.warpAffine(
-        picture,
-        turn,
-        (SIDE, SIDE),
-        flags=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    square = cv2.warpAffine(picture, turn, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
     def moved(point: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(turn @ np.array([point[0], point[1], 1.0]))
 
-    scale = SIDE / side
     levelled = _Found(moved(found.eye_left), moved(found.eye_right), moved(found.mouth), found.mouth_width * scale)
     return np.asarray(square, np.uint8), levelled
 

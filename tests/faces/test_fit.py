@@ -34,6 +34,14 @@ def test_eyes_and_mouth_are_found(name: str, turn: int) -> None:
     assert face.portrait.shape == (SIDE, SIDE, 3)
 
 
+def test_a_large_portrait_is_averaged_and_not_sampled() -> None:
+    grain = np.random.default_rng(2).normal(0, 40, (2000, 2000, 1))
+    noisy = np.clip(pixels(portraits.drawn(side=2000)) + grain, 0, 255).astype(np.uint8)
+    where = Positions((780, 840), (1220, 840), (850, 1280), (1150, 1280))
+    corner = fit(noisy, where).portrait[10:60, 10:60].astype(float)
+    assert corner.std(axis=(0, 1)).max() < 15
+
+
 @pytest.mark.parametrize(
     ("picture", "reason"),
     [
