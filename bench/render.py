@@ -22,7 +22,7 @@ from faces import sound
 from faces.hearing import TICK
 from faces.neural import NeuralRenderer, Stream
 from workers.face import RenderedFace
-from workers.renderers import FORMATS, NEURAL_QUALITIES
+from workers.renderers import FORMATS, RENDERED
 from workers.rendering import Renderer
 
 SESSIONS = (1, 2, 4, 8, 16)
@@ -148,7 +148,7 @@ def main() -> None:
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     rows = []
     for device in devices:
-        for quality in NEURAL_QUALITIES:
+        for quality in RENDERED:
             encode = encoding(quality) if device == "cpu" else float("nan")
             for count in SESSIONS:
                 one = _apart(quality, str(count), device)

@@ -112,7 +112,7 @@ def demo(
     from cli import demo as demonstration
 
     if renderer is Renderers.mock:
-        os.environ["GREENROOM_WORKER_NEURAL"] = "off"
+        os.environ["GREENROOM_WORKER_RENDERER"] = "mock"
     else:
         need_neural()
     raise typer.Exit(demonstration.main(folder, "mock" if renderer is Renderers.mock else None))
@@ -135,10 +135,16 @@ def api() -> None:
 @app.command(rich_help_panel="Processes")
 def worker() -> None:
     """A worker: joins rooms and publishes faces. Needs Kafka, no database."""
+    from workers.renderers import UnknownRenderer, require
     from workers.settings import WorkerSettings
     from workers.supervisor import serve
 
-    _run(serve(WorkerSettings()))
+    settings = WorkerSettings()
+    try:
+        require(settings.worker_renderer)
+    except UnknownRenderer as unknown:
+        raise fail(str(unknown)) from None
+    _run(serve(settings))
 
 
 @app.command(rich_help_panel="Processes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -54,6 +55,10 @@ class Stream:
     """Of the tick whose frame comes next; None while the lookahead fills."""
     quiet: bool = False
 
+    def rest(self) -> NDArray[np.uint8]:
+        """I420 of the face at rest."""
+        return self.stage.draw([Pose()]).ravel()
+
     def push(self, pcm: Pcm) -> None:
         """The next 40 ms: int16 mono 48 kHz, exactly 1,920 samples, silence included."""
         if pcm.shape != (TICK,) or pcm.dtype != np.int16:
@@ -77,29 +82,25 @@ class NeuralRenderer:
     def __init__(self, device: str | None = None, threads: int = 1) -> None:
         """`threads`: frames of a batch that a CPU draws at once; each of them is one thread of torch's own."""
         self._threads = ThreadPoolExecutor(threads, "draw") if threads > 1 else None
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._net = lips.load(self.device)
-        self._mel = LogMel(self.device)
-        self._stages: dict[tuple[int, int], tuple[Face, Stage]] = {}
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._net = lips.load(self._device)
+        self._mel = LogMel(self._device)
+        self._stages: WeakKeyDictionary[Face, dict[int, Stage]] = WeakKeyDictionary()
+
+    @property
+    def device(self) -> str:
+        return self._device.type
 
     def load(self, avatar_id: str, built: bytes | None = None) -> Face:
         """Raises UnreadableFace; KeyError when there is no such stock avatar."""
         return Face.from_bytes(built) if built is not None else stock(avatar_id)
 
-    def stage(self, face: Face, side: int) -> Stage:
-        """The face made ready for a format; kept until it is forgotten."""
-        key = (id(face), side)
-        if key not in self._stages:
-            self._stages[key] = (face, Stage(face, side, self.device, self._threads))
-        return self._stages[key][1]
-
-    def forget(self, face: Face) -> None:
-        """Streams that are open go on."""
-        self._stages = {key: kept for key, kept in self._stages.items() if kept[0] is not face}
-
     def open(self, face: Face, side: int, seed: int) -> Stream:
         """A stream of frames of side × side. Streams with different seeds do not blink together."""
-        return Stream(self.stage(face, side), Memory.empty(self.device), Life(seed))
+        stages = self._stages.setdefault(face, {})
+        if side not in stages:  # made ready for a format once, and kept as long as the face
+            stages[side] = Stage(face, side, self._device, self._threads)
+        return Stream(stages[side], Memory.empty(self._device), Life(seed))
 
     def step(self, streams: Sequence[Stream]) -> list[NDArray[np.uint8] | None]:
         """One tick for all given streams: I420 bytes, None while filling. One that pushed nothing hears silence."""
@@ -134,7 +135,7 @@ class NeuralRenderer:
     @torch.inference_mode()
     def _listen(self, streams: Sequence[Stream], ticks: list[Pcm]) -> tuple[list[list[float]], list[list[float]]]:
         """Shapes [3] and viseme shares [15] per stream, of the tick before this one."""
-        fresh = torch.from_numpy(np.stack(ticks)).to(self.device).float() / 32768
+        fresh = torch.from_numpy(np.stack(ticks)).to(self._device).float() / 32768
         memories = [stream.memory for stream in streams]
         pcm = torch.cat([torch.stack([m.tail for m in memories]), fresh], dim=1)
         mels = torch.cat([torch.stack([m.mels for m in memories]), self._mel(pcm)], dim=1)

@@ -73,7 +73,7 @@ class World:
             "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
             "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": f"127.0.0.0/8,{own_address()}/32",
             "GREENROOM_WORKER_HEARTBEAT_S": "1",
-            "GREENROOM_WORKER_NEURAL": "off",
+            "GREENROOM_WORKER_RENDERER": "mock",
             "GREENROOM_ASSETS": str(folder / "assets"),
         }
         self.settings = WebhookSettings(

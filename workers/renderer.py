@@ -14,31 +14,30 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import structlog
-import torch
 
-from faces import face as faces
 from faces.assets import Assets, MissingAsset
-from faces.motion import Pose
-from faces.neural import NeuralRenderer, Stream
+from faces.face import UnreadableFace
 from schemas.avatars import STOCK
 from schemas.logs import configure_logging
 from workers.frames import SLOTS, Clear, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
 from workers.messages import Alive, Ready
 from workers.pipe import Pipe
 from workers.playback import TICK_SAMPLES
-from workers.renderers import FORMATS
+from workers.renderers import FORMATS, Renderer, Stream, make
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 
 _HANDSHAKE_S = 5.0
-_MOST_AT_ONCE = {"cpu": 4, "cuda": 64}
+_MOST_AT_ONCE, _MOST_AT_ONCE_ON_CPU = 64, 4
 """Streams of one batch: more would have the first of them wait for the last."""
-_GATHER_S = {"cpu": 0.0, "cuda": 0.002}
-"""How long a batch waits for more to come. On a CPU they come while the batch before is drawn."""
+_GATHER_S = 0.002
+"""How long a batch waits for more to come. On a CPU not at all: they come while the batch before is drawn."""
 _PRELOADED = FORMATS["standard"].width
 _MOST_FACES = 64
 
@@ -56,41 +55,42 @@ class Client:
 class Faces:
     """Loaded faces, the least lately opened dropped first; a face in use stays with its streams."""
 
-    def __init__(self, renderer: NeuralRenderer, assets: Assets) -> None:
+    def __init__(self, renderer: Renderer, assets: Assets) -> None:
         self._renderer = renderer
         self._assets = assets
-        self._loaded: OrderedDict[str, faces.Face] = OrderedDict()
-        self._loading: dict[tuple[str, int], asyncio.Future[faces.Face]] = {}
+        self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def load(self, avatar_id: str, asset: str | None, side: int) -> faces.Face:
-        """Ready to draw at that size. In a thread: frames of others go on. Raises MissingAsset, UnreadableFace."""
-        key = (asset or avatar_id, side)
-        if key not in self._loading:
-            self._loading[key] = asyncio.ensure_future(asyncio.to_thread(self._load, *key, asset is None))
-        try:
-            return await asyncio.shield(self._loading[key])
-        finally:
-            self._loading.pop(key, None)
+    async def open(self, wanted: Open) -> Stream:
+        """In a thread: frames of others go on. Raises MissingAsset, UnreadableFace."""
+        name = wanted.face or wanted.avatar_id
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        async with turn:  # sessions of one face come together: the second finds it loaded
+            return await asyncio.to_thread(self._open, name, wanted)
 
-    def _load(self, name: str, side: int, stock: bool) -> faces.Face:
-        face = self._loaded.get(name)
-        if face is None:
-            if stock and name not in STOCK:
-                raise MissingAsset(f"there is no stock avatar {name}")
-            face = self._renderer.load(name, None if stock else self._assets.get(name))
-            self._loaded[name] = face
-        self._loaded.move_to_end(name)
+    def _open(self, name: str, wanted: Open) -> Stream:
+        face = self._loaded.pop(name) if name in self._loaded else self._load(wanted)
+        self._loaded[name] = face  # as the latest
         while len(self._loaded) > _MOST_FACES:
-            self._renderer.forget(self._loaded.popitem(last=False)[1])
-        self._renderer.stage(face, side)
-        return face
+            self._loaded.popitem(last=False)
+        stream: Stream = self._renderer.open(face, wanted.side, wanted.seed)
+        return stream
+
+    def _load(self, wanted: Open) -> Any:
+        if wanted.face is not None:
+            return self._renderer.load(wanted.avatar_id, self._assets.get(wanted.face))
+        if wanted.avatar_id not in STOCK:
+            raise MissingAsset(f"there is no stock avatar {wanted.avatar_id}")
+        return self._renderer.load(wanted.avatar_id, None)
 
 
 class RendererProcess:
     def __init__(self, settings: WorkerSettings) -> None:
-        torch.set_num_threads(1)  # small operations gain nothing from more; frames are drawn side by side instead
-        self._renderer = NeuralRenderer(threads=settings.worker_render_threads or max(1, (os.cpu_count() or 2) // 2))
-        self._device = self._renderer.device.type
+        threads = settings.worker_render_threads or max(1, (os.cpu_count() or 2) // 2)
+        self._renderer = make(settings.worker_renderer, threads)
+        on_cpu = self._renderer.device == "cpu"
+        self._most = _MOST_AT_ONCE_ON_CPU if on_cpu else _MOST_AT_ONCE
+        self._gather_s = 0.0 if on_cpu else _GATHER_S
         self._faces = Faces(self._renderer, Assets(settings.assets))
         self._waiting: OrderedDict[Client, None] = OrderedDict()
         self._news = asyncio.Event()
@@ -112,9 +112,10 @@ class RendererProcess:
                 asyncio.create_task(_say_alive(pipe)),
             ]
             for name in STOCK:
-                face = await self._faces.load(name, None, _PRELOADED)
-                self._renderer.step([self._renderer.open(face, _PRELOADED, 0)])  # torch's first step takes its time
-            pipe.send(Ready(device=self._device))
+                stream = await self._faces.open(Open(name, None, _PRELOADED, 0))
+                stream.push(np.zeros(TICK_SAMPLES, np.int16))
+                self._renderer.step([stream])  # torch's first step takes its time
+            pipe.send(Ready(device=self._renderer.device))
             done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a crash of ours is to be seen
@@ -141,7 +142,7 @@ class RendererProcess:
                 return
             try:
                 client = await self._open(pipe, first, handle)
-            except (MissingAsset, faces.UnreadableFace) as wrong:
+            except (MissingAsset, UnreadableFace) as wrong:
                 log.warning("face not loaded", avatar_id=first.avatar_id, reason=str(wrong))
                 pipe.send(Refused(str(wrong)))
                 await pipe.flush()
@@ -161,10 +162,9 @@ class RendererProcess:
                 client.ring.close()
 
     async def _open(self, pipe: Pipe[ToRenderer], wanted: Open, handle: int) -> Client:
-        face = await self._faces.load(wanted.avatar_id, wanted.face, wanted.side)
-        stream = self._renderer.open(face, wanted.side, wanted.seed)
+        stream = await self._faces.open(wanted)
         ring = Ring(handle, wanted.side)
-        ring.write(0, stream.stage.draw([Pose()])[0].data)
+        ring.write(0, memoryview(stream.rest()))
         pipe.send(Opened(self._renderer.lookahead_ms // 40))
         return Client(pipe, ring, stream)
 
@@ -182,9 +182,9 @@ class RendererProcess:
         """Batches of whoever waits, the longest waiting first; a session waits with one tick at a time."""
         while True:
             await self._news.wait()
-            if _GATHER_S[self._device]:
-                await asyncio.sleep(_GATHER_S[self._device])
-            chosen = [client for client in self._waiting if client.pushed][: _MOST_AT_ONCE[self._device]]
+            if self._gather_s:
+                await asyncio.sleep(self._gather_s)
+            chosen = [client for client in self._waiting if client.pushed][: self._most]
             for client in chosen:
                 self._waiting.pop(client)
             if chosen:
@@ -209,7 +209,7 @@ class RendererProcess:
             slot = None
             if frame is not None:
                 slot = number % SLOTS
-                client.ring.write(slot, frame.data)
+                client.ring.write(slot, memoryview(frame))
             client.pipe.send(Drawn(number, slot))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from events.settings import LogSettings
@@ -16,8 +14,10 @@ class BuildSettings(LogSettings, AssetSettings):
 
 class WorkerSettings(LogSettings, AssetSettings):
     worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
-    worker_neural: Literal["auto", "off"] = Field(
-        "auto", description="`auto`: offer the neural renderer's qualities when torch is installed; `off`: mock only."
+    worker_renderer: str = Field(
+        "neural",
+        description="Draws `lite`, `standard`, `pro`: `neural`, where torch is installed, or the name of another"
+        " package's; `mock`: offer `mock` alone.",
     )
     worker_render_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of the renderer process; 0: half of the cores."

@@ -34,7 +34,7 @@ from workers import messages as m
 from workers import watch
 from workers.children import Child, WarmPool
 from workers.lease import boottime, phase
-from workers.renderers import NEURAL_QUALITIES, neural_missing
+from workers.renderers import RENDERED, neural_missing
 from workers.rendering import Renderer
 from workers.reporting import Reporter
 from workers.settings import WorkerSettings
@@ -123,14 +123,15 @@ class Supervisor:
 
     async def _start_renderer(self) -> None:
         """Offer what can be drawn here. A renderer that cannot start ends the worker: that is to be seen."""
-        if self._settings.worker_neural == "off":
+        name = self._settings.worker_renderer
+        if name == "mock":
             return
-        if (missing := neural_missing()) is not None:
+        if name == "neural" and (missing := neural_missing()) is not None:
             log.warning("only mock is offered", reason=missing)
             return
         self._renderer = Renderer()
         self._device = await self._renderer.start()
-        self._qualities = ["mock", *NEURAL_QUALITIES]
+        self._qualities = ["mock", *RENDERED]
 
     # The lease
 

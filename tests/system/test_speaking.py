@@ -34,7 +34,7 @@ FRAME_S = 0.04
 @pytest_asyncio.fixture(scope="module")
 async def running(world: World) -> World:
     await world.start("api", "all", "build")
-    await world.start("worker", GREENROOM_WORKER_NEURAL="auto", GREENROOM_WORKER_SLOTS="2")
+    await world.start("worker", GREENROOM_WORKER_RENDERER="neural", GREENROOM_WORKER_SLOTS="2")
     return world
 
 

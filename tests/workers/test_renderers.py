@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
 from faces.neural import NeuralRenderer
 from workers import renderers
-from workers.renderers import Renderer, neural_missing
+from workers.face import RenderedFace
+from workers.playback import TICK_SAMPLES
+from workers.renderers import FORMATS, Renderer, neural_missing
 from workers.renderers.mock import MockRenderer
+from workers.rendering import Renderer as Process
 
 pytestmark = pytest.mark.unit
+
+PAGE = Path(__file__).parents[2] / "docs" / "renderers.md"
 
 
 @pytest.fixture
@@ -32,6 +40,8 @@ def test_both_implement_the_port() -> None:
     for renderer in implementations:
         face = renderer.load("av_demo", None)
         stream = renderer.open(face, 256, 1)
+        assert renderer.device == "cpu"
+        assert len(stream.rest()) == 256 * 256 * 3 // 2
         frame = None
         while frame is None:
             (frame,) = renderer.step([stream])
@@ -52,3 +62,38 @@ def test_without_torch_there_is_a_sentence_with_the_command() -> None:
 
 def test_with_torch_nothing_is_missing() -> None:
     assert neural_missing() is None
+
+
+async def test_the_documented_renderer_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of docs/renderers.md as an installed package, drawn by a real renderer process."""
+    code, entry = re.findall(r"```(?:python|toml)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(code.splitlines()) <= 60
+    (tmp_path / "scope.py").write_text(code)
+    package = tmp_path / "scope-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: scope\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[greenroom.renderers]\n" + entry.splitlines()[-1].replace('"', ""))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("GREENROOM_WORKER_RENDERER", "scope")
+    process = Process()
+    assert await process.start() == "cpu"
+    try:
+        face = RenderedFace(process.path, "av_demo", None, FORMATS["lite"])
+        await face.open()
+        loud = (20_000 * np.sin(np.arange(TICK_SAMPLES) / 20)).astype(np.int16)
+        heights = []
+        for pcm in (np.zeros(TICK_SAMPLES, np.int16), loud):
+            luma = np.frombuffer(await face.show(pcm), np.uint8)[: 256 * 256].reshape(256, 256)
+            heights.append(len(np.unique(np.nonzero(luma == 235)[0])))
+        face.close()
+    finally:
+        await process.close()
+    assert heights[0] == 1
+    assert heights[1] > 50
+
+
+def test_an_unknown_renderer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENROOM_WORKER_RENDERER", "scope")
+    told = CliRunner().invoke(app, ["worker"])
+    assert told.exit_code == 1
+    assert "mock or neural" in " ".join(told.stderr.split())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from workers.playback import Pcm
 
 FPS = 25
-NEURAL_QUALITIES = ("lite", "standard", "pro")
+RENDERED = ("lite", "standard", "pro")
+"""The qualities that a renderer process draws."""
+_GROUP = "greenroom.renderers"
 
 
 def neural_missing() -> str | None:
@@ -41,6 +44,9 @@ FORMATS = {
 class Stream(Protocol):
     """One session's frames."""
 
+    def rest(self) -> Any:
+        """The face at rest, I420: shown until the first frame comes, and while the renderer is away."""
+
     def push(self, pcm: Pcm, /) -> None:
         """The next 40 ms: int16 mono 48 kHz, exactly 1,920 samples, silence included."""
 
@@ -54,8 +60,15 @@ class Renderer(Protocol):
     @property
     def lookahead_ms(self) -> int: ...
 
+    @property
+    def device(self) -> str:
+        """`cpu`, `cuda`, …: as the worker says it of itself."""
+
     def load(self, avatar_id: str, built: bytes | None) -> Any:
-        """A face, shared by any number of streams: of a built face's file, or the stock avatar of that id."""
+        """A face, shared by any number of streams: of a built face's file, or the stock avatar of that id.
+
+        In a thread, as `open`. Raises UnreadableFace for a file that is none.
+        """
 
     def open(self, face: Any, side: int, seed: int) -> Any:
         """A `Stream` of frames of side × side. Faces with different seeds do not blink together."""
@@ -65,3 +78,31 @@ class Renderer(Protocol):
 
     def skip(self, streams: Sequence[Any]) -> None:
         """One tick that is heard and not drawn: for streams that are behind."""
+
+
+class UnknownRenderer(Exception):
+    """The message names those that are there."""
+
+
+def make(name: str, threads: int) -> Renderer:
+    """`neural`, or what a package offers under that name. `threads`: frames that it may draw at once on a CPU.
+
+    Raises UnknownRenderer.
+    """
+    if name == "neural":
+        import torch
+
+        from faces.neural import NeuralRenderer
+
+        torch.set_num_threads(1)  # small operations gain nothing from more; frames are drawn side by side instead
+        return NeuralRenderer(threads=threads)
+    require(name)
+    (point,) = entry_points(group=_GROUP, name=name)
+    return cast(Renderer, point.load()(threads))
+
+
+def require(name: str) -> None:
+    """Raises UnknownRenderer unless `make` would find it."""
+    known = ["mock", "neural", *sorted(point.name for point in entry_points(group=_GROUP))]
+    if name not in known:
+        raise UnknownRenderer(f"There is no renderer {name!r} here; GREENROOM_WORKER_RENDERER is {' or '.join(known)}.")

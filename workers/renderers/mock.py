@@ -51,6 +51,9 @@ class MockStream:
         self._level = 0.0
         self._still = self._background()
 
+    def rest(self) -> bytes:
+        return self._still.tobytes()
+
     def push(self, pcm: Pcm) -> None:
         rms = float(np.sqrt(np.mean(np.square(pcm.astype(np.float32))))) / 32768
         target = min(1.0, rms * 6)
@@ -114,6 +117,7 @@ class MockRenderer:
     """Implements `workers.renderers.Renderer`; runs inside the session process."""
 
     lookahead_ms = 0
+    device = "cpu"
 
     def load(self, avatar_id: str, built: bytes | None = None) -> Face:
         return Face(avatar_id)
