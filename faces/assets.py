@@ -38,6 +38,7 @@ class Assets:
             os.fsync(file.fileno())
         partial.rename(path)
         _sync(path.parent)
+        _sync(self._folder)
         return name
 
     def get(self, name: str) -> bytes:
