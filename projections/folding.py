@@ -64,7 +64,10 @@ class Folded:
     partition_of: dict[str, int] = field(default_factory=dict)
     parkings: list[Parking] = field(default_factory=list)
     malformed: list[tuple[Any, str]] = field(default_factory=list)
+    begins: dict[int, int] = field(default_factory=dict)
+    """Partition → offset of its first record."""
     ends: dict[int, int] = field(default_factory=dict)
+    """Partition → offset after its last record."""
     _dumps: dict[str, bytes] = field(default_factory=dict)
 
     def dump(self, sid: str) -> bytes:
@@ -84,6 +87,7 @@ class Folded:
             partition_of=self.partition_of,
             parkings=[p for p in self.parkings if p.offset >= positions.get(p.partition, 0)],
             malformed=[m for m in self.malformed if m[0].offset >= positions.get(m[0].partition, 0)],
+            begins=self.begins,
             ends=self.ends,
         )
 
@@ -256,6 +260,7 @@ class FoldingHandler:
             for record in records:
                 if record.offset < slowest[partition]:
                     continue
+                folded.begins.setdefault(partition, record.offset)
                 folded.ends[partition] = record.offset + 1
                 try:
                     event = decode_session_event(record.value, record.headers)
@@ -331,11 +336,7 @@ class FoldingHandler:
         starts = {m.partition: m.from_offset for m in moves}
         if not starts:
             return None
-        first: dict[int, int] = {}
-        places = [(c.partition, c.offset) for c in folded.changes] + [(r.partition, r.offset) for r in folded.refusals]
-        for partition, offset in places:
-            first[partition] = min(first.get(partition, offset), offset)
-        if len(starts) == len(folded.ends) and all(starts[p] <= offset for p, offset in first.items()):
+        if len(starts) == len(folded.ends) and all(starts[p] <= begin for p, begin in folded.begins.items()):
             return folded
         return folded.since({p: starts.get(p, folded.ends[p]) for p in folded.ends})
 
