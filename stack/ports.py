@@ -11,8 +11,10 @@ import psutil
 from stack.process import StackError
 
 LOOPBACK = "127.0.0.1"
+_KINDS = ("bridge", "dummy")
+"""Of interfaces that lead nowhere. Not every kernel has both."""
 _MAKE_INTERFACE = (
-    "ip link add greenroom0 type bridge",
+    "ip link add greenroom0 type {kind}",
     "ip address add 192.0.2.1/32 dev greenroom0",
     "ip link set greenroom0 up",
 )
@@ -59,16 +61,22 @@ def media_address() -> str:
 
     Of a network that is unplugged nothing but loopback may be left; no packet leaves through the new interface either.
     """
-    if own_address() == LOOPBACK:
-        try:
-            for command in _MAKE_INTERFACE:
-                subprocess.run(command.split(), check=True, capture_output=True, timeout=10)
-        except (OSError, subprocess.SubprocessError):
-            raise StackError(
-                "This machine has no network interface besides loopback, which WebRTC does not use. Connect it to any"
-                f" network, or give it an interface, as root: {' && '.join(_MAKE_INTERFACE)}"
-            ) from None
+    if own_address() == LOOPBACK and not any(_make_interface(kind) for kind in _KINDS):
+        commands = " && ".join(_MAKE_INTERFACE).format(kind=_KINDS[0])
+        raise StackError(
+            "This machine has no network interface besides loopback, which WebRTC does not use. Connect it to any"
+            f" network, or give it an interface, as root: {commands}"
+        )
     return own_address()
+
+
+def _make_interface(kind: str) -> bool:
+    try:
+        for command in _MAKE_INTERFACE:
+            subprocess.run(command.format(kind=kind).split(), check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def interface_of(address: str) -> str:

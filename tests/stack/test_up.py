@@ -158,15 +158,19 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_is_kept(folder: Path) -
 
 def alone(script: str) -> subprocess.CompletedProcess[str]:
     """Python in a network namespace with nothing but loopback."""
-    inside = f"ip link set lo up && exec {sys.executable} -c {shlex.quote(script)}"
+    return in_namespace(f"ip link set lo up && exec {sys.executable} -c {shlex.quote(script)}")
+
+
+def in_namespace(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["unshare", "-rn", "sh", "-c", inside], capture_output=True, text=True, timeout=20, check=False
+        ["unshare", "-rn", "sh", "-c", command], capture_output=True, text=True, timeout=20, check=False
     )
 
 
 @pytest.mark.skipif(
-    not (shutil.which("unshare") and shutil.which("ip")) or alone("").returncode != 0,
-    reason="no unprivileged network namespaces on this machine (One avatar session, end to end)",
+    not (shutil.which("unshare") and shutil.which("ip"))
+    or in_namespace("ip link set lo up && ip link add probe type bridge").returncode != 0,
+    reason="no network namespace of one's own, or no bridge in it (One avatar session, end to end)",
 )
 def test_without_a_network_media_gets_an_interface() -> None:
     made = alone("from stack.ports import media_address, own_address; print(own_address(), media_address())")
