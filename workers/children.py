@@ -1,11 +1,12 @@
-"""Session processes, kept warm: the SDK is imported before the task comes."""
+"""Processes of the supervisor: started over a socket pair, silent for SILENT_S they are killed. Session processes are
+kept warm: the SDK is imported before the task comes."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import sys
-import time
+from typing import Any
 
 import structlog
 
@@ -15,16 +16,25 @@ from workers.pipe import Pipe
 log = structlog.get_logger()
 
 SILENT_S = 3.0
+_ALIVE_EVERY_S = 1.0
 _WARM_TIMEOUT_S = 30.0
+
+
+async def say_alive(pipe: Pipe[Any]) -> None:
+    """The process' own side of it, for ever."""
+    while True:
+        pipe.send(Alive())
+        await asyncio.sleep(_ALIVE_EVERY_S)
 
 
 class Child:
     """One process. It ends when its pipe does."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe[FromSession]) -> None:
+    def __init__(self, module: str, process: asyncio.subprocess.Process, pipe: Pipe[FromSession]) -> None:
+        self._module = module
         self._process = process
         self.pipe = pipe
-        self.heard_at = time.monotonic()
+        self.ready = Ready()
 
     @property
     def pid(self) -> int:
@@ -32,30 +42,42 @@ class Child:
 
     @property
     def running(self) -> bool:
-        return self._process.returncode is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode
 
     @classmethod
-    async def spawn(cls) -> Child:
-        """Start one and wait until it is warm. Raises TimeoutError or OSError."""
+    async def spawn(cls, module: str, *arguments: str, timeout_s: float) -> Child:
+        """Start one and wait until it is ready. `timeout_s`: until its first sign of life; importing says nothing.
+
+        Raises TimeoutError or OSError.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "workers.session",
+                module,
                 str(theirs.fileno()),
+                *arguments,
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
             )
-        child = cls(process, await Pipe.over(ours, FromSession))
+        child = cls(module, process, await Pipe.over(ours, FromSession))
         try:
-            async with asyncio.timeout(_WARM_TIMEOUT_S):
-                while not isinstance(message := await child.pipe.receive(), Ready):
-                    if message is None:
-                        raise OSError("a session process ended before it was warm")
+            async with asyncio.timeout(timeout_s):
+                message = await child.pipe.receive()
+            if isinstance(message, Alive):
+                message = await child.receive()
+            if not isinstance(message, Ready):
+                raise OSError(f"{module} ended before it was ready")
         except BaseException:
             child.kill()
+            await child.ended()
             raise
+        child.ready = message
         return child
 
     async def receive(self) -> FromSession | None:
@@ -65,7 +87,7 @@ class Child:
                 async with asyncio.timeout(SILENT_S):
                     message = await self.pipe.receive()
             except TimeoutError:
-                log.warning("session process silent, killed", pid=self.pid)
+                log.warning("process silent, killed", module=self._module, pid=self.pid)
                 self.kill()
                 return None
             if not isinstance(message, Alive):
@@ -86,6 +108,10 @@ class Child:
             await self._process.wait()
 
 
+async def _session() -> Child:
+    return await Child.spawn("workers.session", timeout_s=_WARM_TIMEOUT_S)
+
+
 class WarmPool:
     """As many warm children as there are free slots."""
 
@@ -96,7 +122,7 @@ class WarmPool:
         self._news = asyncio.Event()
 
     async def fill(self) -> None:
-        self._warm.extend(await asyncio.gather(*(Child.spawn() for _ in range(self._size))))
+        self._warm.extend(await asyncio.gather(*(_session() for _ in range(self._size))))
 
     async def take(self) -> Child:
         """A warm child; waits for one that is being spawned. Ask for its replacement (`refill`) when there is time."""
@@ -120,7 +146,7 @@ class WarmPool:
     async def _spawn_one(self) -> None:
         while True:
             try:
-                self._warm.append(await Child.spawn())
+                self._warm.append(await _session())
                 self._news.set()
                 return
             except (TimeoutError, OSError) as failed:

@@ -24,6 +24,7 @@ from faces.assets import Assets, MissingAsset
 from faces.face import UnreadableFace
 from schemas.avatars import STOCK
 from schemas.logs import configure_logging
+from workers.children import say_alive
 from workers.frames import SLOTS, Clear, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
 from workers.messages import Alive, Ready
 from workers.pipe import Pipe
@@ -109,7 +110,7 @@ class RendererProcess:
                 asyncio.create_task(self._accept(listener)),
                 asyncio.create_task(self._draw()),
                 asyncio.create_task(pipe.receive()),
-                asyncio.create_task(_say_alive(pipe)),
+                asyncio.create_task(say_alive(pipe)),
             ]
             for name in STOCK:
                 stream = await self._faces.open(Open(name, None, _PRELOADED, 0))
@@ -211,12 +212,6 @@ class RendererProcess:
                 slot = number % SLOTS
                 client.ring.write(slot, memoryview(frame))
             client.pipe.send(Drawn(number, slot))
-
-
-async def _say_alive(pipe: Pipe[Alive]) -> None:
-    while True:
-        pipe.send(Alive())
-        await asyncio.sleep(1)
 
 
 async def _handle(end: socket.socket) -> int:

@@ -26,11 +26,11 @@ from schemas.logs import configure_logging
 from schemas.times import now_ms
 from workers import watch
 from workers.agent_link import AgentLink
+from workers.children import say_alive
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.hearing import listen, receive
 from workers.lease import boottime, phase
 from workers.messages import (
-    Alive,
     Beat,
     End,
     Ended,
@@ -398,7 +398,7 @@ def _face(start: Start) -> SessionFace:
 
 async def main(end: socket.socket) -> None:
     pipe: Pipe[ToSession] = await Pipe.over(end, ToSession)
-    alive = asyncio.create_task(_say_alive(pipe))
+    alive = asyncio.create_task(say_alive(pipe))
     pipe.send(Ready())
     first = await pipe.receive()
     while isinstance(first, Lease):  # warm, and not needed yet
@@ -413,12 +413,6 @@ async def main(end: socket.socket) -> None:
     await asyncio.wait([running, commands], return_when=asyncio.FIRST_COMPLETED)
     alive.cancel()
     await pipe.flush()
-
-
-async def _say_alive(pipe: Pipe[ToSession]) -> None:
-    while True:
-        await asyncio.sleep(1)
-        pipe.send(Alive())
 
 
 async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
