@@ -34,7 +34,6 @@ class Child:
         self._module = module
         self._process = process
         self.pipe = pipe
-        self.ready = Ready()
 
     @property
     def pid(self) -> int:
@@ -49,11 +48,8 @@ class Child:
         return self._process.returncode
 
     @classmethod
-    async def spawn(cls, module: str, *arguments: str, timeout_s: float) -> Child:
-        """Start one and wait until it is ready. `timeout_s`: until its first sign of life; importing says nothing.
-
-        Raises TimeoutError or OSError.
-        """
+    async def spawn(cls, module: str, *arguments: str) -> Child:
+        """Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -65,20 +61,25 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
             )
-        child = cls(module, process, await Pipe.over(ours, FromSession))
+        return cls(module, process, await Pipe.over(ours, FromSession))
+
+    async def begin(self, timeout_s: float) -> Ready:
+        """Wait until it is ready, or kill it. `timeout_s`: until its first sign of life; importing says nothing.
+
+        Raises TimeoutError or OSError.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                message = await child.pipe.receive()
+                message = await self.pipe.receive()
             if isinstance(message, Alive):
-                message = await child.receive()
+                message = await self.receive()
             if not isinstance(message, Ready):
-                raise OSError(f"{module} ended before it was ready")
+                raise OSError(f"{self._module} ended before it was ready")
         except BaseException:
-            child.kill()
-            await child.ended()
+            self.kill()
+            await self.ended()
             raise
-        child.ready = message
-        return child
+        return message
 
     async def receive(self) -> FromSession | None:
         """The next message that is not a sign of life; None when the process is gone or silent for too long."""
@@ -109,7 +110,9 @@ class Child:
 
 
 async def _session() -> Child:
-    return await Child.spawn("workers.session", timeout_s=_WARM_TIMEOUT_S)
+    child = await Child.spawn("workers.session")
+    await child.begin(_WARM_TIMEOUT_S)
+    return child
 
 
 class WarmPool:

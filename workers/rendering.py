@@ -36,27 +36,29 @@ class Renderer:
 
     async def start(self) -> str:
         """Returns the device once it is ready to draw. Raises RendererGone."""
-        child = self._child = await self._spawn()
-        self._keeping = asyncio.create_task(self._keep(child))
-        return child.ready.device
+        device = await self._spawn()
+        self._keeping = asyncio.create_task(self._keep())
+        return device
 
     @property
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    async def _spawn(self) -> Child:
+    async def _spawn(self) -> str:
         try:
-            child = await Child.spawn("workers.renderer", str(self.path), timeout_s=_IMPORT_TIMEOUT_S)
+            self._child = await Child.spawn("workers.renderer", str(self.path))
+            ready = await self._child.begin(_IMPORT_TIMEOUT_S)
         except (TimeoutError, OSError) as failed:
             raise RendererGone("the renderer process ended before it was ready; its log says why") from failed
-        log.info("renderer ready", device=child.ready.device, pid=child.pid)
-        return child
+        log.info("renderer ready", device=ready.device, pid=self.pid)
+        return ready.device
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self) -> None:
         """Sessions hold out for a few seconds: the first time it is started again at once."""
         failures = 0
         while True:
-            began = time.monotonic()
+            child, began = self._child, time.monotonic()
+            assert child is not None
             while await child.receive() is not None:
                 pass
             child.kill()  # without its pipe it is of no use
@@ -66,7 +68,7 @@ class Renderer:
             while True:
                 await asyncio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
                 with contextlib.suppress(RendererGone):
-                    child = self._child = await self._spawn()
+                    await self._spawn()
                     break
                 failures += 1
 
