@@ -28,7 +28,7 @@ from events.sealing import DataKey, dump_task, seal
 from events.sessions import HIDDEN_REASON, RULES, Evolved, evolve
 from events.topics import ASSIGNMENTS, SESSIONS
 from projections.accounts import Principal
-from projections.database import Unavailable
+from projections.database import DatabaseUnreachable
 from projections.resources import context, resource
 from projections.roster import abandon
 from schemas import events as e
@@ -353,7 +353,7 @@ async def _give_up(ctx: Context, account_id: str, session_id: str, request_id: s
             await connection.execute("SELECT release(%s, true)", [[session_id]])
         behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=0.3)
         behind.add_done_callback(_warn_if_failed)
-    except (UnknownOutcome, *Unavailable):
+    except (UnknownOutcome, DatabaseUnreachable):
         log.warning("unknown create left to the roster", session_id=session_id)
 
 
@@ -374,6 +374,6 @@ async def mark_acknowledged(ctx: Context) -> None:
                     await connection.execute(
                         "UPDATE idempotency_keys SET done = true WHERE session_id = ANY(%s)", [keyed]
                     )
-        except Unavailable:
+        except DatabaseUnreachable:
             ctx.acknowledged = done + ctx.acknowledged
             await asyncio.sleep(0.5)

@@ -34,6 +34,9 @@ from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import listen, pool
 
+_ANSWER_WITHIN_S = 5.0
+"""A database that takes longer is told as away: every answer comes within 8 s."""
+
 DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/errors.md."
 
 
@@ -59,7 +62,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
     keyring = Keyring(settings.master_keys.get_secret_value())
-    async with pool(settings.database_url, settings.api_pool) as connections, EventProducer(settings) as producer:
+    async with (
+        pool(settings.database_url, settings.api_pool, answer_within_s=_ANSWER_WITHIN_S) as connections,
+        EventProducer(settings) as producer,
+    ):
         assets = Assets(settings.assets)
         ctx = Context(settings, connections, producer, keyring, DataKeys(connections, keyring), assets)
         app.state.context = ctx

@@ -29,7 +29,6 @@ class Context:
     waiters: int = 0
     acknowledged: list[tuple[str, bool]] = field(default_factory=list)
     """(session, whether it has an idempotency key) of creates in the log; marked in the background, many at once."""
-    background: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 async def context(request: Request) -> Context:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, respond
-from projections.database import Unavailable
+from projections.database import DatabaseUnreachable
 from schemas.ids import REQUEST, new_id
 
 log = structlog.get_logger()
@@ -50,8 +50,8 @@ class Frame:
     def _as_error(crash: Exception, request_id: str) -> ApiError:
         if isinstance(crash, ApiError):
             return crash
-        if isinstance(crash, Unavailable):
-            log.warning("database unavailable", request_id=request_id, error=type(crash).__name__)
+        if isinstance(crash, DatabaseUnreachable):
+            log.warning("database unavailable", request_id=request_id, error=str(crash))
             return DatabaseUnavailable()
         log.error("request crashed", request_id=request_id, exc_info=crash)
         return ApiError()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from api.app import create_app
 from api.settings import ApiSettings
-from projections.database import Unavailable
+from projections.database import DatabaseUnreachable
 
 _GRACE_S = 8
 
@@ -26,9 +26,9 @@ def internal_app(public: FastAPI) -> FastAPI:
 
     async def readyz(_: Request) -> Response:
         try:
-            async with asyncio.timeout(2), public.state.context.pool.connection() as connection:
+            async with public.state.context.pool.connection(2, within_s=2) as connection:
                 await connection.execute("SELECT 1")
-        except (AttributeError, *Unavailable):
+        except (AttributeError, DatabaseUnreachable):
             return PlainTextResponse("database unavailable\n", status_code=503)
         return PlainTextResponse("ok\n")
 

@@ -335,7 +335,7 @@ def audit(
 
 def _with_database(work: Any) -> Any:
     """Call `work(connection)` on the database of the settings."""
-    from projections.database import Unavailable, pool
+    from projections.database import DatabaseUnreachable, pool
     from projections.settings import StoreSettings
 
     async def run() -> Any:
@@ -347,7 +347,7 @@ def _with_database(work: Any) -> Any:
 
     try:
         return asyncio.run(run())
-    except Unavailable:
+    except DatabaseUnreachable:
         raise fail("The database cannot be reached: is GREENROOM_DATABASE_URL right?") from None
 
 
@@ -355,7 +355,7 @@ def _run(work: Coroutine[Any, Any, T], code: int = 1) -> T:
     """Run, and say in a sentence when Kafka or Postgres cannot be reached; that exits with `code`."""
     from aiokafka.errors import KafkaError
 
-    from projections.database import Unavailable
+    from projections.database import DatabaseUnreachable
 
     try:
         return asyncio.run(work)
@@ -363,8 +363,12 @@ def _run(work: Coroutine[Any, Any, T], code: int = 1) -> T:
         raise fail(
             f"Kafka cannot be reached: is GREENROOM_KAFKA_BOOTSTRAP right? ({type(failed).__name__})", code
         ) from None
-    except Unavailable as failed:
-        raise fail(f"The database or Kafka cannot be reached ({type(failed).__name__}).", code) from None
+    except DatabaseUnreachable:
+        raise fail("The database cannot be reached: is GREENROOM_DATABASE_URL right?", code) from None
+    except TimeoutError:
+        raise fail("Kafka did not answer in time: is GREENROOM_KAFKA_BOOTSTRAP right?", code) from None
+    except OSError as failed:  # a full disk, a taken port, a folder that may not be read
+        raise fail(f"{failed.strerror or failed}: {failed.filename or 'see the log'}", code) from None
 
 
 def run() -> None:

@@ -16,8 +16,6 @@ from faces.face import Landmarks
 
 APERTURES = 17
 ROUNDNESSES = 5
-SPECIALS = ("pressed", "lip on teeth", "tongue")
-"""Drawn beside the grid: /p b m/, /f v/, /θ ð/."""
 MOST_OPEN = 0.52
 """Height of the widest opening, in mouth widths."""
 

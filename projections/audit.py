@@ -19,13 +19,14 @@ from events.codec import Malformed, Unknown
 from events.sessions import Evolved, State, decode_session_event, evolve
 from events.settings import LogSettings
 from events.topics import SESSIONS
-from projections.database import Connection, Pool, Unavailable
+from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.folding import Change
 from projections.usage import COLUMNS, row
 from schemas.usage import GENESIS, UsageFacts, chain
 
 _CATCH_UP_S = 15.0
 _FETCH_TIMEOUT_S = 20.0
+_MOST_S = 24 * 3600.0
 _POSITION = {name: i for i, name in enumerate(COLUMNS)}
 _MOST_NAMED = 1000
 
@@ -106,8 +107,8 @@ async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progr
         return await _audit(consumer, settings, pool, scope, progress)
     except KafkaError as failed:
         raise CannotRead(f"the log cannot be read: {failed!r}") from failed
-    except Unavailable as failed:
-        raise CannotRead(f"the ledger cannot be read: {type(failed).__name__}") from failed
+    except DatabaseUnreachable as failed:
+        raise CannotRead(f"the ledger cannot be read: {failed}") from failed
     finally:
         await consumer.stop()
 
@@ -123,7 +124,7 @@ async def _audit(
     if cut:
         raise CannotRead(f"the log is incomplete: partitions {cut} do not begin at offset 0.")
     verdict, total = Verdict(), sum(ends.values())
-    async with pool.connection() as connection:
+    async with pool.connection(within_s=_MOST_S) as connection:
         await _nothing_parked(connection)
         await _caught_up(connection, {place.partition: end for place, end in ends.items()})
         for place in places:

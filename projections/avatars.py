@@ -3,7 +3,6 @@ projection may not have yet."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,12 @@ from events.consumer import Batches, Recoverable
 from events.topics import AVATARS
 from projections import checkpoints
 from projections.checkpoints import Bound, Fenced, Move
-from projections.database import Connection, Pool, Unavailable
+from projections.database import Connection, DatabaseUnreachable, Pool
 from schemas.events import Encrypted
 
 log = structlog.get_logger()
 
 NAME = "avatars"
-_TIMEOUT_S = 30.0
 _UNKNOWN_FOR = "1 minute"
 """An upload whose API died before the log answered counts against the account's slots for this long."""
 
@@ -44,10 +42,10 @@ class AvatarsProjection:
             self._fenced.clear()
         mine = partitions - self._fenced
         try:
-            async with asyncio.timeout(_TIMEOUT_S), self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection, connection.transaction():
                 self._bound = await checkpoints.bind(connection, NAME, self._topic, mine)
-        except Unavailable as failed:
-            raise Recoverable(f"database: {failed!r}") from failed
+        except DatabaseUnreachable as failed:
+            raise Recoverable(str(failed)) from failed
         return self.positions()
 
     async def drain(self) -> None:
@@ -65,11 +63,11 @@ class AvatarsProjection:
         if not moves:
             return
         try:
-            async with asyncio.timeout(_TIMEOUT_S), self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection, connection.transaction():
                 await _apply(connection, records)
                 await checkpoints.advance(connection, self._topic, moves)
-        except Unavailable as failed:
-            raise Recoverable(f"database: {failed!r}") from failed
+        except DatabaseUnreachable as failed:
+            raise Recoverable(str(failed)) from failed
         except Fenced as fenced:
             self._fenced |= fenced.partitions
             raise Recoverable(str(fenced)) from fenced

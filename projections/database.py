@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,66 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
-Pool = AsyncConnectionPool[Connection]
 
 STATEMENT_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3
 POOL_TIMEOUT_S = 3.0
+ANSWER_WITHIN_S = 30.0
 
-Unavailable = (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError, TimeoutError, OSError)
-"""What a driver raises when the database cannot be reached or does not answer in time."""
+_DRIVER = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 
-def new_pool(url: str, size: int) -> Pool:
+class DatabaseUnreachable(Exception):
+    """The database cannot be reached or did not answer in time. What was under way may have been stored or not."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The one place where the driver's words for it become ours."""
+    try:
+        yield
+    except _DRIVER as failed:
+        raise DatabaseUnreachable(f"{type(failed).__name__}: {failed}") from failed
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """Connections to one database. All that goes wrong between it and us is DatabaseUnreachable."""
+
+    def __init__(self, url: str, answer_within_s: float, **options: Any) -> None:
+        super().__init__(url, connection_class=psycopg.AsyncConnection, **options)
+        self._answer_within_s = answer_within_s
+
+    @asynccontextmanager
+    async def connection(
+        self, timeout: float | None = None, *, within_s: float | None = None
+    ) -> AsyncIterator[Connection]:
+        """A connection for at most `within_s` seconds (default: the pool's `answer_within_s`).
+
+        When the time is over its socket is shut: the server's own time-out is of no use when the server is stopped or
+        the network gone, and psycopg waits for the server's answer even when it is cancelled.
+        """
+        with translated():
+            async with super().connection(timeout) as connection:
+                over = asyncio.get_running_loop().call_later(
+                    self._answer_within_s if within_s is None else within_s, _hang_up, connection
+                )
+                try:
+                    yield connection
+                finally:
+                    over.cancel()
+
+
+def _hang_up(connection: Connection) -> None:
+    """Whoever waits on this connection gets an OperationalError at once, and the pool replaces it."""
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def new_pool(url: str, size: int, answer_within_s: float = ANSWER_WITHIN_S) -> Pool:
     """A pool whose every statement ends within STATEMENT_TIMEOUT_S. Connections are in autocommit mode."""
-    return AsyncConnectionPool(
+    return Pool(
         url,
+        answer_within_s,
         min_size=1,
         max_size=size,
         open=False,
@@ -45,10 +94,13 @@ def new_pool(url: str, size: int) -> Pool:
 
 
 @asynccontextmanager
-async def pool(url: str, size: int, wait_s: float = 30) -> AsyncIterator[Pool]:
-    """Raises PoolTimeout when no connection can be had within `wait_s`."""
-    opened = new_pool(url, size)
-    await opened.open(wait=True, timeout=wait_s)
+async def pool(
+    url: str, size: int, wait_s: float = 30, answer_within_s: float = ANSWER_WITHIN_S
+) -> AsyncIterator[Pool]:
+    """Raises DatabaseUnreachable when no connection can be had within `wait_s`."""
+    opened = new_pool(url, size, answer_within_s)
+    with translated():
+        await opened.open(wait=True, timeout=wait_s)
     try:
         yield opened
     finally:
@@ -79,5 +131,5 @@ async def listen(url: str, channel: str, wake: asyncio.Event) -> None:
                 wake.set()
                 async for _ in connection.notifies():
                     wake.set()
-        except Unavailable:
+        except (*_DRIVER, OSError):
             await asyncio.sleep(0.5)

@@ -20,8 +20,9 @@ import structlog
 from standardwebhooks.webhooks import Webhook
 
 from events.sealing import Keyring
-from projections.database import Connection, Pool, Unavailable, listen
+from projections.database import Connection, DatabaseUnreachable, Pool, listen
 from projections.settings import WebhookSettings
+from schemas.background import Background
 
 log = structlog.get_logger()
 
@@ -127,7 +128,7 @@ class Deliverer:
         self._safety = Safety(settings)
         self._wake = asyncio.Event()
         self._busy: dict[str, int] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = Background()
 
     async def run(self) -> None:
         listener = asyncio.create_task(listen(self._url, "delivery_due", self._wake))
@@ -140,9 +141,8 @@ class Deliverer:
                         await self._sleep()
         finally:
             listener.cancel()
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(listener, *self._running, return_exceptions=True)
+            await self._running.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
 
     async def _sleep(self) -> None:
         try:
@@ -155,24 +155,22 @@ class Deliverer:
         """Returns whether anything was claimed."""
         full = [endpoint for endpoint, n in self._busy.items() if n >= _PER_ENDPOINT]
         try:
-            async with asyncio.timeout(TIMEOUT_S), self._pool.connection() as connection:
+            async with self._pool.connection(within_s=TIMEOUT_S) as connection:
                 claimed = await claim(connection, full)
-        except Unavailable as failed:
+        except DatabaseUnreachable as failed:
             log.warning("deliveries cannot be claimed", error=repr(failed))
             return False
         for due in claimed:
             self._busy[due.endpoint_id] = self._busy.get(due.endpoint_id, 0) + 1
-            task = asyncio.create_task(self._deliver(client, due))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running.spawn(self._deliver(client, due), "deliver")
         return bool(claimed)
 
     async def _deliver(self, client: httpx.AsyncClient, due: Due) -> None:
         try:
             attempt = await self._attempt(client, due)
-            async with asyncio.timeout(TIMEOUT_S), self._pool.connection() as connection:
+            async with self._pool.connection(within_s=TIMEOUT_S) as connection:
                 await record(connection, due, attempt)
-        except Unavailable as failed:
+        except DatabaseUnreachable as failed:
             log.warning("delivery attempt not stored; it will be sent again", delivery=due.id, error=repr(failed))
         finally:
             self._busy[due.endpoint_id] -= 1

@@ -19,12 +19,11 @@ from events.sessions import Evolved, Rejected, State, decode_session_event, dump
 from events.topics import SESSIONS
 from projections import checkpoints
 from projections.checkpoints import Bound, Fenced, Move
-from projections.database import Connection, Pool, Unavailable
+from projections.database import Connection, DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
 
 _CACHED_SESSIONS = 10_000
-_COMMIT_TIMEOUT_S = 30.0
 
 
 class Change(NamedTuple):
@@ -183,7 +182,7 @@ class FoldingHandler:
             self._fenced.clear()
         mine = partitions - self._fenced
         try:
-            async with asyncio.timeout(_COMMIT_TIMEOUT_S), self._pool.connection() as connection:
+            async with self._pool.connection() as connection:
                 async with connection.transaction():
                     for projection in self._projections:
                         self._bound[projection.name] = await checkpoints.bind(
@@ -194,8 +193,8 @@ class FoldingHandler:
                 self._parked = {row[0] for row in await cursor.fetchall()}
                 for projection in self._projections:
                     await projection.assigned(connection, mine)
-        except Unavailable as failed:
-            raise Recoverable(f"database: {failed!r}") from failed
+        except DatabaseUnreachable as failed:
+            raise Recoverable(str(failed)) from failed
         return self.positions()
 
     async def drain(self) -> None:
@@ -213,9 +212,9 @@ class FoldingHandler:
                 if len(self._cache) > _CACHED_SESSIONS:
                     self._cache = dict(folded.states)  # all others are stored by now
                 self._pending = asyncio.create_task(self._commit(folded, self._take_moves(folded)))
-        except Unavailable as failed:
+        except DatabaseUnreachable as failed:
             self._forget()
-            raise Recoverable(f"database: {failed!r}") from failed
+            raise Recoverable(str(failed)) from failed
         except Fenced as fenced:
             self._forget()
             self._fenced |= fenced.partitions
@@ -297,7 +296,7 @@ class FoldingHandler:
                 missing.setdefault(lead.name, []).append(sid)
         if not missing:
             return
-        async with asyncio.timeout(_COMMIT_TIMEOUT_S), self._pool.connection() as connection:
+        async with self._pool.connection() as connection:
             for projection in self._projections:
                 ids = missing.get(projection.name)
                 if ids:
@@ -319,7 +318,7 @@ class FoldingHandler:
 
     async def _commit(self, folded: Folded, moves: list[Move]) -> None:
         parts = [(p, self._part(folded, [m for m in moves if m.name == p.name])) for p in self._projections]
-        async with asyncio.timeout(_COMMIT_TIMEOUT_S), self._pool.connection() as connection:
+        async with self._pool.connection() as connection:
             async with connection.transaction():
                 for projection, part in parts:
                     if part is not None:

@@ -21,7 +21,7 @@ from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, load_task, seal
 from events.sessions import HIDDEN_REASON, State, load_state
 from events.topics import ASSIGNMENTS, SESSIONS
-from projections.database import Connection, Pool, Unavailable
+from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.folding import Change, Folded, Refusal, StoredStates
 from projections.workers import SOURCE, Directory, move_slot
 from schemas import events as e
@@ -142,7 +142,7 @@ class Roster(StoredStates):
                 await self._react(change)
             for refusal in folded.refusals:
                 await self._correct(refusal)
-        except (UnknownOutcome, *Unavailable) as failed:
+        except (UnknownOutcome, DatabaseUnreachable) as failed:
             log.warning("reaction failed; the tick repeats it", error=repr(failed))
 
     async def _react(self, change: Change) -> None:
@@ -187,7 +187,7 @@ class Roster(StoredStates):
                     await self._settle()
                     await self._without_admission([sid for sid, s in self._live.items() if s.status == "queued"])
                     settled = time.monotonic()
-            except (UnknownOutcome, *Unavailable) as failed:
+            except (UnknownOutcome, DatabaseUnreachable) as failed:
                 log.warning("tick failed", error=repr(failed))
 
     async def _tick(self) -> None:

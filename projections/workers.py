@@ -17,7 +17,7 @@ from events.producer import EventProducer, UnknownOutcome
 from events.sealing import state_is_genuine
 from events.settings import LogSettings
 from events.topics import ASSIGNMENTS, WORKERS
-from projections.database import Connection, Pool, Unavailable
+from projections.database import Connection, DatabaseUnreachable, Pool
 from schemas.events import AssignmentRetire, WorkerState
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class Directory:
         while True:
             try:
                 await self._read()
-            except (KafkaError, TimeoutError, *Unavailable) as failed:
+            except (KafkaError, TimeoutError, DatabaseUnreachable) as failed:
                 log.warning("worker directory interrupted", error=repr(failed))
                 self._at_end_since = None
                 await asyncio.sleep(0.5)

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from schemas.background import Background
 from workers.messages import Alive, FromSession, Ready
 from workers.pipe import Pipe
 
@@ -121,7 +122,7 @@ class WarmPool:
     def __init__(self, size: int) -> None:
         self._size = size
         self._warm: list[Child] = []
-        self._spawning: set[asyncio.Task[None]] = set()
+        self._spawning = Background()
         self._news = asyncio.Event()
 
     async def fill(self) -> None:
@@ -142,9 +143,7 @@ class WarmPool:
     def refill(self) -> None:
         """Spawn in the background until as many as at the start are warm."""
         if len(self._warm) + len(self._spawning) < self._size:
-            task = asyncio.create_task(self._spawn_one())
-            self._spawning.add(task)
-            task.add_done_callback(self._spawning.discard)
+            self._spawning.spawn(self._spawn_one(), "spawn session process")
 
     async def _spawn_one(self) -> None:
         while True:
@@ -157,7 +156,5 @@ class WarmPool:
                 await asyncio.sleep(1)
 
     async def close(self) -> None:
-        for task in self._spawning:
-            task.cancel()
-        await asyncio.gather(*self._spawning, return_exceptions=True)
+        await self._spawning.cancel()
         await asyncio.gather(*(child.ended() for child in self._warm))

@@ -23,6 +23,7 @@ import structlog
 from faces.assets import Assets, MissingAsset
 from faces.face import UnreadableFace
 from schemas.avatars import STOCK
+from schemas.background import Background
 from schemas.logs import configure_logging
 from workers.children import say_alive
 from workers.frames import SLOTS, Clear, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
@@ -95,7 +96,7 @@ class RendererProcess:
         self._faces = Faces(self._renderer, Assets(settings.assets))
         self._waiting: OrderedDict[Client, None] = OrderedDict()
         self._news = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
 
     async def run(self, supervisor: socket.socket, path: Path) -> None:
         """Until the supervisor is gone. Sessions of the life before are served while the stock faces load."""
@@ -125,9 +126,7 @@ class RendererProcess:
         loop = asyncio.get_running_loop()
         while True:
             end, _ = await loop.sock_accept(listener)
-            task = asyncio.create_task(self._serve(end))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._serve(end), "serve session")
 
     async def _serve(self, end: socket.socket) -> None:
         """One session, from its handle to the end of its connection."""

@@ -20,6 +20,7 @@ import numpy as np
 import structlog
 from livekit import rtc
 
+from schemas.background import Background
 from schemas.events import EndReason, FailureCode
 from schemas.events import Segment as OpenSegment
 from schemas.logs import configure_logging
@@ -111,7 +112,7 @@ class Session:
         self._synthetic = False
         self._tone_phase = 0
         self._latencies: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
 
     def request_end(self, reason: EndReason) -> None:
         if not self._end.done():
@@ -119,7 +120,7 @@ class Session:
 
     async def run(self) -> None:
         """From the task to the last message; raises nothing."""
-        self._spawn(self._link.run())
+        self._tasks.spawn(self._link.run(), "reports to the agent")
         try:
             reason = await self._live()
             self._pipe.send(Ending(reason))
@@ -135,8 +136,7 @@ class Session:
             log.exception("session crashed", session_id=self._task.session_id)
             self._pipe.send(Failed("renderer.crashed", "The session process failed.", self._meter.read()))
         self._face.close()
-        for task in self._tasks:
-            task.cancel()
+        await self._tasks.cancel()
 
     async def _live(self) -> EndReason:
         """Join, play, rejoin where that is right; returns why the session is to end. Raises SessionFailed."""
@@ -189,7 +189,7 @@ class Session:
             # The agent still waits for the segment that the lost attempt was playing.
             self._link.agent = self._link.agent or next(iter(self._room.others if self._room else ()), None)
             self._link.finished(Finish("lost", self._task.resume_played_ms / 1000, interrupted=True))
-        self._spawn(self._beats())
+        self._tasks.spawn(self._beats(), "heartbeats")
 
     async def _join(self, timeout_s: float, opening: asyncio.Task[None] | None = None) -> None:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
@@ -330,7 +330,7 @@ class Session:
     # What the room says
 
     def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None:
-        self._spawn(self._receive(reader, identity))
+        self._tasks.spawn(self._receive(reader, identity), "receive segment")
 
     async def _receive(self, reader: rtc.ByteStreamReader, identity: str) -> None:
         """The agent's speech; anybody else's is not ours to play."""
@@ -358,7 +358,7 @@ class Session:
 
     def on_track(self, track: rtc.RemoteAudioTrack, identity: str) -> None:
         self._somebody_came()
-        self._spawn(listen(track, self._playback, self._heard))
+        self._tasks.spawn(listen(track, self._playback, self._heard), "listen to track")
 
     def _somebody_came(self) -> None:
         self._heard_anybody = True
@@ -382,11 +382,6 @@ class Session:
 
     def on_speaking(self) -> None:
         self._heard()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _face(start: Start) -> SessionFace:

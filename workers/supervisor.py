@@ -27,6 +27,7 @@ from events.topics import ASSIGNMENTS, SESSIONS, WORKERS
 from schemas import events as e
 from schemas.assignments import Task
 from schemas.avatars import STOCK
+from schemas.background import Background
 from schemas.events import Meter
 from schemas.ids import WORKER, new_id
 from schemas.times import now_ms
@@ -81,7 +82,7 @@ class Supervisor:
         self._draining = False
         self._stop = asyncio.Event()
         self._state_now = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
         self.renewed_at = boottime()
 
     @property
@@ -214,14 +215,14 @@ class Supervisor:
         reporter = Reporter(self._producer, self.worker_id, task, attempt)
         reporter.say(e.SessionStarting)
         held = self._held[sid] = Held(attempt, reporter)
-        self._spawn(self._attend(sid, held, task))
+        self._tasks.spawn(self._attend(sid, held, task), "attend session")
         log.info("session taken", session_id=sid, attempt=attempt)
 
     def _decline(self, command: e.AssignmentAssign, reason: e.DeclineReason) -> None:
         log.warning("session declined", session_id=command.session_id, reason=reason)
         data = e.SessionDeclined(command.session_id, command.attempt, self.worker_id, reason)
         event = new_event(data, source=f"greenroom/worker/{self.worker_id}", subject=command.session_id)
-        self._spawn(self._append(event))
+        self._tasks.spawn(self._append(event), "append decline")
 
     async def _append(self, event: Any) -> None:
         try:
@@ -314,11 +315,6 @@ class Supervisor:
             await asyncio.wait(self._tasks, timeout=_NETWORK_TIMEOUT_S)
         for held in self._held.values():
             held.reporter.abort()
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def serve(settings: WorkerSettings) -> None:
