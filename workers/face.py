@@ -133,10 +133,11 @@ class RenderedFace:
             end.setblocking(False)
             await asyncio.get_running_loop().sock_connect(end, str(self._path))
             give(end, handle)
-        except BaseException as failed:
+        except OSError:
             end.close()
-            if isinstance(failed, OSError):
-                return False
+            return False
+        except BaseException:
+            end.close()
             raise
         pipe: Pipe[FromRenderer] = await Pipe.over(end, FromRenderer)
         answer = None

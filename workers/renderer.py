@@ -13,6 +13,7 @@ import sys
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -176,15 +177,16 @@ class RendererProcess:
                 self._news.set()
         elif isinstance(message, Clear):
             client.pushed.clear()
+            self._waiting.pop(client, None)
             client.stream.clear()
 
     async def _draw(self) -> None:
-        """Batches of whoever waits, the longest waiting first; a session waits with one tick at a time."""
+        """Batches of whoever waits, that is has pushed what is not drawn yet, the longest waiting first."""
         while True:
             await self._news.wait()
             if self._gather_s:
                 await asyncio.sleep(self._gather_s)
-            chosen = [client for client in self._waiting if client.pushed][: self._most]
+            chosen = list(islice(self._waiting, self._most))
             for client in chosen:
                 self._waiting.pop(client)
             if chosen:

@@ -85,10 +85,7 @@ class UnknownRenderer(Exception):
 
 
 def make(name: str, threads: int) -> Renderer:
-    """`neural`, or what a package offers under that name. `threads`: frames that it may draw at once on a CPU.
-
-    Raises UnknownRenderer.
-    """
+    """Any that `require` lets pass, but `mock`. `threads`: frames that it may draw at once on a CPU."""
     if name == "neural":
         import torch
 
@@ -96,13 +93,12 @@ def make(name: str, threads: int) -> Renderer:
 
         torch.set_num_threads(1)  # small operations gain nothing from more; frames are drawn side by side instead
         return NeuralRenderer(threads=threads)
-    require(name)
     (point,) = entry_points(group=_GROUP, name=name)
     return cast(Renderer, point.load()(threads))
 
 
 def require(name: str) -> None:
-    """Raises UnknownRenderer unless `make` would find it."""
+    """Raises UnknownRenderer unless it is `mock`, `neural`, or what a package offers under that name."""
     known = ["mock", "neural", *sorted(point.name for point in entry_points(group=_GROUP))]
     if name not in known:
         raise UnknownRenderer(f"There is no renderer {name!r} here; GREENROOM_WORKER_RENDERER is {' or '.join(known)}.")
