@@ -4,7 +4,9 @@
 2. `session.created`, which names worker and attempt 1, is appended and acknowledged.
 3. The sealed assignment is sent; losing it is the roster's to repair.
 
-If the process dies after 1, the roster settles the admission; after 2, it replaces the silent worker.
+If the process dies after 1, the roster settles the admission; after 2, it replaces the silent worker. From 1 on this
+request works on the admission alone for HELD_S. Whoever is paused for longer may find that a retry has gone on, or that
+the roster has given the create up: it gives nothing up itself then, and answers no 201 before it has looked.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 import psycopg
@@ -21,16 +23,19 @@ import structlog
 from msgspec import structs
 
 from api.context import Context
+from api.deadline import Deadline
+from api.ending import SOURCE, enqueue, supersede, warn_if_failed
 from api.errors import AtCapacity, ConcurrencyExceeded, InFlight, KeyReused, KeyRevoked, LogUnavailable, Unprocessable
 from events.codec import Event, new_event
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.sealing import DataKey, dump_task, seal
 from events.sessions import HIDDEN_REASON, RULES, Evolved, evolve
-from events.topics import ASSIGNMENTS, SESSIONS
+from events.topics import SESSIONS
+from projections import admissions
 from projections.accounts import Principal
+from projections.admissions import HELD_S, Answer, Application
 from projections.database import DatabaseUnreachable
 from projections.resources import context, resource
-from projections.roster import abandon
 from schemas import events as e
 from schemas.assignments import Task
 from schemas.avatars import RuntimeType
@@ -41,11 +46,13 @@ from schemas.times import now_ms
 
 log = structlog.get_logger()
 
-SOURCE = "greenroom/api"
+WITHIN_S = 5.5
+"""From the body to the answer; authentication before it takes 2 s at the most."""
 _RETRY_S = 0.1
 _TWIN_WAIT_S = 5.0
-_SUPERSEDE_WAIT_S = 2.0
-_ALWAYS_WITHIN_S = 7.5
+_GIVING_UP_S = 0.8
+_SAME_BODY_MS = 60_000
+_MARK_EVERY_S = 0.02
 _SQLSTATE = {"GR001": AtCapacity, "GR002": ConcurrencyExceeded, "GR003": KeyRevoked}
 
 
@@ -85,30 +92,52 @@ class _Request:
     body_hmac: bytes
 
 
-async def create(ctx: Context, call: Call) -> Admitted:
-    """Raises the ApiErrors of `POST /v1/sessions`. Always done within 8 s."""
+async def create(ctx: Context, call: Call, deadline: Deadline) -> Admitted:
+    """Raises the ApiErrors of `POST /v1/sessions`. Always done when `deadline` is over."""
     request = await _prepare(ctx, call)
-    deadline = asyncio.get_running_loop().time() + _ALWAYS_WITHIN_S
-    row = await _admit(ctx, request)
-    if row.outcome == "replayed":
-        return Admitted(row.session_id, row.resource.encode(), True)
-    session_id, worker_id = row.session_id, row.worker_id
-    created, task = request.created, request.task
-    if row.outcome == "resumed":
+    held_since = _clock()
+    answer = await _admit(ctx, request, deadline)
+    if answer.outcome == "replayed":
+        return Admitted(answer.session_id, answer.resource.encode(), True)
+    session_id, worker_id = answer.session_id, answer.worker_id
+    if answer.outcome == "resumed":
         # Erasable fields are bound to the session id, so they are encrypted again under the first request's id.
         request = await _prepare(ctx, call, session_id)
-        created, task = request.created, request.task
-    event = _created_event(created, worker_id, row.event_id, row.created_ms, call.request_id)
-    left = deadline - asyncio.get_running_loop().time()
+    event = _created_event(request.created, worker_id, answer.event_id, answer.created_ms, call.request_id)
     try:
-        await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, left))
+        await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, deadline.left_s - _GIVING_UP_S))
     except UnknownOutcome as unknown:
-        await _give_up(ctx, call.caller.account_id, session_id, call.request_id)
+        await _give_up(ctx, call, answer, held_since)
         raise LogUnavailable from unknown
+    if _clock() - held_since >= HELD_S:
+        await _look_again(ctx, session_id)
     ctx.acknowledged.append((session_id, call.idempotency_key is not None))
-    if row.public_key is not None:
-        await _send_task(ctx, task, worker_id, row.public_key)
-    return Admitted(session_id, row.resource.encode(), False)
+    if answer.public_key is not None:
+        await _send_task(ctx, request.task, worker_id, answer.public_key)
+    return Admitted(session_id, answer.resource.encode(), False)
+
+
+async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: str | None) -> Admitted | None:
+    """The stored 201 of the same request before: it is the answer even when the request could not be admitted any more.
+
+    Raises InFlight while its outcome is open.
+    """
+    body_hmac = _body_hmac(ctx, caller, raw)
+    async with ctx.pool.connection() as connection:
+        found = await admissions.earlier(
+            connection, caller.account_id, body_hmac, idempotency_key, now_ms() - _SAME_BODY_MS
+        )
+    if found is None:
+        return None
+    session_id, stored = found
+    if stored is None:
+        raise InFlight
+    return Admitted(session_id, stored.encode(), True)
+
+
+def _clock() -> float:
+    """Runs on while this process is stopped and while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _Request:
@@ -145,8 +174,6 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         runtime_type=call.runtime_type,
         face=call.face,
     )
-    pepper = ctx.settings.key_pepper.get_secret_value().encode()
-    account = caller.account_id.encode() + b"\0"
     target = "\0".join((transport.url, transport.room_name, call.identity)).encode()
     return _Request(
         call=call,
@@ -154,9 +181,19 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         created=created,
         event_id=event_id,
         resource=orjson.dumps(resource(first.state, key)).decode(),
-        target_hash=hmac.new(pepper, account + target, hashlib.sha256).digest(),
-        body_hmac=hmac.new(pepper, account + call.raw, hashlib.sha256).digest(),
+        target_hash=_peppered(ctx, caller, target),
+        body_hmac=_body_hmac(ctx, caller, call.raw),
     )
+
+
+def _body_hmac(ctx: Context, caller: Principal, raw: bytes) -> bytes:
+    return _peppered(ctx, caller, raw)
+
+
+def _peppered(ctx: Context, caller: Principal, content: bytes) -> bytes:
+    """Covers the account, so that one index finds it and no account finds another's."""
+    pepper = ctx.settings.key_pepper.get_secret_value().encode()
+    return hmac.new(pepper, caller.account_id.encode() + b"\0" + content, hashlib.sha256).digest()
 
 
 def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle: int, key: DataKey) -> e.SessionCreated:
@@ -205,61 +242,59 @@ def _created_event(data: e.SessionCreated, worker_id: str, event_id: str, at: in
     return structs.replace(stamped, time_ms=at)
 
 
-async def _admit(ctx: Context, request: _Request) -> Any:
-    """Call `admit()` until it decides: waits for a slot, for a twin's answer, or for a predecessor's end."""
-    clock = asyncio.get_running_loop().time
-    slot_deadline = clock() + ctx.settings.capacity_wait_seconds
-    twin_deadline = clock() + _TWIN_WAIT_S
+async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
+    """Ask `admit()` until it decides: waits for a slot, for a twin's answer, or for a predecessor's end.
+
+    Every way round the loop waits a little and ends with the deadline.
+    """
+    slots, twins = deadline.within(ctx.settings.capacity_wait_seconds), deadline.within(_TWIN_WAIT_S)
     superseded: str | None = None
     while True:
         try:
-            row = await _call_admit(ctx, request)
+            answer = await _ask(ctx, request, deadline)
         except psycopg.errors.UniqueViolation:
-            continue  # another request of this account was faster by a hair: look again
+            answer = None  # another request of this account was faster by a hair: look again
         except psycopg.Error as refused:
             error = _SQLSTATE.get(refused.sqlstate or "")
             if error is None:
                 raise
-            if error is not AtCapacity or clock() >= slot_deadline:
+            if error is not AtCapacity or slots.over:
                 raise error from refused
-            await _wait_for_slot(ctx, slot_deadline - clock())
+            await _wait_for_slot(ctx, slots.left_s)
             continue
-        if row.outcome == "key_reused":
+        if answer is not None and answer.outcome == "key_reused":
             raise KeyReused
-        if row.outcome == "in_flight":
-            if clock() >= twin_deadline:
-                raise InFlight
-            await asyncio.sleep(_RETRY_S / 2)
-        elif row.outcome == "superseding":
-            if superseded != row.session_id:
-                superseded = row.session_id
-                await supersede(ctx, request.call.caller.account_id, row.session_id, request.call.request_id)
-        else:
-            return row
+        if answer is not None and answer.outcome in ("admitted", "resumed", "replayed"):
+            return answer
+        if answer is not None and answer.outcome == "superseding" and superseded != answer.session_id:
+            superseded = answer.session_id
+            await supersede(ctx, request.call.caller.account_id, superseded, request.call.request_id, twins)
+        if twins.over:
+            raise InFlight
+        await asyncio.sleep(_RETRY_S / 2)
 
 
-async def _call_admit(ctx: Context, request: _Request) -> Any:
-    master, wrapped = ctx.keyring.wrap(dump_task(request.task), request.task.session_id)
-    async with ctx.pool.connection() as connection:
-        async with connection.cursor(row_factory=psycopg.rows.namedtuple_row) as cursor:
-            await cursor.execute(
-                "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
-                [
-                    request.call.caller.key_id,
-                    request.call.caller.account_id,
-                    request.task.session_id,
-                    request.event_id,
-                    request.task.quality,
-                    request.target_hash,
-                    request.body_hmac,
-                    request.call.idempotency_key,
-                    request.task.accepted_ms,
-                    request.resource,
-                    master,
-                    wrapped,
-                ],
-            )
-            return await cursor.fetchone()
+async def _ask(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
+    call, task = request.call, request.task
+    master, wrapped = ctx.keyring.wrap(dump_task(task), task.session_id)
+    async with ctx.pool.connection(deadline.left_s, within_s=deadline.left_s) as connection:
+        return await admissions.admit(
+            connection,
+            Application(
+                key_id=call.caller.key_id,
+                account_id=call.caller.account_id,
+                session_id=task.session_id,
+                event_id=request.event_id,
+                quality=task.quality,
+                target_hash=request.target_hash,
+                body_hmac=request.body_hmac,
+                idempotency_key=call.idempotency_key,
+                created_ms=task.accepted_ms,
+                resource=request.resource,
+                secret_key=master,
+                task=wrapped,
+            ),
+        )
 
 
 async def _wait_for_slot(ctx: Context, left_s: float) -> None:
@@ -277,103 +312,66 @@ async def _wait_for_slot(ctx: Context, left_s: float) -> None:
         ctx.waiters -= 1
 
 
-async def supersede(ctx: Context, account_id: str, session_id: str, request_id: str) -> None:
-    """End the session that holds the same room and identity, and wait up to 2 s for its end.
-
-    Two workers under one identity would throw each other out of the room for ever.
-    """
-    await request_end(ctx, account_id, session_id, "superseded", request_id)
-    deadline = asyncio.get_running_loop().time() + _SUPERSEDE_WAIT_S
-    while asyncio.get_running_loop().time() < deadline:
-        async with ctx.pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT 1 FROM admissions WHERE session_id = %s AND state <> 'over'", [session_id]
-            )
-            if await cursor.fetchone() is None:
-                return
-        await asyncio.sleep(0.02)
-
-
-async def request_end(ctx: Context, account_id: str, session_id: str, reason: e.RequestReason, request_id: str) -> None:
-    """Append the request, then tell the worker. Raises LogUnavailable, and then nothing was promised."""
-    data = e.SessionEndRequested(session_id, by="api", reason=reason)
-    event = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=request_id)
-    try:
-        await ctx.producer.send(SESSIONS, event)
-    except UnknownOutcome as unknown:
-        raise LogUnavailable from unknown
-    async with ctx.pool.connection() as connection:
-        cursor = await connection.execute(
-            """
-            WITH ending AS (
-                UPDATE admissions SET state = 'ending' WHERE session_id = %s AND state <> 'over' RETURNING worker_id
-            )
-            SELECT worker_id FROM ending
-            """,
-            [session_id],
-        )
-        row = await cursor.fetchone()
-    if row is not None:
-        # Attempt 0: whichever attempt the worker holds. The roster repeats it each second with the exact one.
-        command = e.AssignmentEnd(row[0], session_id, 0, reason)
-        await _enqueue(ctx, new_event(command, source=SOURCE, subject=row[0], correlation=request_id))
-
-
 async def _send_task(ctx: Context, task: Task, worker_id: str, public_key: str) -> None:
     sealed = seal(task, 1, worker_id, public_key)
     command = e.AssignmentAssign(worker_id, task.session_id, 1, sealed)
-    await _enqueue(ctx, new_event(command, source=SOURCE, subject=worker_id, correlation=task.request_id))
+    await enqueue(ctx, new_event(command, source=SOURCE, subject=worker_id, correlation=task.request_id))
 
 
-async def _enqueue(ctx: Context, command: Event) -> None:
-    """Send without waiting for the acknowledgement: a lost command is the roster's to repair."""
-    try:
-        acknowledged = await ctx.producer.enqueue(ASSIGNMENTS, command, timeout_s=1)
-    except UnknownOutcome:
-        log.warning("command not enqueued; the roster repeats it", type=command.type, worker_id=command.subject)
-        return
-    acknowledged.add_done_callback(_warn_if_failed)
+async def _look_again(ctx: Context, session_id: str) -> None:
+    """This process was paused: the roster may have given the create up, and its end may be in the log before it."""
+    async with ctx.pool.connection() as connection:
+        if await admissions.is_abandoned(connection, session_id):
+            raise LogUnavailable
 
 
-def _warn_if_failed(acknowledged: asyncio.Future[object]) -> None:
-    if not acknowledged.cancelled() and acknowledged.exception() is not None:
-        log.warning("command not acknowledged; the roster repeats it")
-
-
-async def _give_up(ctx: Context, account_id: str, session_id: str, request_id: str) -> None:
+async def _give_up(ctx: Context, call: Call, answer: Answer, held_since: float) -> None:
     """The create's outcome is unknown. An end goes behind it in the same producer, and the slot is freed.
 
-    If the database fails too, the admission stays untouched and the roster settles it.
+    Not when a retry has taken over meanwhile: the session is its own by now. If the database fails, nobody can have
+    taken over within HELD_S, so the end is appended all the same; the roster settles the admission.
     """
-    data = e.SessionEndRequested(session_id, by="api", reason=HIDDEN_REASON)
-    end = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=request_id)
+    session_id, account_id = answer.session_id, call.caller.account_id
     try:
-        async with ctx.pool.connection() as connection, connection.transaction():
-            await abandon(connection, session_id, account_id)
-            await connection.execute("SELECT release(%s, true)", [[session_id]])
-        behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=0.3)
-        behind.add_done_callback(_warn_if_failed)
-    except (UnknownOutcome, DatabaseUnreachable):
+        async with ctx.pool.connection(_GIVING_UP_S / 2, within_s=_GIVING_UP_S / 2) as connection:
+            async with connection.transaction():
+                ours = await admissions.abandon(connection, account_id, session_id, tries=answer.tries)
+                if ours:
+                    await admissions.release(connection, [session_id], forget=True)
+    except DatabaseUnreachable:
         log.warning("unknown create left to the roster", session_id=session_id)
+        ours = _clock() - held_since < HELD_S
+    if not ours:
+        return
+    data = e.SessionEndRequested(session_id, by="api", reason=HIDDEN_REASON)
+    end = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=call.request_id)
+    try:
+        behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=_GIVING_UP_S / 2)
+        behind.add_done_callback(warn_if_failed)
+    except UnknownOutcome:
+        log.warning("end of an unknown create not enqueued", session_id=session_id)
+
+
+async def keep_marking(ctx: Context) -> None:
+    """Mark what is in the log, many at once, for ever. What is lost with the process costs a retry 6 s."""
+    while True:
+        await asyncio.sleep(_MARK_EVERY_S)
+        try:
+            await mark_acknowledged(ctx)
+        except DatabaseUnreachable:
+            await asyncio.sleep(0.5)
 
 
 async def mark_acknowledged(ctx: Context) -> None:
-    """Mark what is in the log, many at once. Lost with the process, it costs a retry 6 s and repeats an event id."""
-    while True:
-        await asyncio.sleep(0.02)
-        if not ctx.acknowledged:
-            continue
-        done, ctx.acknowledged = ctx.acknowledged, []
-        try:
-            async with ctx.pool.connection() as connection, connection.transaction():
-                await connection.execute(
-                    "UPDATE admissions SET acknowledged = true WHERE session_id = ANY(%s)", [[sid for sid, _ in done]]
-                )
-                keyed = [sid for sid, has_key in done if has_key]
-                if keyed:
-                    await connection.execute(
-                        "UPDATE idempotency_keys SET done = true WHERE session_id = ANY(%s)", [keyed]
-                    )
-        except DatabaseUnreachable:
-            ctx.acknowledged = done + ctx.acknowledged
-            await asyncio.sleep(0.5)
+    """Raises DatabaseUnreachable, and then nothing is forgotten."""
+    if not ctx.acknowledged:
+        return
+    done, ctx.acknowledged = ctx.acknowledged, []
+    try:
+        async with ctx.pool.connection() as connection:
+            await admissions.mark_acknowledged(
+                connection, [sid for sid, _ in done], [sid for sid, has_key in done if has_key]
+            )
+    except BaseException:
+        ctx.acknowledged = done + ctx.acknowledged
+        raise

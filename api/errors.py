@@ -148,7 +148,10 @@ class DatabaseUnavailable(Unavailable):
 
 class InFlight(Unavailable):
     code = "idempotency_key.in_flight"
-    message = "The first request with this key or body is still being worked on. Retry after the given seconds."
+    message = (
+        "An earlier request with this key, this body or for this room and identity is still being worked on. "
+        "Retry after the given seconds."
+    )
 
 
 class EndpointLimit(Conflict):

@@ -11,10 +11,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api import admission, avatars, tokens
+from api import admission, avatars, ending, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, context
+from api.deadline import Deadline
 from api.errors import (
+    ApiError,
     AtCapacity,
     AvatarNotFound,
     AvatarNotReady,
@@ -89,14 +91,30 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     webhook. Send an `Idempotency-Key` to retry safely.
     """
     raw = await read_body(request)
+    deadline = Deadline(admission.WITHIN_S)
+    key = _idempotency_key(request)
     body = parse(raw)
-    identity = tokens.check(body.transport, time.time())
-    runtime_type, face = await avatars.usable(ctx, caller.account_id, body.avatar_id)
+    try:
+        identity = tokens.check(body.transport, time.time())
+        runtime_type, face = await avatars.usable(ctx, caller.account_id, body.avatar_id)
+    except ApiError:
+        # Retried after the token's expiry, or the avatar's deletion: what was answered before still holds.
+        before = await admission.earlier(ctx, caller, raw, key)
+        if before is None:
+            raise
+        return _created(before, key)
+    call = admission.Call(caller, body, raw, identity, key, request_id(request), runtime_type, face)
+    return _created(await admission.create(ctx, call, deadline), key)
+
+
+def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidRequest("Idempotency-Key must have 1 to 255 characters.", code="idempotency_key.invalid")
-    call = admission.Call(caller, body, raw, identity, key, request_id(request), runtime_type, face)
-    done = await admission.create(ctx, call)
+    return key
+
+
+def _created(done: admission.Admitted, key: str | None) -> Response:
     headers = {"Location": f"/v1/sessions/{done.session_id}"}
     if done.replayed and key is not None:
         headers["Idempotent-Replayed"] = "true"
@@ -185,14 +203,16 @@ async def list_sessions(
     "/{session_id}/end",
     response_model=SessionResource,
     summary="End a session",
-    responses=documented(*_COMMON, SessionNotFound, LogUnavailable),
+    responses=documented(*_COMMON, SessionNotFound, LogUnavailable, InFlight),
 )
 async def end(session_id: str, request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Idempotent. A body is ignored. `canceled` when it had not started yet, else `ending` and soon `ended`."""
     found = await _find(ctx, caller.account_id, session_id)
     if found.status in _GROUPS["terminal"] or (found.state is not None and found.state.end_requested):
         return _json(await _shown(ctx, caller.account_id, found))
-    await admission.request_end(ctx, caller.account_id, session_id, "api_request", request_id(request))
+    if found.state is None:
+        await ending.await_create(ctx, session_id, _FOLD_WAIT_S)
+    await ending.request_end(ctx, caller.account_id, session_id, "api_request", request_id(request))
     deadline = time.monotonic() + _FOLD_WAIT_S
     while time.monotonic() < deadline:
         found = await _find(ctx, caller.account_id, session_id)

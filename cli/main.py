@@ -152,10 +152,10 @@ def project(which: Annotated[Projections, typer.Argument(help="`all` runs them i
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
     from projections.processes import NAMES
     from projections.processes import project as run_projections
-    from projections.settings import StoreSettings
+    from projections.settings import RosterSettings
 
     names = NAMES if which is Projections.all else (which.value,)
-    asyncio.run(run_projections(StoreSettings(), names))
+    asyncio.run(run_projections(RosterSettings(), names))
 
 
 @app.command(rich_help_panel="Processes")
@@ -187,6 +187,22 @@ def migrate() -> None:
     from projections.settings import StoreSettings
 
     run_migrations(StoreSettings().database_url)
+
+
+@app.command(rich_help_panel="Operation")
+def prune() -> None:
+    """Delete what nobody needs any more, older than the GREENROOM_KEEP_… settings; the roster does it every hour."""
+    from projections.database import pool
+    from projections.prune import prune as run_prune
+    from projections.settings import RosterSettings
+
+    async def run() -> dict[str, int]:
+        settings = RosterSettings()
+        async with pool(settings.database_url, 1, _CLI_WAIT_S) as connections:
+            return await run_prune(connections, settings)
+
+    for table, count in _run(run()).items():
+        out.print(f"{table}: {count} rows deleted")
 
 
 @topics_app.command("apply")

@@ -47,6 +47,14 @@ async def bind(connection: Connection, name: str, topic: str, partitions: frozen
     return {partition: Bound(generation, offset) for partition, generation, offset in await cursor.fetchall()}
 
 
+async def positions(connection: Connection, name: str, topic: str) -> dict[int, int]:
+    """Partition → the offset that comes next, as stored."""
+    cursor = await connection.execute(
+        "SELECT partition, next_offset FROM checkpoints WHERE name = %s AND topic = %s", [name, topic]
+    )
+    return dict(await cursor.fetchall())
+
+
 async def advance(connection: Connection, topic: str, moves: Sequence[Move]) -> None:
     """The last statement of a batch's transaction. Raises Fenced; the caller must roll back."""
     cursor = await connection.execute(

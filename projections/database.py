@@ -74,7 +74,9 @@ def _hang_up(connection: Connection) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-def new_pool(url: str, size: int, answer_within_s: float = ANSWER_WITHIN_S) -> Pool:
+def new_pool(
+    url: str, size: int, *, connect_within_s: float = POOL_TIMEOUT_S, answer_within_s: float = ANSWER_WITHIN_S
+) -> Pool:
     """A pool whose every statement ends within STATEMENT_TIMEOUT_S. Connections are in autocommit mode."""
     return Pool(
         url,
@@ -82,7 +84,7 @@ def new_pool(url: str, size: int, answer_within_s: float = ANSWER_WITHIN_S) -> P
         min_size=1,
         max_size=size,
         open=False,
-        timeout=POOL_TIMEOUT_S,
+        timeout=connect_within_s,
         reconnect_timeout=30,
         kwargs={
             "autocommit": True,
@@ -95,10 +97,18 @@ def new_pool(url: str, size: int, answer_within_s: float = ANSWER_WITHIN_S) -> P
 
 @asynccontextmanager
 async def pool(
-    url: str, size: int, wait_s: float = 30, answer_within_s: float = ANSWER_WITHIN_S
+    url: str,
+    size: int,
+    wait_s: float = 30,
+    *,
+    connect_within_s: float = POOL_TIMEOUT_S,
+    answer_within_s: float = ANSWER_WITHIN_S,
 ) -> AsyncIterator[Pool]:
-    """Raises DatabaseUnreachable when no connection can be had within `wait_s`."""
-    opened = new_pool(url, size, answer_within_s)
+    """`wait_s`: for the first connection of all; `connect_within_s`: for one of the pool, later.
+
+    Raises DatabaseUnreachable.
+    """
+    opened = new_pool(url, size, connect_within_s=connect_within_s, answer_within_s=answer_within_s)
     with translated():
         await opened.open(wait=True, timeout=wait_s)
     try:

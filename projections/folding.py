@@ -131,9 +131,11 @@ class StoredStates:
             return
         await connection.execute(
             """
-            INSERT INTO fold_states (consumer, session_id, partition, live, state)
-            SELECT %s, x.* FROM unnest(%s::text[], %s::int[], %s::bool[], %b::bytea[]) AS x
-            ON CONFLICT (consumer, session_id) DO UPDATE SET state = excluded.state, live = excluded.live
+            INSERT INTO fold_states (consumer, session_id, partition, live, state, over_since)
+            SELECT %s, x.*, CASE WHEN x.live THEN NULL ELSE now() END
+            FROM unnest(%s::text[], %s::int[], %s::bool[], %b::bytea[]) AS x (id, partition, live, state)
+            ON CONFLICT (consumer, session_id) DO UPDATE
+                SET state = excluded.state, live = excluded.live, over_since = excluded.over_since
             """,
             [
                 self.name,

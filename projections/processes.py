@@ -21,7 +21,7 @@ from projections.deliver import Deliverer
 from projections.folding import FoldingHandler, Projection
 from projections.roster import Roster
 from projections.sessions import SessionsProjection
-from projections.settings import StoreSettings, WebhookSettings
+from projections.settings import RosterSettings, WebhookSettings
 from projections.usage import UsageProjection
 from projections.webhooks import WebhooksProjection
 from projections.workers import Directory
@@ -34,7 +34,7 @@ _ALONE = ("avatars", "roster")
 _CONNECTIONS = 6
 
 
-async def project(settings: StoreSettings, names: Sequence[str]) -> None:
+async def project(settings: RosterSettings, names: Sequence[str]) -> None:
     """Run these projections until SIGTERM. The pure ones share one fold; the roster has its own, and a clock."""
     # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
     gc.set_threshold(50_000, 20, 100)
@@ -52,7 +52,7 @@ async def project(settings: StoreSettings, names: Sequence[str]) -> None:
         if "roster" in names:
             producer = await stack.enter_async_context(EventProducer(settings))
             directory = Directory(settings, connections, producer)
-            roster = Roster(connections, producer, directory, keyring)
+            roster = Roster(settings, connections, producer, directory, keyring)
             work.append(LogConsumer(settings, SESSIONS, "project-roster", FoldingHandler(connections, [roster])).run())
             work.extend((directory.run(), roster.run()))
         await until_stopped(work)

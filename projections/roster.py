@@ -9,83 +9,38 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import structlog
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from msgspec import structs
 
 from events.codec import new_event
+from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, load_task, seal
 from events.sessions import HIDDEN_REASON, State, load_state
 from events.topics import ASSIGNMENTS, SESSIONS
+from projections import admissions, checkpoints, slots
 from projections.database import Connection, DatabaseUnreachable, Pool
+from projections.decisions import Decision, decide
 from projections.folding import Change, Folded, Refusal, StoredStates
-from projections.workers import SOURCE, Directory, move_slot
+from projections.prune import prune
+from projections.settings import RosterSettings
+from projections.workers import SOURCE, Directory
 from schemas import events as e
+from schemas.background import Background
 from schemas.times import now_ms
 
 log = structlog.get_logger()
 
-MAX_ATTEMPTS = 3
-SILENT_MS = 20_000
-START_DEADLINE_MS = 45_000
-REPLACE_WITHIN_MS = 30_000
-OVERTIME_MS = 15_000
-ENDING_MS = 30_000
 SETTLE_AFTER_S = 15
 _TICK_S = 1.0
 _SETTLE_EVERY_S = 3.0
 _ASKED_AGAIN_AFTER_S = 5.0
+_PRUNE_EVERY_S = 3600.0
+_FIRST_PRUNE_S = 60.0
 
-
-@dataclass(frozen=True)
-class Decision:
-    """What the roster wants of a session: `assign` to another worker, or one of the ends."""
-
-    kind: Literal["assign", "end", "fail", "request_end"]
-    reason: str = ""
-    otherwise: Decision | None = None
-    """For `assign`: what to do when no slot is free (None: try again at the next tick)."""
-
-
-def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision | None:
-    """The next step for a live session at epoch ms `now`. Pure.
-
-    `worker_gone`: its worker stopped or is lost. `dropped`: its worker lives and does not hold it any more.
-    """
-    created = state.created
-    if created is None or state.terminal:
-        return None
-    lost = worker_gone or (dropped and state.attempt_phase in ("started", "playing"))
-    if state.status == "ending":
-        overdue = now - state.last_ms > ENDING_MS
-        return Decision("end", state.end_requested or state.ending_reason or "worker_lost") if lost or overdue else None
-    if state.started_ms is not None and now - state.started_ms > created.max_duration_seconds * 1000 + OVERTIME_MS:
-        return Decision("request_end", "max_duration")
-    if not state.started and now - state.created_ms > START_DEADLINE_MS:
-        return Decision("fail", "start_timeout")
-    if state.attempt_phase == "declined":
-        return Decision("assign", "declined")
-    if lost:
-        fail = Decision("fail", "worker_lost")
-        if state.attempt - state.declines >= MAX_ATTEMPTS:
-            return fail
-        too_late = state.started and now - state.last_append_ms > REPLACE_WITHIN_MS + 15_000
-        return Decision("assign", "worker_lost", otherwise=fail if too_late else None)
-    if state.attempt_phase == "assigned" and now - state.attempt_append_ms > SILENT_MS:
-        if state.attempt - state.declines >= MAX_ATTEMPTS:
-            return Decision("fail", "start_timeout")
-        return Decision("assign", "start_timeout")
-    return None
-
-
-_FORGET_OVER = """
-    DELETE FROM admissions a WHERE a.state = 'over'
-        AND EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = a.session_id)
-"""
 
 _MESSAGES = {
     "start_timeout": "No worker could start the session in time; create it again.",
@@ -98,7 +53,10 @@ class Roster(StoredStates):
 
     name = "roster"
 
-    def __init__(self, pool: Pool, producer: EventProducer, directory: Directory, keyring: Keyring) -> None:
+    def __init__(
+        self, settings: RosterSettings, pool: Pool, producer: EventProducer, directory: Directory, keyring: Keyring
+    ) -> None:
+        self._settings = settings
         self._pool = pool
         self._producer = producer
         self._directory = directory
@@ -107,6 +65,7 @@ class Roster(StoredStates):
         self._live: dict[str, State] = {}
         self._asked: dict[tuple[str, int], float] = {}
         self._missing: dict[str, tuple[int, int]] = {}
+        self._background = Background()
 
     # The projection
 
@@ -122,10 +81,17 @@ class Roster(StoredStates):
         self._missing.clear()
 
     async def apply(self, connection: Connection, folded: Folded) -> None:
+        """Accounts before admissions before slots, as everywhere."""
         for hidden in (False, True):
             over = [sid for sid, state in folded.states.items() if state.terminal and state.hidden is hidden]
             if over:
-                await connection.execute("SELECT release(%s, %s)", [over, hidden])
+                await admissions.release(connection, over, forget=hidden)
+        moved = [_move(data) for data in (c.event.data for c in folded.changes) if isinstance(data, e.SessionAssigned)]
+        if moved:
+            await slots.accepted(connection, moved)
+        refused = [_move(r.event.data) for r in folded.refusals if _is_refused_move(r)]
+        if refused:
+            await slots.refused(connection, refused)
         await self.save(connection, folded)
 
     async def committed(self, folded: Folded) -> None:
@@ -162,16 +128,14 @@ class Roster(StoredStates):
             await self._send_end(data.worker_id, data.session_id, data.attempt, reason)
 
     async def _without_admission(self, created: Sequence[str]) -> None:
-        """A create whose API died before the admission's end: nobody was told of it, so it ends here."""
+        """Creates that were given up, by an API that died before the end was appended, or by the roster just before
+        they came after all: nobody was told of them, so they end here."""
         if not created:
             return
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT session_id FROM admissions WHERE session_id = ANY(%s)", [list(created)]
-            )
-            admitted = {row[0] for row in await cursor.fetchall()}
+            unknown = await admissions.without(connection, created)
         for sid in created:
-            if sid in self._live and sid not in admitted:
+            if sid in self._live and sid in unknown:
                 await self._append(sid, e.SessionEndRequested(sid, by="roster", reason=HIDDEN_REASON))
 
     # The clock
@@ -179,6 +143,7 @@ class Roster(StoredStates):
     async def run(self) -> None:
         """Tick for ever: what a missed or failed reaction left undone is found again here."""
         settled = time.monotonic()
+        pruned = settled - _PRUNE_EVERY_S + _FIRST_PRUNE_S
         while True:
             await asyncio.sleep(_TICK_S)
             try:
@@ -187,7 +152,10 @@ class Roster(StoredStates):
                     await self._settle()
                     await self._without_admission([sid for sid, s in self._live.items() if s.status == "queued"])
                     settled = time.monotonic()
-            except (UnknownOutcome, DatabaseUnreachable) as failed:
+                if time.monotonic() - pruned > _PRUNE_EVERY_S:
+                    pruned = time.monotonic()
+                    self._background.spawn(self._prune(), "prune")
+            except (UnknownOutcome, DatabaseUnreachable, KafkaError, TimeoutError) as failed:
                 log.warning("tick failed", error=repr(failed))
 
     async def _tick(self) -> None:
@@ -245,13 +213,14 @@ class Roster(StoredStates):
         """Choose a slot and append the decision. The command follows when it is read back as accepted."""
         created = state.created
         assert created is not None
+        attempt = state.attempt + 1
         async with self._pool.connection() as connection:
-            chosen = await move_slot(connection, state.session_id, created.quality)
-        if chosen is None:
+            worker_id = await slots.reserve(connection, state.session_id, created.quality, attempt, state.seq)
+        if worker_id is None:
             self._asked.pop((state.session_id, state.seq), None)  # nothing was asked: look again at the next tick
             return False
-        log.info("decided", session_id=state.session_id, kind="assign", reason=reason, worker_id=chosen[0])
-        assignment = e.SessionAssigned(state.session_id, state.attempt + 1, chosen[0], reason, expected_seq=state.seq)  # type: ignore[arg-type]
+        log.info("decided", session_id=state.session_id, kind="assign", reason=reason, worker_id=worker_id)
+        assignment = e.SessionAssigned(state.session_id, attempt, worker_id, reason, expected_seq=state.seq)  # type: ignore[arg-type]
         await self._append(state.session_id, assignment)
         return True
 
@@ -284,25 +253,45 @@ class Roster(StoredStates):
     async def _settle(self) -> None:
         """End creates of unknown outcome: admitted, untouched for SETTLE_AFTER_S, and not in the log.
 
-        `expected_seq=0` says "there is no such session": should the create be in the log after all, the fold rejects
-        this. Until this is read back the admission stays, so a crash anywhere in here is repaired by the next pass.
+        "Not in the log" needs a reader at its end: what is not read yet may be the create. `expected_seq=0` says "there
+        is no such session": should the create come just now, the fold rejects this end, and `_without_admission` sees
+        it. Until the end is read back the admission stays, so a crash anywhere in here is repaired by the next pass.
         """
         async with self._pool.connection() as connection:
-            await connection.execute(_FORGET_OVER)
-            cursor = await connection.execute(
-                """
-                SELECT a.session_id, a.account_id FROM admissions a
-                WHERE a.state <> 'over' AND NOT a.acknowledged
-                  AND a.touched_at < clock_timestamp() - make_interval(secs => %s)
-                  AND NOT EXISTS (SELECT 1 FROM fold_states f WHERE f.consumer = %s AND f.session_id = a.session_id)
-                """,
-                [SETTLE_AFTER_S, self.name],
-            )
-            untouched = [row for row in await cursor.fetchall() if _partition(row[0]) in self._partitions]
-            for sid, account_id in untouched:
-                if await abandon(connection, sid, account_id, SETTLE_AFTER_S):
-                    log.warning("unknown create settled", session_id=sid)
-                    await self._append(sid, e.SessionEndRequested(sid, "roster", HIDDEN_REASON, expected_seq=0))
+            await admissions.forget_over(connection)
+            if leaked := await slots.sweep(connection):
+                log.warning("slots freed that nobody held", slots=leaked)
+            if not await self._untouched(connection):
+                return
+        ends = await end_offsets(self._settings, SESSIONS)
+        async with self._pool.connection() as connection:
+            read = await checkpoints.positions(connection, self.name, SESSIONS.name)
+            found = [
+                (sid, account_id)
+                for sid, account_id in await self._untouched(connection)
+                if read.get(_partition(sid), 0) >= ends[_partition(sid)]
+            ]
+            settled = [
+                sid
+                for sid, account_id in found
+                if await admissions.abandon(connection, account_id, sid, untouched_s=SETTLE_AFTER_S)
+            ]
+        for sid in settled:
+            log.warning("unknown create settled", session_id=sid)
+            await self._append(sid, e.SessionEndRequested(sid, "roster", HIDDEN_REASON, expected_seq=0))
+
+    async def _untouched(self, connection: Connection) -> list[tuple[str, str]]:
+        found = await admissions.untouched(connection, self.name, SETTLE_AFTER_S)
+        return [(sid, account_id) for sid, account_id in found if _partition(sid) in self._partitions]
+
+    async def _prune(self) -> None:
+        try:
+            counts = await prune(self._pool, self._settings)
+        except DatabaseUnreachable as failed:
+            log.warning("pruning failed; the next hour's run goes on", error=str(failed))
+            return
+        if any(counts.values()):
+            log.info("pruned", **counts)
 
     async def _send_end(self, worker_id: str, sid: str, attempt: int, reason: str) -> None:
         command = e.AssignmentEnd(worker_id, sid, attempt, reason)  # type: ignore[arg-type]
@@ -314,6 +303,19 @@ class Roster(StoredStates):
         await self._producer.send(SESSIONS, new_event(data, source=SOURCE, subject=sid, account=account))
 
 
+def _move(data: object) -> slots.Move:
+    assert isinstance(data, e.SessionAssigned)
+    return slots.Move(data.session_id, data.attempt, data.worker_id, data.expected_seq)
+
+
+def _is_refused_move(refusal: Refusal) -> bool:
+    """Not when it says again what was accepted: two rosters that decided the same."""
+    data, state = refusal.event.data, refusal.state
+    if not isinstance(data, e.SessionAssigned):
+        return False
+    return state is None or (state.attempt, state.worker_id) != (data.attempt, data.worker_id)
+
+
 def _is_created(change: Change) -> bool:
     return isinstance(change.event.data, e.SessionCreated)
 
@@ -321,24 +323,3 @@ def _is_created(change: Change) -> bool:
 def _partition(session_id: str) -> int:
     """Kafka's own partitioner: murmur2 of the key, sign bit cleared."""
     return int(murmur2(session_id.encode()) & 0x7FFFFFFF) % SESSIONS.partitions
-
-
-async def abandon(connection: Connection, session_id: str, account_id: str, untouched_s: float = 0) -> bool:
-    """Give a create up, before its end is appended: no retry may go on with its ids from here on.
-
-    One transaction under the same locks that a retry takes. Returns False when a retry was faster.
-    """
-    async with connection.transaction():
-        await connection.execute("SELECT 1 FROM accounts WHERE id = %s FOR UPDATE", [account_id])
-        cursor = await connection.execute(
-            """
-            UPDATE admissions SET state = 'ending'
-            WHERE session_id = %s AND touched_at <= clock_timestamp() - make_interval(secs => %s) RETURNING 1
-            """,
-            [session_id, untouched_s],
-        )
-        if await cursor.fetchone() is None:
-            return False
-        await connection.execute("DELETE FROM idempotency_keys WHERE session_id = %s", [session_id])
-        await connection.execute("INSERT INTO abandoned (session_id) VALUES (%s) ON CONFLICT DO NOTHING", [session_id])
-    return True

@@ -81,6 +81,8 @@ _EFFECTIVE = """
     CASE WHEN a.state IN ('ending', 'over') AND s.status IN ('queued', 'starting', 'running')
          THEN 'ending' ELSE s.status END
 """
+_PROMISED = "NOT EXISTS (SELECT 1 FROM abandoned b WHERE b.session_id = {}.session_id)"
+"""Creates that were given up are nobody's, even while the end that hides them is on its way."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ async def find(connection: Connection, account_id: str, session_id: str) -> Foun
         f"""
         SELECT s.session_id, {_EFFECTIVE}, s.state, NULL
         FROM r.sessions s LEFT JOIN admissions a USING (session_id)
-        WHERE s.session_id = %(session)s AND s.account_id = %(account)s
+        WHERE s.session_id = %(session)s AND s.account_id = %(account)s AND {_PROMISED.format("s")}
         UNION ALL
         SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL, a.resource
         FROM admissions a
-        WHERE a.session_id = %(session)s AND a.account_id = %(account)s
+        WHERE a.session_id = %(session)s AND a.account_id = %(account)s AND {_PROMISED.format("a")}
         LIMIT 1
         """,  # noqa: S608 - no value in it
         {"session": session_id, "account": account_id},
@@ -132,12 +134,13 @@ async def page(
         f"""
         SELECT * FROM (
             SELECT s.session_id, {_EFFECTIVE} AS status, s.state, NULL AS resource, s.avatar_id, s.created_ms
-            FROM r.sessions s LEFT JOIN admissions a USING (session_id) WHERE s.account_id = %(account)s
+            FROM r.sessions s LEFT JOIN admissions a USING (session_id)
+            WHERE s.account_id = %(account)s AND {_PROMISED.format("s")}
             UNION ALL
             SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL,
                 a.resource, a.resource::json ->> 'avatar_id', a.created_ms
             FROM admissions a
-            WHERE a.account_id = %(account)s
+            WHERE a.account_id = %(account)s AND {_PROMISED.format("a")}
               AND NOT EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = a.session_id)
         ) x
         WHERE (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))

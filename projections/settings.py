@@ -18,6 +18,16 @@ class StoreSettings(LogSettings):
     )
 
 
+class RosterSettings(StoreSettings):
+    """`keep_…`: what `greenroom prune`, and the roster once an hour, deletes when it is older."""
+
+    keep_deliveries_days: float = Field(30, gt=0, description="Finished webhook deliveries, with their attempts.")
+    keep_fold_states_days: float = Field(
+        7, ge=1, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
+    )
+    keep_workers_days: float = Field(7, ge=1, description="Rows of workers that are gone.")
+
+
 class WebhookSettings(StoreSettings):
     webhook_allow_insecure: bool = Field(False, description="Allow http:// endpoints. For a local stack only.")
     webhook_permitted_networks: str = Field(

@@ -9,8 +9,8 @@ import pytest
 from events.sessions import Evolved, State, evolve
 from events.settings import LogSettings
 from projections.accounts import new_secret, well_formed
+from projections.decisions import Decision, decide
 from projections.deliver import Safety, UnsafeUrl
-from projections.roster import Decision, decide
 from projections.settings import WebhookSettings
 from projections.webhooks import wanted
 from schemas import events as e
