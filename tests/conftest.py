@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +18,28 @@ from tests.world import World
 
 # A Kafka that a test has taken away is logged at every attempt to reach it, by every client of the tests.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+_FOLDER = pytest.StashKey[Path | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of its own for each run: pytest's shared one is locked anew by whichever run starts next, and the
+    PostgreSQL of every other run, which is another user's process, loses its files with it."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="greenroom-tests-")
+        config.stash[_FOLDER] = Path(config.option.basetemp)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After a failure the servers' logs are worth a look."""
+    if exitstatus != 0:
+        session.config.stash[_FOLDER] = None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(_FOLDER, None)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Silent:

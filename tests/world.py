@@ -87,7 +87,7 @@ class World:
             webhook_permitted_networks=self.env["GREENROOM_WEBHOOK_PERMITTED_NETWORKS"],
         )
         self.processes: dict[str, Process] = {}
-        self._fakes: list[asyncio.Task[None]] = []
+        self._fakes: dict[str, asyncio.Task[None]] = {}
 
     async def open(self) -> None:
         await asyncio.to_thread(migrate, self.database_url)
@@ -95,9 +95,9 @@ class World:
         self.account, self.key = await self.new_account("tests")
 
     async def close(self) -> None:
-        for fake in self._fakes:
-            fake.cancel()
-        await asyncio.gather(*self._fakes, return_exceptions=True)
+        for worker_id in self._fakes:
+            self.silence(worker_id)
+        await asyncio.gather(*self._fakes.values(), return_exceptions=True)
         await self.stop_all()
         await asyncio.to_thread(postgres.drop_database, self.servers.database_url, self.database)
 
@@ -121,17 +121,22 @@ class World:
     def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
         command = name.split("-")[0]
         args = [command] if command in ("api", "deliver", "worker", "build") else ["project", command]
-        ready = {"api": self._api_ready, "worker": self._worker_ready(time.time())}.get(command)
+        port = env.get("GREENROOM_INTERNAL_PORT", str(self.internal_port))
+        ready = {"api": self._api_ready(port), "worker": self._worker_ready(time.time())}.get(command)
         return ProcessSpec(
             name, [sys.executable, "-m", "cli.main", *args], env={**self.env, **env}, ready=ready, ready_timeout_s=40
         )
 
-    async def _api_ready(self) -> bool:
-        try:
-            async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-                return (await client.get(f"http://127.0.0.1:{self.internal_port}/readyz")).status_code == 200
-        except httpx.HTTPError:
-            return False
+    @staticmethod
+    def _api_ready(internal_port: str) -> Callable[[], Awaitable[bool]]:
+        async def probe() -> bool:
+            try:
+                async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+                    return (await client.get(f"http://127.0.0.1:{internal_port}/readyz")).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        return probe
 
     def _worker_ready(self, since: float) -> Callable[[], Awaitable[bool]]:
         async def probe() -> bool:
@@ -219,13 +224,17 @@ class World:
             mac="",
         )
         signed = sign_state(state, self.settings.join_secret.get_secret_value())
-        self._fakes.append(asyncio.create_task(self._say_states(signed)))
+        self._fakes[worker_id] = asyncio.create_task(self._say_states(signed))
 
         async def registered() -> bool:
             return bool(await self.sql("SELECT 1 FROM slots WHERE worker_id = %s", worker_id))
 
         await eventually(registered, what="registration of a fake worker")
         return worker_id
+
+    def silence(self, worker_id: str) -> None:
+        """A fake worker says nothing any more."""
+        self._fakes[worker_id].cancel()
 
     async def _say_states(self, state: WorkerState) -> None:
         async with EventProducer(self.settings) as producer:
@@ -234,9 +243,15 @@ class World:
                     await producer.send(WORKERS, new_event(state, source="tests", subject=state.worker_id))
                 await asyncio.sleep(1)
 
-    def client(self, key: str | None = None) -> httpx.AsyncClient:
+    async def second_api(self) -> str:
+        """Another API process beside `api`; returns its URL."""
+        port, internal_port = free_ports(2)
+        await self.start("api-2", GREENROOM_API_PORT=str(port), GREENROOM_INTERNAL_PORT=str(internal_port))
+        return f"http://127.0.0.1:{port}"
+
+    def client(self, key: str | None = None, url: str | None = None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key or self.key}"}
-        return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=15, trust_env=False)
+        return httpx.AsyncClient(base_url=url or self.api_url, headers=headers, timeout=15, trust_env=False)
 
     def request(self, room: str | None = None, **changes: Any) -> dict[str, Any]:
         """A valid body for POST /v1/sessions."""

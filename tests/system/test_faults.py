@@ -223,7 +223,7 @@ async def test_an_admission_that_never_reached_the_log_is_settled(broken: Broken
     async with world.client() as client:
         sid = (await world.create(client))["id"]
         lost = "sess_01ARZ3NDEKTSV4RRFFQ69G5FAV"
-        await world.sql("UPDATE slots SET session_id = %s WHERE session_id IS NULL AND slot = 599", lost)
+        await world.sql("UPDATE slots SET session_id = %s, attempt = 1 WHERE session_id IS NULL AND slot = 599", lost)
         await world.sql("UPDATE accounts SET live_sessions = live_sessions + 1 WHERE id = %s", world.account)
         await world.sql(
             """
@@ -302,6 +302,48 @@ async def test_a_retry_after_a_killed_api_goes_on_with_the_same_session(broken: 
         assert len(ids) == 2
         assert len(set(ids)) == 1  # counts once
         await client.post(f"/v1/sessions/{first['id']}/end")
+
+
+async def test_an_api_that_was_paused_gives_nothing_up_that_a_retry_has_taken_over(broken: Broken) -> None:
+    """Kafka hangs, then the API; a retry at another API goes on with the session and is answered. Awake again, the
+    first one finds its append timed out: once that ended the session that the customer had just been given."""
+    world, body, key = broken.world, broken.world.request(), {"Idempotency-Key": "paused-1"}
+    second = await world.second_api()
+    paused = world.processes["api"].pid
+    os.kill(broken.kafka.pid, signal.SIGSTOP)
+    async with world.client() as client, world.client(url=second) as other:
+        first = asyncio.create_task(client.post("/v1/sessions", json=body, headers=key))
+
+        async def admitted() -> list[Any]:
+            return await world.sql("SELECT session_id FROM idempotency_keys WHERE key = 'paused-1'")
+
+        sid = (await eventually(admitted))[0][0]
+        os.kill(paused, signal.SIGSTOP)
+        stopped = time.monotonic()
+        os.kill(broken.kafka.pid, signal.SIGCONT)
+        try:
+            await world.sql("UPDATE admissions SET touched_at = now() - interval '7 s' WHERE session_id = %s", sid)
+
+            async def resumed() -> bool:
+                return (await other.post("/v1/sessions", json=body, headers=key)).status_code == 201
+
+            await eventually(resumed)
+
+            async def timed_out() -> bool:
+                return time.monotonic() - stopped > 5
+
+            await eventually(timed_out)
+        finally:
+            os.kill(paused, signal.SIGCONT)
+        assert (await first).status_code in (201, 503)
+        await world.until(other, sid, "queued")
+        again = await other.post("/v1/sessions", json=body, headers=key)
+        assert (again.status_code, again.json()["id"]) == (201, sid)
+        assert set(await world.kinds(sid)) == {"session.created"}
+        await other.post(f"/v1/sessions/{sid}/end")
+        await world.until(other, sid, "canceled")
+    await world.stop("api-2")
+    assert await eventually(lambda: consistent(world))
 
 
 async def test_after_all_of_it_the_ledger_equals_the_log(broken: Broken) -> None:
