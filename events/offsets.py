@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from events.settings import LogSettings
+from events.stopping import stop
 from events.topics import Topic
 
 _TIMEOUT_S = 5.0
@@ -24,5 +23,4 @@ async def end_offsets(settings: LogSettings, topic: Topic) -> dict[int, int]:
             ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
             return {place.partition: end for place, end in ends.items()}
     finally:
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(consumer.stop(), _TIMEOUT_S)
+        await stop(consumer)

@@ -17,6 +17,7 @@ from events.codec import Malformed, Unknown, decode, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import state_is_genuine
 from events.settings import LogSettings
+from events.stopping import stop
 from events.topics import ASSIGNMENTS, WORKERS
 from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.presence import Presence
@@ -94,8 +95,7 @@ class Directory:
                 if await self._reached_end(consumer, partitions):
                     await self._declare_lost()
         finally:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(consumer.stop(), _NETWORK_TIMEOUT_S)
+            await stop(consumer)
 
     async def _reached_end(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
         """Whether all has been read that the topic held when its end was last asked for; then asks again, in a while.
