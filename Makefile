@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project bench-render judge-avatar avatar-pictures synthesisers schemas clean
+.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -45,6 +45,9 @@ bench-project: $(STAMP) ## projections: catching up, memory, lag
 
 bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 	$(PY) -m bench.render
+
+soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
+	$(PY) -m bench.soak
 
 judge-avatar: $(STAMP) synthesisers ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar

@@ -10,16 +10,15 @@ from projections.database import Pool
 from projections.settings import RosterSettings
 
 BATCH = 2000
-IDEMPOTENCY_HOURS = 24
-_ABANDONED_DAYS = 7
-"""A create is in the log within minutes of its request, or never."""
+_HOUR_S = 3600
+_DAY_S = 24 * _HOUR_S
 
 _RULES = {
-    # Within 24 h the same key gives the stored answer. An unanswered one stays while its admission does.
+    # While its admission stays, a key may not be answered yet.
     "idempotency_keys": (
         "account_id, key",
         """
-        created_at < now() - make_interval(hours => %(idempotency_hours)s) AND NOT EXISTS (
+        created_at < now() - make_interval(secs => %(idempotency_keys_s)s) AND NOT EXISTS (
             SELECT 1 FROM admissions a WHERE a.session_id = t.session_id AND a.state <> 'over')
         """,
     ),
@@ -31,7 +30,7 @@ _RULES = {
         AND NOT EXISTS (SELECT 1 FROM admissions a WHERE a.session_id = t.session_id AND a.state <> 'over')
         """,
     ),
-    "abandoned": ("session_id", "at < now() - make_interval(days => %(abandoned_days)s)"),
+    "abandoned": ("session_id", "at < now() - make_interval(secs => %(abandoned_s)s)"),
     "slots": (
         "worker_id, slot",
         """
@@ -52,13 +51,12 @@ _RULES = {
 
 async def prune(pool: Pool, settings: RosterSettings) -> dict[str, int]:
     """Returns table → rows deleted. Several at once, and a crash anywhere, do no harm. Raises DatabaseUnreachable."""
-    day_s = 24 * 3600
     ages = {
-        "idempotency_hours": IDEMPOTENCY_HOURS,
-        "abandoned_days": _ABANDONED_DAYS,
-        "deliveries_s": settings.keep_deliveries_days * day_s,
-        "fold_states_s": settings.keep_fold_states_days * day_s,
-        "workers_s": settings.keep_workers_days * day_s,
+        "idempotency_keys_s": settings.keep_idempotency_keys_hours * _HOUR_S,
+        "deliveries_s": settings.keep_deliveries_days * _DAY_S,
+        "fold_states_s": settings.keep_fold_states_days * _DAY_S,
+        "abandoned_s": settings.keep_abandoned_days * _DAY_S,
+        "workers_s": settings.keep_workers_days * _DAY_S,
     }
     return {table: await _prune(pool, table, ages) for table in _RULES}
 

@@ -21,11 +21,17 @@ class StoreSettings(LogSettings):
 class RosterSettings(StoreSettings):
     """`keep_…`: what `greenroom prune`, and the roster once an hour, deletes when it is older."""
 
+    keep_idempotency_keys_hours: float = Field(
+        24, gt=0, description="Idempotency keys with their stored answers; clients are told 24 hours."
+    )
     keep_deliveries_days: float = Field(30, gt=0, description="Finished webhook deliveries, with their attempts.")
     keep_fold_states_days: float = Field(
-        7, ge=1, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
+        7, gt=0, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
     )
-    keep_workers_days: float = Field(7, ge=1, description="Rows of workers that are gone.")
+    keep_abandoned_days: float = Field(
+        7, gt=0, description="Which creates were given up; a late one may come for minutes."
+    )
+    keep_workers_days: float = Field(7, gt=0, description="Rows of workers that are gone.")
 
 
 class WebhookSettings(StoreSettings):
