@@ -68,7 +68,7 @@ async def floor(total: int) -> float:
                 copy.set_types(["text", "int8", "bytea"])
                 for records in batches.values():
                     for record in records:
-                        event = decode(record.value, record.headers)
+                        event = decode(record)
                         await copy.write_row((event.subject, event.time_ms, record.value))
                         count += 1
         rate = count / (time.monotonic() - began)

@@ -210,7 +210,7 @@ async def _events(described: dict[str, Any], sid: str) -> list[Event]:
         found: list[Event] = []
         while any([await consumer.position(place) < ends[place] for place in places]):
             for records in (await consumer.getmany(timeout_ms=500)).values():
-                found.extend(decode(r.value, r.headers) for r in records if r.key == sid.encode())
+                found.extend(decode(r) for r in records if r.key == sid.encode())
         return sorted(found, key=lambda event: event.time_ms)
     finally:
         await consumer.stop()

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from schemas.bounds import ID_CHARS
 from schemas.events import CURRENT, TYPE_OF
 from schemas.ids import EVENT, new_id
-from schemas.times import from_wire, now_ms, to_wire
+from schemas.times import LAST_MS, from_wire, now_ms, to_wire
 
 type_decoders = {name: msgspec.json.Decoder(struct) for name, (_, struct) in CURRENT.items()}
 _encoder = msgspec.json.Encoder(order="sorted")
 _SCHEMA = {name: f"urn:greenroom:{name}:{version}" for name, (version, _) in CURRENT.items()}
 _NAME_OF_SCHEMA = {urn: name for name, urn in _SCHEMA.items()}
+
+_NAMES = frozenset(CURRENT)
+_MOST_DEPTH = 64
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_VERSION = re.compile(r"urn:greenroom:([a-z_.]+):([^:]*)")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_QUOTED = re.compile(r"'.*'", re.DOTALL)
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""All that reading foreign bytes raises: msgspec, UTF-8, dates, null headers, upcasters that find another shape."""
 
 Headers = list[tuple[str, bytes]]
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -24,8 +36,30 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {}
 """(type, n) → the pure function from version n to n + 1, applied on read; the log is never rewritten."""
 
 
+class Record(Protocol):
+    """What Kafka hands out, as far as it is read here."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
+
+
 class Malformed(Exception):
-    """The bytes are no envelope or no JSON of their type: rejected for ever, by everybody."""
+    """The bytes are no envelope or no JSON of their type: rejected for ever, by everybody.
+
+    The message is the reason, without a byte of the record: it is logged.
+    """
 
 
 class Unknown(Exception):
@@ -94,25 +128,31 @@ def encode(event: Event) -> tuple[bytes, Headers]:
     return _encoder.encode(event.data), headers
 
 
-def decode(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Event:
-    """Raises Malformed for what can never be read, Unknown for what a newer version may read."""
-    fields = dict(headers)
+def decode(record: Record) -> Event:
+    """Raises Malformed for what can never be read, Unknown for what a newer version may read, and nothing else."""
     try:
-        event_id = fields["ce_id"].decode()
-        subject = fields["ce_subject"].decode()
-        source = fields["ce_source"].decode()
-        time_ms = from_wire(fields["ce_time"].decode())
-        schema = fields["ce_dataschema"].decode()
-        declared = fields["ce_type"].decode()
-    except (KeyError, ValueError) as broken:
-        raise Malformed(f"no CloudEvents envelope: {broken!r}") from None
+        return _decode(record)
+    except _BROKEN as broken:
+        raise Malformed(_reason(broken)) from None
+
+
+def _decode(record: Record) -> Event:
+    fields = dict(record.headers)
+    subject = _id(fields, "ce_subject")
+    if record.key != subject.encode():
+        raise Malformed("the key is not ce_subject")  # order is by key: such an event has no place in its subject's
+    event_id, declared, schema = _id(fields, "ce_id"), _id(fields, "ce_type"), _id(fields, "ce_dataschema")
+    time_ms = _time(from_wire(_text(fields, "ce_time")), "ce_time")
+    _time(record.timestamp, "the append time")
+    source = _text(fields, "ce_source")
     name = _NAME_OF_SCHEMA.get(schema)
-    if value is None:
+    if name is not None and name != declared:
+        raise Malformed("ce_type is not that of ce_dataschema")
+    if record.value is None:
         raise Malformed("no value")
-    try:
-        data = type_decoders[name].decode(value) if name else _upcast(schema, declared, value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        raise Malformed(f"the value is no {schema}: {broken}") from None
+    if _deep(record.value):
+        raise Malformed(f"the value is nested more than {_MOST_DEPTH} deep")
+    data = type_decoders[name].decode(record.value) if name else _upcast(schema, declared, record.value)
     return Event(
         event_id,
         declared,
@@ -120,28 +160,71 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Event:
         subject,
         time_ms,
         data,
-        _text(fields.get("ce_account")),
-        _text(fields.get("ce_causation")),
-        _text(fields.get("ce_correlation")),
-        _text(fields.get("ce_traceparent")),
+        _optional(fields, "ce_account"),
+        _optional(fields, "ce_causation"),
+        _optional(fields, "ce_correlation"),
+        _optional(fields, "ce_traceparent"),
     )
 
 
-def _text(value: bytes | None) -> str | None:
+def _text(fields: dict[str, bytes | None], name: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        raise Malformed(f"no {name}")
+    return value.decode()
+
+
+def _id(fields: dict[str, bytes | None], name: str) -> str:
+    text = _text(fields, name)
+    if not 0 < len(text) <= ID_CHARS or _CONTROL.search(text):
+        raise Malformed(f"{name} is empty, longer than {ID_CHARS} characters, or has control characters")
+    return text
+
+
+def _optional(fields: dict[str, bytes | None], name: str) -> str | None:
+    value = fields.get(name)
     return None if value is None else value.decode()
 
 
+def _time(time_ms: int, name: str) -> int:
+    if not 0 <= time_ms <= LAST_MS:
+        raise Malformed(f"{name} is not between 1970 and 3000")
+    return time_ms
+
+
+def _deep(value: bytes) -> bool:
+    """Counted here: where Python gives up depends on how deep the caller is, and all must say the same of a record."""
+    if value.count(b"[") + value.count(b"{") <= _MOST_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _MOST_DEPTH:
+            return True
+    return False
+
+
+def _reason(broken: Exception) -> str:
+    """What is wrong and where, without the value that is."""
+    if isinstance(broken, msgspec.MsgspecError):
+        return "the value is not of its schema: " + _QUOTED.sub("…", str(broken))
+    if isinstance(broken, UnicodeDecodeError):
+        return "a text is not UTF-8"
+    return f"not readable: {type(broken).__name__}"
+
+
 def _upcast(schema: str, declared: str, value: bytes) -> Struct:
-    prefix, _, number = schema.rpartition(":")
-    name = prefix.removeprefix("urn:greenroom:")
-    if name != declared or name not in CURRENT or not number.isdigit():
+    found = _VERSION.fullmatch(schema)
+    if found is None or found[1] != declared or declared not in _NAMES:
         raise Unknown(f"unknown type {declared} ({schema})")
-    version, struct = CURRENT[name]
+    if not re.fullmatch("[1-9][0-9]{0,8}", found[2]):  # str.isdigit says yes to ², int does not
+        raise Malformed("the version of ce_dataschema is no number")
+    number, (version, struct) = int(found[2]), CURRENT[declared]
+    if number > version:
+        raise Unknown(f"{declared} version {number} is newer than this software ({version})")
     content = msgspec.json.decode(value)
-    for n in range(int(number), version):
-        if (name, n) not in UPCASTERS:
-            raise Unknown(f"no way from {name} version {n} to {n + 1}")
-        content = UPCASTERS[name, n](content)
-    if int(number) > version:
-        raise Unknown(f"{name} version {number} is newer than this software ({version})")
+    for n in range(number, version):
+        if (declared, n) not in UPCASTERS:
+            raise Unknown(f"no way from {declared} version {n} to {n + 1}")
+        content = UPCASTERS[declared, n](content)
     return msgspec.convert(content, struct)

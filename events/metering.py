@@ -39,7 +39,9 @@ def charge(meter: Meter, append_ms: int, first_frame_append_ms: int, billed: Bil
     if meter.billable_ms <= bound:
         return _charge(meter.billable_ms, meter.frames, billed, ())
     accepted = max(0, bound)
-    return _charge(accepted, meter.frames * accepted // meter.billable_ms, billed, (BOUNDED,))
+    # a reading of 0 is beyond the bound when the broker's clock was set back: there is nothing to scale
+    frames = meter.frames * accepted // meter.billable_ms if meter.billable_ms else 0
+    return _charge(accepted, frames, billed, (BOUNDED,))
 
 
 def _charge(accepted_ms: int, frames: int, billed: Billed, flags: tuple[str, ...]) -> Charge:

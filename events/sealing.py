@@ -92,7 +92,11 @@ class DataKey:
     def decrypt(self, field: Encrypted, context: str) -> str:
         if field.key_id != self.key_id:
             raise SealError(f"the field is under data key {field.key_id!r}")
-        return _decrypt(self.key, base64.b64decode(field.enc), context.encode()).decode()
+        try:
+            sealed = base64.b64decode(field.enc)
+        except ValueError as broken:
+            raise SealError("the field is no base64") from broken
+        return _decrypt(self.key, sealed, context.encode()).decode()
 
 
 def new_worker_key() -> X25519PrivateKey:

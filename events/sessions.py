@@ -9,20 +9,29 @@ frozen with golden logs (`tests/events/golden`), because a changed fold would re
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from events.codec import Event, Unknown, decode
+from events.codec import Event, Malformed, Record, Unknown, decode
 from events.metering import Billed, charge
+from events.topics import partition_of
 from schemas import events as e
+from schemas.bounds import ID_CHARS
 from schemas.ids import USAGE, derived_id
 from schemas.usage import GENESIS, UsageEntry, UsageFacts, chain
 
+_MOST_KEY = 4 * ID_CHARS
+
 RULES = 1
 """The version that new sessions are created under."""
+
+MOST_SEEN = 10_000
+"""Events of one session that may come any number of times are rejected from here on, so that its state stays small."""
+MOST_CREDIT_US = 2**62
+"""How far adjustments may take a session's credit: what it still bills fits a bigint then."""
 
 Status = Literal["queued", "starting", "running", "ending", "ended", "failed", "canceled"]
 TERMINAL = frozenset({"ended", "failed", "canceled"})
@@ -111,9 +120,16 @@ def load_state(data: bytes) -> State:
     return _state_decoder.decode(data)
 
 
-def decode_session_event(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Event:
-    """`codec.decode`, which besides raises Unknown for a session created under rules that this software lacks."""
-    event = decode(value, headers)
+def decode_session_event(record: Record) -> Event:
+    """`codec.decode` of a record of `sessions.v1`.
+
+    Malformed besides: a record outside of its key's partition, which has no place in its session's order. Unknown
+    besides: a session created under rules that this software lacks.
+    """
+    key = record.key
+    if key is None or len(key) > _MOST_KEY or partition_of(key) != record.partition:
+        raise Malformed("the key is no session id, or its partition another one")
+    event = decode(record)
     if isinstance(event.data, e.SessionCreated) and event.data.rules != RULES:
         raise Unknown(f"rules {event.data.rules} of the fold are not known here")
     return event
@@ -181,6 +197,8 @@ def _assigned(state: State, event: Event, data: e.SessionAssigned, append_ms: in
         return Rejected("ending")
     if data.attempt != state.attempt + 1:
         return Rejected("wrong_attempt")
+    if len(state.seen) >= MOST_SEEN:
+        return Rejected("too_many_events")
     new = _accept(state, event, append_ms)
     new.attempt, new.worker_id, new.attempt_append_ms = data.attempt, data.worker_id, append_ms
     new.attempt_phase = "assigned"
@@ -219,6 +237,8 @@ def _during(state: State, event: Event, data: e.WorkerEvent, append_ms: int) -> 
         return stale
     if state.attempt_phase == "assigned":
         return Rejected("not_started")
+    if len(state.seen) >= MOST_SEEN:
+        return Rejected("too_many_events")
     return Evolved(_accept(state, event, append_ms), event.type)
 
 
@@ -355,6 +375,10 @@ def _adjusted(state: State, event: Event, data: e.UsageAdjusted, append_ms: int)
     created = state.created
     if created is None:
         return Rejected("unknown_session")
+    if len(state.seen) >= MOST_SEEN:
+        return Rejected("too_many_events")
+    if abs(state.credit_us + data.credit_us) > MOST_CREDIT_US:
+        return Rejected("out_of_range")
     facts = UsageFacts(
         account_id=created.account_id,
         attempt=0,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.partitioner import murmur2
 
 _FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 _TIMEOUT_S = 30.0
@@ -31,6 +33,12 @@ AVATARS = Topic("avatars.v1", 4, _FOR_EVER)
 DEAD_LETTERS = Topic("dead_letters.v1", 1, {"retention.ms": str(30 * 24 * 3600 * 1000)})
 
 ALL = (SESSIONS, WORKERS, ASSIGNMENTS, USAGE, AVATARS, DEAD_LETTERS)
+
+
+@lru_cache(100_000)
+def partition_of(key: bytes, partitions: int = SESSIONS.partitions) -> int:
+    """Kafka's own partitioner: murmur2 of the key, sign bit cleared."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class TopicError(Exception):

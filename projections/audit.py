@@ -182,7 +182,7 @@ async def _entries_of_log(
 
 def _fold(record: Any, states: dict[str, State], verdict: Verdict) -> Row | None:
     try:
-        event = decode_session_event(record.value, record.headers)
+        event = decode_session_event(record)
     except Malformed:
         verdict.malformed += 1
         return None

@@ -79,7 +79,7 @@ async def _apply(connection: Connection, records: Iterable[Any]) -> None:
     events = []
     for record in records:
         try:
-            events.append(decode(record.value, record.headers))
+            events.append(decode(record))
         except (Malformed, Unknown) as unreadable:
             log.warning("avatar event not readable", offset=record.offset, reason=str(unreadable))
     avatars = await _load(connection, {event.subject for event in events})

@@ -264,7 +264,7 @@ class FoldingHandler:
                 folded.begins.setdefault(partition, record.offset)
                 folded.ends[partition] = record.offset + 1
                 try:
-                    event = decode_session_event(record.value, record.headers)
+                    event = decode_session_event(record)
                 except Malformed as broken:
                     folded.malformed.append((record, str(broken)))
                 except Unknown as unknown:

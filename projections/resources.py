@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from events.sealing import DataKey
+from events.sealing import DataKey, SealError
 from events.sessions import State
 from projections.usage import totals
 from schemas.events import Encrypted, EventTransport
@@ -22,7 +22,7 @@ def context(session_id: str, field: str) -> str:
 
 
 def resource(state: State, key: DataKey | None) -> dict[str, Any]:
-    """The resource as of `state`, as plain data in the documented order. Without a key, erased fields say so."""
+    """The resource as of `state`, as plain data in the documented order. Erasable fields that do not open say so."""
     created = state.created
     assert created is not None  # hidden sessions are never shown
     seconds, frames = totals(state)
@@ -30,7 +30,10 @@ def resource(state: State, key: DataKey | None) -> dict[str, Any]:
     def clear(name: str, value: Encrypted | None) -> str | None:
         if value is None:
             return None
-        return key.decrypt(value, context(state.session_id, name)) if key else ERASED
+        try:
+            return key.decrypt(value, context(state.session_id, name)) if key else ERASED
+        except SealError:  # whatever stands in the log must not stop those who tell of it
+            return ERASED
 
     metadata = clear("metadata", created.metadata)
     ended = to_wire(state.ended_ms) if state.ended_ms is not None else None

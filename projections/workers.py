@@ -124,7 +124,7 @@ class Directory:
                 await self._bury(worker_id, "stopped")
             return
         try:
-            state = decode(record.value, record.headers).data
+            state = decode(record).data
         except (Malformed, Unknown) as unreadable:
             log.warning("worker state not readable", worker_id=worker_id, reason=str(unreadable))
             return

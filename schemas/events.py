@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.avatars import Positions, RuntimeType
+from schemas.bounds import Count, Id, Line, Sentence, Signed, Small
 from schemas.rates import Rate
 
 EndReason = Literal[
@@ -45,8 +46,8 @@ Quality = Literal["mock", "lite", "standard", "pro"]
 class Encrypted(Struct, frozen=True):
     """An erasable field: AES-GCM under the account's data key, base64. Gone for ever once that key is dropped."""
 
-    enc: str
-    key_id: str
+    enc: Line
+    key_id: Id
 
 
 class EventTransport(Struct, frozen=True):
@@ -62,39 +63,39 @@ class EventTransport(Struct, frozen=True):
 
 
 class SessionEvent(Struct, frozen=True):
-    session_id: str
+    session_id: Id
 
 
 class SessionCreated(SessionEvent, frozen=True):
     """`rules` is the version of the fold that this session lives and is billed under."""
 
-    rules: int
-    account_id: str
-    api_key_id: str
-    avatar_id: str
+    rules: Small
+    account_id: Id
+    api_key_id: Id
+    avatar_id: Id
     transport: EventTransport
     quality: Quality
-    max_duration_seconds: int
-    idle_timeout_seconds: int
+    max_duration_seconds: Small
+    idle_timeout_seconds: Small
     metadata: Encrypted
-    plan: str
+    plan: Id
     rate: Rate
-    worker_id: str
-    attempt: int
+    worker_id: Id
+    attempt: Small
 
 
 class SessionAssigned(SessionEvent, frozen=True):
-    attempt: int
-    worker_id: str
+    attempt: Small
+    worker_id: Id
     reason: AssignReason
-    expected_seq: int
+    expected_seq: Small
 
 
 class WorkerEvent(SessionEvent, frozen=True):
     """What a worker says; it counts only for the attempt and worker of the accepted assignment."""
 
-    attempt: int
-    worker_id: str
+    attempt: Small
+    worker_id: Id
 
 
 class SessionDeclined(WorkerEvent, frozen=True):
@@ -112,41 +113,41 @@ class SessionJoined(WorkerEvent, frozen=True):
 class SessionFirstFrame(WorkerEvent, frozen=True):
     """Milliseconds since the POST was accepted: `received`, `joined`, `published`, `first_frame`."""
 
-    latencies_ms: dict[str, int]
+    latencies_ms: dict[str, Signed]
 
 
 class Meter(Struct, frozen=True):
     """Cumulative within one attempt, by the worker's monotonic clock."""
 
-    billable_ms: int
-    frames: int
-    audio_ms: int
+    billable_ms: Count
+    frames: Small
+    audio_ms: Count
 
 
 class Segment(Struct, frozen=True):
     """An utterance that is being played."""
 
     id: str
-    played_ms: int
+    played_ms: Signed
 
 
 class SessionHeartbeat(WorkerEvent, frozen=True):
-    n: int
+    n: Small
     meter: Meter
     segment: Segment | None
-    late_frames: int
-    dropped_frames: int
-    skew_ms: int | None
+    late_frames: Count
+    dropped_frames: Count
+    skew_ms: Signed | None
 
 
 class SessionExpiring(WorkerEvent, frozen=True):
-    ends_in_ms: int
+    ends_in_ms: Signed
 
 
 class AudioNotice(WorkerEvent, frozen=True):
     """`since_ms`: the session's media time at which it began."""
 
-    since_ms: int
+    since_ms: Signed
 
 
 class SessionAudioStalled(AudioNotice, frozen=True):
@@ -164,7 +165,7 @@ class SessionSyntheticAudioStarted(AudioNotice, frozen=True):
 class SessionEndRequested(SessionEvent, frozen=True):
     by: Literal["api", "roster"]
     reason: RequestReason
-    expected_seq: int | None = None
+    expected_seq: Small | None = None
 
 
 class SessionEnding(WorkerEvent, frozen=True):
@@ -174,57 +175,57 @@ class SessionEnding(WorkerEvent, frozen=True):
 class SessionEnded(SessionEvent, frozen=True):
     """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead."""
 
-    attempt: int
+    attempt: Small
     reason: EndReason
-    worker_id: str | None = None
-    n: int | None = None
+    worker_id: Id | None = None
+    n: Small | None = None
     meter: Meter | None = None
-    expected_seq: int | None = None
+    expected_seq: Small | None = None
 
 
 class SessionFailed(SessionEvent, frozen=True):
     """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead."""
 
-    attempt: int
+    attempt: Small
     code: FailureCode
     message: str
-    worker_id: str | None = None
-    n: int | None = None
+    worker_id: Id | None = None
+    n: Small | None = None
     meter: Meter | None = None
-    expected_seq: int | None = None
+    expected_seq: Small | None = None
 
 
 class UsageAdjusted(SessionEvent, frozen=True):
-    credit_us: int
+    credit_us: Signed
     reason: str
     actor: str
     link: str | None = None
 
 
 class AvatarEvent(Struct, frozen=True):
-    avatar_id: str
+    avatar_id: Id
 
 
 class AvatarCreated(AvatarEvent, frozen=True):
     """`asset`: name of the normalised portrait in the asset store. `positions`: what the upload said, in its pixels."""
 
-    account_id: str
+    account_id: Id
     name: Encrypted
     runtime_type: RuntimeType
-    asset: str
+    asset: Id
     positions: Positions | None
 
 
 class AvatarReady(AvatarEvent, frozen=True):
     """`face`: name of the built face in the asset store; None for `mock`, which needs none."""
 
-    face: str | None
+    face: Id | None
 
 
 class AvatarFailed(AvatarEvent, frozen=True):
     """`reason` is a sentence to the customer."""
 
-    reason: str
+    reason: Sentence
 
 
 class AvatarDeleted(AvatarEvent, frozen=True):
@@ -234,35 +235,35 @@ class AvatarDeleted(AvatarEvent, frozen=True):
 class WorkerState(Struct, frozen=True):
     """The whole state of one worker process, once a second. `mac`: HMAC-SHA256 of the rest under the join secret."""
 
-    worker_id: str
+    worker_id: Id
     phase: Literal["ready", "draining"]
-    slots: int
-    qualities: list[str]
+    slots: Small
+    qualities: list[Id]
     device: str
-    public_key: str
-    partition: int
-    held: list[tuple[str, int]]
-    avatars: list[str]
+    public_key: Id
+    partition: Small
+    held: list[tuple[Id, Small]]
+    avatars: list[Id]
     version: str
-    started_ms: int
+    started_ms: Count
     mac: str
 
 
 class Assignment(Struct, frozen=True):
-    worker_id: str
+    worker_id: Id
 
 
 class AssignmentAssign(Assignment, frozen=True):
     """`sealed`: HPKE of a `schemas.assignments.Task`, base64, readable only by this worker."""
 
-    session_id: str
-    attempt: int
+    session_id: Id
+    attempt: Small
     sealed: str
 
 
 class AssignmentEnd(Assignment, frozen=True):
-    session_id: str
-    attempt: int
+    session_id: Id
+    attempt: Small
     reason: EndReason
 
 

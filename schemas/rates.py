@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from schemas.bounds import Id, Milli
+
 CARD = "2026-11"
 MULTIPLIER_MILLI = {"lite": 500, "standard": 1000, "pro": 2000}
 BILLED_AS = {"lite": "lite", "standard": "standard", "pro": "pro", "mock": "standard"}
@@ -15,9 +17,9 @@ BILLED_AS = {"lite": "lite", "standard": "standard", "pro": "pro", "mock": "stan
 class Rate(Struct, frozen=True):
     """`credit_us = billable_ms × multiplier_milli`; one credit is one standard minute, 60,000,000 credit_us."""
 
-    card: str
-    billed_as: str
-    multiplier_milli: int
+    card: Id
+    billed_as: Id
+    multiplier_milli: Milli
 
 
 def rate_for(quality: str) -> Rate:

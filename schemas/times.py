@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+LAST_MS = 32_503_679_999_999
+"""The end of the year 2999. A time of an event lies between 1970 and this: it fits every id and every date."""
+
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000

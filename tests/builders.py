@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiokafka import ConsumerRecord
 from msgspec import structs
 
-from events.codec import Event, new_event
+from events.codec import Event, encode, new_event
+from events.topics import SESSIONS, partition_of
 from schemas import events as e
 from schemas.ids import SESSION, new_id
 from schemas.rates import rate_for
@@ -35,8 +37,26 @@ def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **chang
     return structs.replace(data, **changes)
 
 
-def event(data: e.SessionEvent, at: int = T0, event_id: str | None = None) -> Event:
-    return structs.replace(new_event(data, source="tests", subject=data.session_id, event_id=event_id), time_ms=at)
+def event(data: e.SessionEvent | e.AvatarEvent, at: int = T0, event_id: str | None = None) -> Event:
+    subject = data.session_id if isinstance(data, e.SessionEvent) else data.avatar_id
+    return structs.replace(new_event(data, source="tests", subject=subject, event_id=event_id), time_ms=at)
+
+
+def record(item: Event, offset: int = 0, at: int = T0, **changes: Any) -> ConsumerRecord[bytes, bytes]:
+    """The event as Kafka hands it out; `changes` are to the record itself (key, value, headers, partition …)."""
+    value, headers = encode(item)
+    key = item.subject.encode()
+    fields = {"key": key, "value": value, "headers": headers, "partition": partition_of(key), **changes}
+    return ConsumerRecord(
+        topic=SESSIONS.name,
+        offset=offset,
+        timestamp=at,
+        timestamp_type=1,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        **fields,
+    )
 
 
 def session_id() -> str:

@@ -177,7 +177,7 @@ class World:
     async def log(self, session_id: str | None = None, topic: Topic = SESSIONS) -> list[tuple[Event, int]]:
         """(event, append time) of all readable records, in order per partition."""
         return [
-            (decode(r.value, r.headers), r.timestamp)
+            (decode(r), r.timestamp)
             for r in await self.records(topic)
             if r.value is not None and session_id in (None, (r.key or b"").decode())
         ]

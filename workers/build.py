@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import structlog
 
 from events.avatars import Avatar, evolve
-from events.codec import Malformed, Unknown, decode, new_event
+from events.codec import Malformed, Record, Unknown, decode, new_event
 from events.consumer import Batches, LogConsumer
 from events.producer import EventProducer, UnknownOutcome
 from events.topics import AVATARS
@@ -63,9 +63,9 @@ class Builder:
         if not batches and self._wanted:
             self._news.set()
 
-    def _follow(self, record: object) -> None:
+    def _follow(self, record: Record) -> None:
         try:
-            event = decode(record.value, record.headers)  # type: ignore[attr-defined]
+            event = decode(record)
         except (Malformed, Unknown) as unreadable:
             log.warning("avatar event not readable", reason=str(unreadable))
             return

@@ -182,7 +182,7 @@ class Supervisor:
 
     def _obey(self, record: Any) -> None:
         try:
-            command = decode(record.value, record.headers).data
+            command = decode(record).data
         except (Malformed, Unknown) as unreadable:
             log.warning("command not readable", reason=str(unreadable))
             return

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import os
+from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.partitioner import DefaultPartitioner
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.codec import Malformed, Unknown, decode, encode
+from events import codec
+from events.codec import Event, Malformed, Unknown, decode, encode
 from events.metering import GRACE_MS, Billed, charge
 from events.sealing import (
     DataKey,
@@ -24,10 +27,13 @@ from events.sealing import (
     state_is_genuine,
     unseal,
 )
+from events.sessions import decode_session_event
+from events.topics import SESSIONS, partition_of
 from schemas.assignments import Task
 from schemas.events import Meter, WorkerState
+from schemas.events import SessionCreated as CreatedStruct
 from schemas.times import from_wire, to_wire
-from tests.builders import beat, created, event, session_id
+from tests.builders import beat, created, event, record, session_id
 
 pytestmark = pytest.mark.unit
 
@@ -54,7 +60,7 @@ def test_an_event_survives_the_wire() -> None:
     for data in (created(SID), beat(SID, 3, 1200)):
         original = event(data)
         value, headers = encode(original)
-        assert decode(value, headers) == original
+        assert decode(record(original)) == original
         names = dict(headers)
         assert names["ce_specversion"] == b"1.0"
         assert names["ce_subject"] == SID.encode()
@@ -62,27 +68,129 @@ def test_an_event_survives_the_wire() -> None:
         assert value == msgspec.json.encode(msgspec.json.decode(value), order="sorted")
 
 
-def test_bytes_that_are_no_event() -> None:
-    value, headers = encode(event(created(SID)))
-    for broken in ((b"{", headers), (None, headers), (value, []), (b'{"session_id": 4}', headers)):
-        with pytest.raises(Malformed):
-            decode(*broken)
-    without_time = [(k, v) for k, v in headers if k != "ce_time"]
+CREATED = event(created(SID))
+VALUE, HEADERS = encode(CREATED)
+
+
+def header(name: str, value: bytes | None) -> list[tuple[str, bytes | None]]:
+    """The headers of a valid event with one of them replaced."""
+    return [(k, value if k == name else v) for k, v in HEADERS]
+
+
+def without(name: str) -> list[tuple[str, bytes]]:
+    return [(k, v) for k, v in HEADERS if k != name]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": b"{"},
+        {"value": None},
+        {"value": b'{"session_id": 4}'},
+        {"value": VALUE[:-1] + b',"more":' + b"[" * 2000 + b"]" * 2000 + b"}"},
+        {"value": VALUE[:-1] + b',"more":' + b"[" * 65 + b"]" * 65 + b"}"},
+        {"value": VALUE.replace(b'"attempt":1', b'"attempt":2147483647')},
+        {"value": VALUE.replace(b'"attempt":1', b'"attempt":-1')},
+        {"value": VALUE.replace(b'"attempt":1', b'"attempt":' + b"9" * 5000)},
+        {"value": VALUE.replace(b"acct_1", b"acct\\u0000")},
+        {"value": VALUE.replace(b"acct_1", b"acct_1\\n")},
+        {"value": VALUE.replace(b"acct_1", b"a" * 3000)},
+        {"value": VALUE.replace(b"acct_1", b"\xff")},
+        {"headers": []},
+        {"headers": without("ce_time")},
+        {"headers": header("ce_time", None)},
+        {"headers": header("ce_time", b"1969-12-31T23:59:59.999Z")},
+        {"headers": header("ce_time", b"3000-01-01T00:00:00Z")},
+        {"headers": header("ce_time", b"0001-01-01T00:00:00+23:59")},
+        {"headers": header("ce_time", b"yesterday")},
+        {"headers": header("ce_id", None)},
+        {"headers": header("ce_id", b"")},
+        {"headers": header("ce_id", b"evt_\x00")},
+        {"headers": header("ce_id", b"e" * 129)},
+        {"headers": header("ce_source", b"\xff")},
+        {"headers": [*HEADERS, ("ce_account", b"\xff\xfe")]},
+        {"headers": header("ce_type", b"session.starting")},
+        {"headers": header("ce_dataschema", "urn:greenroom:session.created:²".encode())},
+        {"headers": header("ce_dataschema", b"urn:greenroom:session.created:" + b"9" * 5000)},
+        {"headers": header("ce_dataschema", b"urn:greenroom:session.created:" + b"9" * 90)},
+        {"headers": header("ce_subject", session_id().encode())},
+        {"key": session_id().encode()},
+        {"key": None},
+        {"at": -1},
+        {"at": 2**62},
+    ],
+    ids=lambda changes: "-".join(f"{k}:{str(v)[-40:]}" for k, v in changes.items()),
+)
+def test_what_can_never_be_read(changes: dict[str, Any]) -> None:
+    """Each of these ended every consumer, or would have, on its way through fold and tables."""
     with pytest.raises(Malformed):
-        decode(value, without_time)
+        decode(record(CREATED, **changes))
+
+
+def test_a_reason_holds_no_byte_of_the_record() -> None:
+    for changes in (
+        {"value": VALUE.replace(b'"standard"', b'"secret-value"')},
+        {"headers": header("ce_time", b"secret-value")},
+        {"headers": header("ce_id", b"secret-value" * 20)},
+        {"headers": header("ce_source", b"secret-value\xff")},
+    ):
+        with pytest.raises(Malformed) as caught:
+            decode(record(CREATED, **changes))
+        assert "secret" not in str(caught.value)
+
+
+def test_whether_a_record_can_be_read_does_not_depend_on_who_reads() -> None:
+    """Python's own limit counts from the caller: two consumers could bill differently."""
+    nested = record(CREATED, value=VALUE[:-1] + b',"more":' + b"[" * 60 + b"]" * 60 + b"}")
+
+    def deeper(levels: int) -> Event:
+        return deeper(levels - 1) if levels else decode(nested)
+
+    assert deeper(0) == deeper(500) == CREATED
+
+
+def test_brackets_within_texts_do_not_count() -> None:
+    assert decode(record(CREATED, value=VALUE[:-1] + b',"more":"' + b"[{" * 100 + b'\\""}')) == CREATED
+
+
+def test_a_null_header_that_nobody_needs_is_none() -> None:
+    assert decode(record(CREATED, headers=[*HEADERS, ("ce_correlation", None)])).correlation is None
+
+
+def test_a_session_event_outside_of_its_keys_partition_has_no_place_in_its_order() -> None:
+    fine = record(CREATED)
+    assert decode_session_event(fine) == CREATED
+    with pytest.raises(Malformed, match="partition"):
+        decode_session_event(record(CREATED, partition=(fine.partition + 1) % SESSIONS.partitions))
+
+
+def test_the_partition_of_a_key_is_kafkas() -> None:
+    """Against aiokafka's own partitioner, which our producer uses."""
+    choose, places = DefaultPartitioner(), list(range(SESSIONS.partitions))
+    for key in (session_id().encode(), b"", b"x", "schön".encode()):
+        assert partition_of(key) == choose(key, places, places)
 
 
 @pytest.mark.parametrize("schema", ["urn:greenroom:session.created:2", "urn:greenroom:session.danced:1", "urn:x"])
 def test_newer_and_foreign_types_are_unknown_not_malformed(schema: str) -> None:
-    value, headers = encode(event(created(SID)))
     with pytest.raises(Unknown):
-        decode(value, [(k, schema.encode() if k == "ce_dataschema" else v) for k, v in headers])
+        decode(record(CREATED, headers=header("ce_dataschema", schema.encode())))
+
+
+def test_an_upcaster_that_finds_another_shape_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(codec.CURRENT, "session.created", (2, CreatedStruct))
+    monkeypatch.setattr(codec, "_NAME_OF_SCHEMA", {})
+    monkeypatch.setitem(codec.UPCASTERS, ("session.created", 1), lambda content: {**content, "plan": content["plan"]})
+    assert decode(record(CREATED)) == CREATED
+    for value in (b"[]", b"4", b"{}", b"null"):
+        with pytest.raises(Malformed):
+            decode(record(CREATED, value=value))
 
 
 def test_unknown_fields_of_a_known_version_are_ignored() -> None:
-    value, headers = encode(event(beat(SID, 1, 10)))
-    more = msgspec.json.encode({**msgspec.json.decode(value), "new_field": 1})
-    assert decode(more, headers).data == beat(SID, 1, 10)
+    original = event(beat(SID, 1, 10))
+    more = msgspec.json.encode({**msgspec.json.decode(encode(original)[0]), "new_field": 1})
+    assert decode(record(original, value=more)).data == beat(SID, 1, 10)
 
 
 @given(st.integers(0, 4_000_000_000_000))
@@ -156,3 +264,10 @@ def test_no_sequence_of_readings_bills_more_than_passed(readings: list[tuple[int
         assert cost.total.ms == billed.ms + cost.ms <= now + GRACE_MS
         assert bool(cost.flags) == (claimed_ms > now + GRACE_MS)
         billed = cost.total
+
+
+def test_a_reading_beyond_the_bound_is_cut_and_never_divides_by_zero() -> None:
+    """The broker's clock went back by more than the grace: the bound is negative, and the first reading is 0."""
+    assert charge(Meter(0, 0, 0), 1000, 10_000, Billed()).total == Billed()
+    assert charge(Meter(0, 7, 0), 1000, 10_000, Billed()) == charge(Meter(0, 7, 0), 1000, 1000 + GRACE_MS + 1, Billed())
+    assert charge(Meter(0, 7, 0), 1000, 10_000, Billed()).flags == ("bounded",)
