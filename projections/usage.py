@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import structlog
+from datetime import UTC, datetime
+
 from msgspec import structs
 
 from events.sessions import State
 from projections.database import Connection
 from projections.folding import Change, Folded, StoredStates
 from schemas.usage import UsageFacts
-
-log = structlog.get_logger()
 
 FACT_COLUMNS = tuple(field.name for field in structs.fields(UsageFacts))
 COLUMNS = (*FACT_COLUMNS, "prev_hash", "hash", "partition", "offset", "recorded_ms")
@@ -21,6 +20,7 @@ _TYPES = {
     "partition": "int4",
     **dict.fromkeys(("from_ms", "to_ms", "billable_ms", "frames", "credit_us", "offset", "recorded_ms"), "int8"),
 }
+_DAY_MS = 86_400_000
 _COPY = "COPY usage_v1.usage_events ({}) FROM STDIN (FORMAT binary)".format(", ".join(f'"{c}"' for c in COLUMNS))
 _COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
 
@@ -30,25 +30,33 @@ class UsageProjection(StoredStates):
 
     def __init__(self) -> None:
         self._months: set[int] = set()
+        self._ensured: set[int] = set()
 
     async def apply(self, connection: Connection, folded: Folded) -> None:
-        rows = [row(change) for change in folded.changes if change.evolved.usage is not None]
-        if rows:
-            await self._ensure_months(connection, (rows[0][-1], rows[-1][-1]))
+        charged = [change for change in folded.changes if change.evolved.usage is not None]
+        await self._ensure_months(connection, {change.append_ms // _DAY_MS for change in charged})
+        if charged:
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 copy.set_types(_COPY_TYPES)
-                for values in rows:
-                    await copy.write_row(values)
+                for change in charged:
+                    await copy.write_row(row(change))
         await self.save(connection, folded)
 
-    async def _ensure_months(self, connection: Connection, times: tuple[object, object]) -> None:
-        for time_ms in times:
-            assert isinstance(time_ms, int)
-            # coarser than a month is wrong, finer only costs a call: a new call for every day of the log
-            day = time_ms // 86_400_000
-            if day not in self._months:
-                await connection.execute("SELECT usage_v1.ensure_month(%s)", [time_ms])
-                self._months.add(day)
+    async def _ensure_months(self, connection: Connection, days: set[int]) -> None:
+        """All that the batch touches, not its first and last alone: a catch-up batch can span years."""
+        self._ensured = {month_start(day * _DAY_MS) for day in days} - self._months
+        for month in sorted(self._ensured):
+            await connection.execute("SELECT usage_v1.ensure_month(%s)", [month])
+
+    async def committed(self, folded: Folded) -> None:
+        """Only now: a month of a transaction that was rolled back is not there."""
+        self._months |= self._ensured
+
+
+def month_start(time_ms: int) -> int:
+    """The first millisecond of its month, in UTC."""
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp()) * 1000
 
 
 def row(change: Change) -> tuple[object, ...]:
