@@ -7,8 +7,10 @@ but the fold states. It reads only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,7 @@ from schemas.usage import GENESIS, UsageFacts, chain
 
 _CATCH_UP_S = 15.0
 _FETCH_TIMEOUT_S = 20.0
+_STANDS_S = 60.0
 _MOST_S = 24 * 3600.0
 _POSITION = {name: i for i, name in enumerate(COLUMNS)}
 _MOST_NAMED = 1000
@@ -105,12 +108,13 @@ async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progr
         raise CannotRead("Kafka cannot be reached; start it and audit again.") from failed
     try:
         return await _audit(consumer, settings, pool, scope, progress)
-    except KafkaError as failed:
+    except (TimeoutError, KafkaError) as failed:
         raise CannotRead(f"the log cannot be read: {failed!r}") from failed
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
     finally:
-        await consumer.stop()
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(consumer.stop(), _FETCH_TIMEOUT_S)
 
 
 async def _audit(
@@ -128,10 +132,40 @@ async def _audit(
         await _nothing_parked(connection)
         await _caught_up(connection, {place.partition: end for place, end in ends.items()})
         for place in places:
-            log = _entries_of_log(consumer, place, ends[place], verdict, lambda: progress(verdict.events, total))
-            await _compare(log, _entries_of_ledger(connection, place.partition, ends[place]), scope, verdict)
+            async with _snapshot(connection):
+                done = await _done(connection, consumer, place)
+                log = _entries_of_log(consumer, place, done, verdict, lambda: progress(verdict.events, total))
+                await _compare(log, _entries_of_ledger(connection, place.partition), scope, verdict)
+        async for found in _entries_elsewhere(connection):
+            if scope.holds(found):
+                verdict.differs("extra", found, "the log has no such partition")
     progress(total, total)
     return verdict
+
+
+@asynccontextmanager
+async def _snapshot(connection: Connection) -> AsyncIterator[None]:
+    """Rows and checkpoint of one moment: while the projection writes on, each row has its record before that."""
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+async def _done(connection: Connection, consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
+    """Up to where the ledger was made from this partition. It was read there, so the log must still reach that far."""
+    cursor = await connection.execute(
+        "SELECT next_offset FROM checkpoints WHERE name = 'usage' AND topic = %s AND partition = %s",
+        [SESSIONS.name, place.partition],
+    )
+    row = await cursor.fetchone()
+    done = int(row[0]) if row else 0
+    end = (await asyncio.wait_for(consumer.end_offsets([place]), _FETCH_TIMEOUT_S))[place]
+    if done > end:
+        raise CannotRead(
+            f"partition {place.partition} ends at offset {end}, and the ledger was made from {done}: "
+            "the log has lost its tail; restore it."
+        )
+    return done
 
 
 async def _nothing_parked(connection: Connection) -> None:
@@ -164,19 +198,23 @@ async def _entries_of_log(
     states: dict[str, State] = {}
     consumer.assign([place])  # alone: otherwise each new place waits for the long poll of the others
     consumer.seek(place, 0)
-    at = 0
+    at, moved = 0, time.monotonic()
     while at < end:
         async with asyncio.timeout(_FETCH_TIMEOUT_S):
             records = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
+            before, at = at, await consumer.position(place)
         for record in records.get(place, ()):
-            at = record.offset + 1
-            if at > end:
+            if record.offset >= end:
                 break
             verdict.events += 1
             entry = _fold(record, states, verdict)
             if entry is not None:
                 yield entry
         report()
+        if at > before:
+            moved = time.monotonic()
+        elif time.monotonic() - moved > _STANDS_S:
+            raise CannotRead(f"partition {place.partition} cannot be read beyond offset {at}.")
     verdict.sessions += sum(not state.hidden for state in states.values())
 
 
@@ -198,15 +236,22 @@ def _fold(record: Any, states: dict[str, State], verdict: Verdict) -> Row | None
     return row(Change(event, outcome, record.partition, record.offset, record.timestamp))
 
 
-async def _entries_of_ledger(connection: Connection, partition: int, end: int) -> AsyncIterator[Row]:
-    columns = ", ".join(f'"{c}"' for c in COLUMNS)
-    async with connection.transaction(), connection.cursor(name="audit", binary=True) as cursor:
+_ENTRIES = "SELECT {} FROM r.usage_events".format(", ".join(f'"{c}"' for c in COLUMNS))  # noqa: S608 - names of ours
+
+
+async def _entries_of_ledger(connection: Connection, partition: int) -> AsyncIterator[Row]:
+    """All of them: what stands beyond the checkpoint is explained by no record."""
+    async with connection.cursor(name="audit", binary=True) as cursor:
         cursor.itersize = 5000
+        await cursor.execute(f'{_ENTRIES} WHERE partition = %s ORDER BY "offset", id', [partition])
+        async for found in cursor:
+            yield found
+
+
+async def _entries_elsewhere(connection: Connection) -> AsyncIterator[Row]:
+    async with connection.transaction(), connection.cursor(name="audit", binary=True) as cursor:
         await cursor.execute(
-            f"""
-            SELECT {columns} FROM r.usage_events WHERE partition = %s AND "offset" < %s ORDER BY "offset", id
-            """,  # noqa: S608 - column names of ours
-            [partition, end],
+            f'{_ENTRIES} WHERE partition NOT BETWEEN 0 AND %s ORDER BY partition, "offset"', [SESSIONS.partitions - 1]
         )
         async for found in cursor:
             yield found
@@ -226,6 +271,7 @@ async def _compare(log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: S
             continue
         if scope.holds(found):
             _check_chain(found, hashes, verdict)
+        hashes[found[_POSITION["session_id"]]] = found[_POSITION["hash"]]  # a chain may begin before the scope
         if wanted is None or found[offset] < wanted[offset]:
             if scope.holds(found):
                 verdict.differs("extra", found, "the log has no accepted reading at this offset")
@@ -255,4 +301,3 @@ def _check_chain(found: Row, hashes: dict[str, str], verdict: Verdict) -> None:
     facts["flags"] = tuple(filter(None, values["flags"].split(",")))
     if chain(UsageFacts(**facts), prev).hash != values["hash"]:
         verdict.differs("broken_chain", found, "hash is not that of the entry's own fields")
-    hashes[sid] = values["hash"]

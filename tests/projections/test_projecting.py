@@ -175,6 +175,13 @@ async def test_unreadable_and_unknown_records(world: World) -> None:
     await producer.send_and_wait(topic, b"{", key=fine.encode(), headers=[])
     await producer.send_and_wait(topic, b"not json", key=fine.encode(), headers=encode(lives[fine][0])[1])
     for sid in (parked, fine):
+        # with an admission, as every session that was answered has: the roster ends those without
+        await world.sql(
+            "INSERT INTO admissions VALUES (%s, %s, 'e', 'w', 'live', true, %s, 'b', 0, '{}')",
+            sid,
+            world.account,
+            sid.encode(),
+        )
         await put(lives[sid][0])
     await put(lives[parked][1], ce_type=b"session.teleported", ce_dataschema=b"urn:greenroom:session.teleported:1")
     for sid in (parked, fine):
