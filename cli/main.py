@@ -155,7 +155,7 @@ def project(which: Annotated[Projections, typer.Argument(help="`all` runs them i
     from projections.settings import RosterSettings
 
     names = NAMES if which is Projections.all else (which.value,)
-    asyncio.run(run_projections(RosterSettings(), names))
+    _run(run_projections(RosterSettings(), names))
 
 
 @app.command(rich_help_panel="Processes")
@@ -368,13 +368,16 @@ def _with_database(work: Any) -> Any:
 
 
 def _run(work: Coroutine[Any, Any, T], code: int = 1) -> T:
-    """Run, and say in a sentence when Kafka or Postgres cannot be reached; that exits with `code`."""
+    """Run, and say in a sentence when Kafka or Postgres cannot be reached or lost events; that exits with `code`."""
     from aiokafka.errors import KafkaError
 
+    from events.consumer import LogGap, Stuck
     from projections.database import DatabaseUnreachable
 
     try:
         return asyncio.run(work)
+    except (LogGap, Stuck) as failed:
+        raise fail(str(failed), code) from None
     except KafkaError as failed:
         raise fail(
             f"Kafka cannot be reached: is GREENROOM_KAFKA_BOOTSTRAP right? ({type(failed).__name__})", code

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from events.settings import LogSettings
 from events.topics import Topic
@@ -26,6 +26,8 @@ LINGER_S = 0.010
 _POLL_MS = 500
 _START_TIMEOUT_S = 30.0
 _HINT_EVERY_S = 5.0
+_OFFSETS_TIMEOUT_S = 15.0
+_GAP_LOOKS = 3
 _STUCK_S = 60.0
 _RECOVER_DELAY_S = 0.5
 
@@ -35,9 +37,9 @@ Batches = dict[int, list[Any]]
 
 class Handler(Protocol):
     async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
-        """Own exactly these partitions from now on; returns where to go on in each.
+        """Own exactly these partitions from now on; returns where to read on in each.
 
-        Not `fresh` after a failure: partitions lost to another owner since the last fresh call are left out.
+        Not `fresh` after a failure: what was lost to another owner since the last fresh call is read, and left to it.
         """
 
     async def handle(self, batches: Batches) -> None:
@@ -47,7 +49,7 @@ class Handler(Protocol):
         """Finish what is under way; the partitions may be gone after this."""
 
     def positions(self) -> Mapping[int, int]:
-        """The next offset of each owned partition, as committed."""
+        """The next offset of each partition that is worked on, as committed."""
 
 
 class Recoverable(Exception):
@@ -56,6 +58,10 @@ class Recoverable(Exception):
 
 class Stuck(Exception):
     """The consumer lags and does not move."""
+
+
+class LogGap(Exception):
+    """Events are missing from the log. Restore it before anything is derived from it again."""
 
 
 class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -80,7 +86,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             bootstrap_servers=self._settings.kafka_bootstrap,
             group_id=self._group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # a position that the log does not have is looked into, never moved in silence
             session_timeout_ms=6000,
             heartbeat_interval_ms=1500,
             max_poll_interval_ms=60_000,
@@ -101,10 +107,17 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.wait_for(consumer.stop(), 10)
 
     async def _round(self, consumer: AIOKafkaConsumer) -> None:
-        epoch, batches = await self._collect(consumer)
+        try:
+            epoch, batches = await self._collect(consumer)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError):  # the log has changed; or nothing is bound yet
+            async with self._lock:
+                await self._recover(consumer)
+            return
         async with self._lock:
             if self._failed is not None:
-                self._failed = None
+                failed, self._failed = self._failed, None
+                if not isinstance(failed, Recoverable):
+                    raise failed
                 await self._recover(consumer)
                 return
             if epoch != self._epoch:
@@ -122,16 +135,13 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._hint(consumer)
 
     def _watch(self, consumer: AIOKafkaConsumer, progress: bool) -> None:
-        """Exit a process that stands still although there is more to read: a restart is the only cure known.
-
-        Partitions that another process works on (fenced, hence paused) are not ours to read.
-        """
+        """Exit a process that stands still although there is more to read: a restart is the only cure known."""
         now = time.monotonic()
-        paused, positions = consumer.paused(), self._handler.positions()
+        positions = self._handler.positions()  # without those that another process works on
         behind = any(
-            (consumer.highwater(place) or 0) > positions.get(place.partition, 0)
+            (consumer.highwater(place) or 0) > positions[place.partition]
             for place in consumer.assignment()
-            if place not in paused
+            if place.partition in positions
         )
         if progress or not behind:
             self._moved_at = now
@@ -169,19 +179,37 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             assert self._consumer is not None
             try:
                 await self._bind(self._consumer, fresh=True)
-            except Recoverable as failure:
+            except Exception as failure:
                 log.warning("binding failed", group=self._group, reason=str(failure))
-                self._failed = failure  # the loop recovers; raising here would stop the coordinator
+                self._failed = failure  # the loop recovers or raises it; aiokafka logs what is raised here, and goes on
 
     async def _bind(self, consumer: AIOKafkaConsumer, fresh: bool) -> None:
         positions = await self._handler.assigned(self._owned, fresh)
-        for partition in self._owned:
-            place = TopicPartition(self._topic, partition)
-            if partition in positions:
-                consumer.seek(place, positions[partition])
-                consumer.resume(place)
-            else:
-                consumer.pause(place)  # fenced: another process works on it
+        places = {TopicPartition(self._topic, partition): offset for partition, offset in positions.items()}
+        if places:
+            await self._refuse_gap(consumer, places)
+        for place in places.keys() & consumer.assignment():  # a rebalance may just have taken some; it binds anew
+            consumer.seek(place, places[place])
+
+    async def _refuse_gap(self, consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, int]) -> None:
+        """What was read before must still be in the log, and what comes next too. Raises LogGap.
+
+        Looked at more than once: a leader that has just come up may not know its end yet.
+        """
+        for look in range(1, _GAP_LOOKS + 1):
+            try:
+                async with asyncio.timeout(_OFFSETS_TIMEOUT_S):
+                    begins = await consumer.beginning_offsets(list(places))
+                    ends = await consumer.end_offsets(list(places))
+            except (TimeoutError, KafkaError) as failure:
+                raise Recoverable(f"the log's offsets cannot be had: {failure!r}") from failure
+            missing = [_gap(place, at, begins[place], ends[place]) for place, at in places.items()]
+            told = "; ".join(filter(None, missing))
+            if not told:
+                return
+            if look == _GAP_LOOKS:
+                raise LogGap(f"{told}. Restore the log before anything is derived from it again.")
+            await asyncio.sleep(1)
 
     async def _recover(self, consumer: AIOKafkaConsumer) -> None:
         self._epoch += 1
@@ -200,6 +228,15 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         offsets = {TopicPartition(self._topic, p): o for p, o in self._handler.positions().items() if o}
         if offsets:
             self._hint_task = asyncio.create_task(_commit_hint(consumer, offsets))
+
+
+def _gap(place: TopicPartition, at: int, begin: int, end: int) -> str:
+    """What is missing for somebody who stands `at` there; nothing in the usual case."""
+    if at < begin:
+        return f"partition {place.partition} of {place.topic} has lost offsets {at} to {begin - 1}"
+    if at > end:
+        return f"partition {place.partition} of {place.topic} ends at offset {end} and was read up to {at}"
+    return ""
 
 
 async def _commit_hint(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:

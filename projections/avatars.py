@@ -14,7 +14,7 @@ from events.codec import Malformed, Unknown, decode
 from events.consumer import Batches, Recoverable
 from events.topics import AVATARS
 from projections import checkpoints
-from projections.checkpoints import Bound, Fenced, Move
+from projections.checkpoints import Bound, Claims, Fenced, Move
 from projections.database import Connection, DatabaseUnreachable, Pool
 from schemas.events import Encrypted
 
@@ -31,48 +31,41 @@ class AvatarsProjection:
     def __init__(self, pool: Pool, topic: str = AVATARS.name) -> None:
         self._pool = pool
         self._topic = topic
-        self._bound: dict[int, Bound] = {}
-        self._fenced: set[int] = set()
+        self._claims = Claims([NAME], topic)
 
     def positions(self) -> Mapping[int, int]:
-        return {partition: bound.next_offset for partition, bound in self._bound.items()}
+        return self._claims.positions()
 
     async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
-        if fresh:
-            self._fenced.clear()
-        mine = partitions - self._fenced
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                self._bound = await checkpoints.bind(connection, NAME, self._topic, mine)
+            async with self._pool.connection() as connection:
+                return await self._claims.bind(connection, partitions, fresh)
         except DatabaseUnreachable as failed:
             raise Recoverable(str(failed)) from failed
-        return self.positions()
 
     async def drain(self) -> None:
         return
 
     async def handle(self, batches: Batches) -> None:
+        bound = self._claims.of[NAME].bound
         moves = []
         records = []
         for partition, fetched in batches.items():
-            at = self._bound.get(partition)
+            at = bound.get(partition)
             fresh = [record for record in fetched if at is not None and record.offset >= at.next_offset]
             if at is not None and fresh:
                 moves.append(Move(NAME, partition, at.generation, at.next_offset, fresh[-1].offset + 1))
                 records += fresh
-        if not moves:
-            return
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                await _apply(connection, records)
-                await checkpoints.advance(connection, self._topic, moves)
-        except DatabaseUnreachable as failed:
+            if moves:
+                async with self._pool.connection() as connection, connection.transaction():
+                    await _apply(connection, records)
+                    await checkpoints.advance(connection, self._topic, moves)
+            for move in moves:
+                bound[move.partition] = Bound(move.generation, move.to_offset)
+            await self._claims.stand_by(self._pool, batches)
+        except (DatabaseUnreachable, Fenced) as failed:
             raise Recoverable(str(failed)) from failed
-        except Fenced as fenced:
-            self._fenced |= fenced.partitions
-            raise Recoverable(str(fenced)) from fenced
-        for move in moves:
-            self._bound[move.partition] = Bound(move.generation, move.to_offset)
 
 
 async def _apply(connection: Connection, records: Iterable[Any]) -> None:

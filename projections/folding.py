@@ -1,7 +1,8 @@
 """From records to transactions: fold a batch, then store rows, fold states and checkpoint together.
 
 Several projections can share one fold (`greenroom project all`). Each keeps its own checkpoint and fold states, so it
-can go on alone in another process; one that is ahead of the others is given nothing until they have caught up.
+can go on alone in another process; one that is ahead of the others is given nothing until they have caught up, and one
+that another process runs is left to it without the others noticing.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from events.codec import Event, Malformed, Unknown
-from events.consumer import Batches, Recoverable
+from events.consumer import Batches, LogGap, Recoverable
 from events.sessions import Evolved, Rejected, State, decode_session_event, dump_state, evolve, load_state
 from events.topics import SESSIONS
 from projections import checkpoints
-from projections.checkpoints import Bound, Fenced, Move
+from projections.checkpoints import Bound, Claims, Fenced, Move
 from projections.database import Connection, DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
@@ -150,10 +151,6 @@ class StoredStates:
         return
 
 
-class LogGap(Exception):
-    """Events are missing from the log. Restore it before anything is derived from it again."""
-
-
 class FoldingHandler:
     """The `events.consumer.Handler` of `sessions.v1`.
 
@@ -164,8 +161,7 @@ class FoldingHandler:
         self._pool = pool
         self._projections = projections
         self._topic = topic
-        self._bound: dict[str, dict[int, Bound]] = {p.name: {} for p in projections}
-        self._fenced: set[int] = set()
+        self._claims = Claims([p.name for p in projections], topic)
         self._cache: dict[str, State | None] = {}
         """None: nothing is stored of this session."""
         self._parked: set[str] = set()
@@ -173,31 +169,22 @@ class FoldingHandler:
         self._pending: asyncio.Task[None] | None = None
 
     def positions(self) -> Mapping[int, int]:
-        """The slowest projection's position in each partition."""
-        owned = next(iter(self._bound.values()))
-        return {p: min(bound[p].next_offset for bound in self._bound.values()) for p in owned}
+        return self._claims.positions()
 
     async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
         await self.drain()
         self._forget()
-        if fresh:
-            self._fenced.clear()
-        mine = partitions - self._fenced
         try:
             async with self._pool.connection() as connection:
-                async with connection.transaction():
-                    for projection in self._projections:
-                        self._bound[projection.name] = await checkpoints.bind(
-                            connection, projection.name, self._topic, mine
-                        )
-                names = [p.name for p in self._projections]
+                places = await self._claims.bind(connection, partitions, fresh)
+                names = list(self._claims.of)
                 cursor = await connection.execute("SELECT session_id FROM parked WHERE consumer = ANY(%s)", [names])
                 self._parked = {row[0] for row in await cursor.fetchall()}
                 for projection in self._projections:
-                    await projection.assigned(connection, mine)
+                    await projection.assigned(connection, frozenset(self._claims.of[projection.name].bound))
         except DatabaseUnreachable as failed:
             raise Recoverable(str(failed)) from failed
-        return self.positions()
+        return places
 
     async def drain(self) -> None:
         if self._pending is not None:
@@ -214,13 +201,10 @@ class FoldingHandler:
                 if len(self._cache) > _CACHED_SESSIONS:
                     self._cache = dict(folded.states)  # all others are stored by now
                 self._pending = asyncio.create_task(self._commit(folded, self._take_moves(folded)))
-        except DatabaseUnreachable as failed:
+            await self._claims.stand_by(self._pool, batches)
+        except (DatabaseUnreachable, Fenced) as failed:
             self._forget()
             raise Recoverable(str(failed)) from failed
-        except Fenced as fenced:
-            self._forget()
-            self._fenced |= fenced.partitions
-            raise Recoverable(str(fenced)) from fenced
 
     async def _join(self) -> None:
         """Wait for the commit before; raises what it raised."""
@@ -294,8 +278,7 @@ class FoldingHandler:
         missing: dict[str, list[str]] = {}
         for sid, partition in partition_of.items():
             if sid not in self._cache:
-                lead = min(self._projections, key=lambda p: self._bound[p.name][partition].next_offset)
-                missing.setdefault(lead.name, []).append(sid)
+                missing.setdefault(self._slowest(partition), []).append(sid)
         if not missing:
             return
         async with self._pool.connection() as connection:
@@ -305,17 +288,22 @@ class FoldingHandler:
                     stored = await projection.load(connection, ids)
                     self._cache.update((sid, load_state(stored[sid]) if sid in stored else None) for sid in ids)
 
+    def _slowest(self, partition: int) -> str:
+        """The projection whose stored states are those that the next record of this partition is folded on."""
+        owners = [claim for claim in self._claims.of.values() if partition in claim.bound]
+        return min(owners, key=lambda claim: claim.bound[partition].next_offset).name
+
     # Storing
 
     def _take_moves(self, folded: Folded) -> list[Move]:
         """Bind the batch to the generation and offsets of now, and count it as done for the next one."""
         moves = []
-        for name, bound in self._bound.items():
+        for name, claim in self._claims.of.items():
             for partition, end in folded.ends.items():
-                at = bound[partition]
-                if end > at.next_offset:
+                at = claim.bound.get(partition)
+                if at is not None and end > at.next_offset:
                     moves.append(Move(name, partition, at.generation, at.next_offset, end))
-                    bound[partition] = Bound(at.generation, end)
+                    claim.bound[partition] = Bound(at.generation, end)
         return moves
 
     async def _commit(self, folded: Folded, moves: list[Move]) -> None:

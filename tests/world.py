@@ -201,10 +201,24 @@ class World:
         return [event.type for event, _ in await self.log(session_id)]
 
     async def append(self, *data: SessionEvent) -> None:
-        """As a worker, an API or a roster would."""
+        """As a worker, an API or a roster would: again, until it is acknowledged."""
         async with EventProducer(self.settings) as producer:
             for item in data:
-                await producer.send(SESSIONS, new_event(item, source="tests", subject=item.session_id))
+                event = new_event(item, source="tests", subject=item.session_id)
+                while True:
+                    with contextlib.suppress(UnknownOutcome):
+                        await producer.send(SESSIONS, event)
+                        break
+
+    async def admit(self, session_id: str) -> None:
+        """An admission, as every session has that was answered: the roster ends those without."""
+        await self.sql(
+            "INSERT INTO admissions VALUES (%s, %s, 'evt', 'wrk', 'live', true, %s, 'body', 0, '{}')",
+            session_id,
+            self.account,
+            session_id.encode(),
+        )
+        await self.sql("UPDATE accounts SET live_sessions = live_sessions + 1 WHERE id = %s", self.account)
 
     async def fake_worker(self, slots: int, qualities: list[str] | None = None) -> str:
         """A worker that says its state each second and never starts anything; registered when this returns."""

@@ -175,13 +175,7 @@ async def test_unreadable_and_unknown_records(world: World) -> None:
     await producer.send_and_wait(topic, b"{", key=fine.encode(), headers=[])
     await producer.send_and_wait(topic, b"not json", key=fine.encode(), headers=encode(lives[fine][0])[1])
     for sid in (parked, fine):
-        # with an admission, as every session that was answered has: the roster ends those without
-        await world.sql(
-            "INSERT INTO admissions VALUES (%s, %s, 'e', 'w', 'live', true, %s, 'b', 0, '{}')",
-            sid,
-            world.account,
-            sid.encode(),
-        )
+        await world.admit(sid)
         await put(lives[sid][0])
     await put(lives[parked][1], ce_type=b"session.teleported", ce_dataschema=b"urn:greenroom:session.teleported:1")
     for sid in (parked, fine):
@@ -221,8 +215,8 @@ async def test_records_dropped_on_the_way_are_fetched_again_and_a_hole_in_the_lo
     """Nothing is skipped in silence."""
     from types import SimpleNamespace
 
-    from events.consumer import Recoverable
-    from projections.folding import FoldingHandler, LogGap
+    from events.consumer import LogGap, Recoverable
+    from projections.folding import FoldingHandler
     from projections.sessions import SessionsProjection
 
     async with pool(world.database_url, 2) as connections:
