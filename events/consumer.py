@@ -93,6 +93,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             max_partition_fetch_bytes=256 * 1024,  # × 24 partitions are buffered ahead
             fetch_max_wait_ms=250,
             request_timeout_ms=10_000,
+            metadata_max_age_ms=30_000,  # a topic that was made again is seen after this
         )
         self._consumer = consumer
         consumer.subscribe([self._topic], listener=self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -90,6 +91,23 @@ class EventProducer:
         except (TimeoutError, KafkaError) as failed:
             acknowledged.add_done_callback(_ignore_late_outcome)
             raise UnknownOutcome(f"{event.type} {event.id} was not acknowledged within {timeout_s:.0f} s") from failed
+
+    async def send_as_it_is(
+        self,
+        topic: Topic,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        timeout_s: float = SEND_TIMEOUT_S,
+    ) -> None:
+        """Append foreign bytes and wait for the acknowledgement. Raises UnknownOutcome."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                sent = await self._producer.send(self._prefix + topic.name, value=value, key=key, headers=headers)
+                sent.add_done_callback(_ignore_late_outcome)
+                await asyncio.shield(sent)
+        except (TimeoutError, KafkaError) as failed:
+            raise UnknownOutcome(f"a record for {topic.name} was not acknowledged: {failed!r}") from failed
 
     async def send_tombstone(self, topic: Topic, key: str, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Delete `key` from a compacted topic. Raises UnknownOutcome."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import structlog
 
+from events import dead_letters
 from events.avatars import Avatar, evolve
-from events.codec import Malformed, Unknown, decode
+from events.codec import Malformed, Record, Unknown, decode
 from events.consumer import Batches, Recoverable
 from events.topics import AVATARS
 from projections import checkpoints
@@ -59,8 +60,9 @@ class AvatarsProjection:
         try:
             if moves:
                 async with self._pool.connection() as connection, connection.transaction():
-                    await _apply(connection, records)
+                    malformed = await _apply(connection, records)
                     await checkpoints.advance(connection, self._topic, moves)
+                dead_letters.tell(NAME, malformed)
             for move in moves:
                 bound[move.partition] = Bound(move.generation, move.to_offset)
             await self._claims.stand_by(self._pool, batches)
@@ -68,13 +70,16 @@ class AvatarsProjection:
             raise Recoverable(str(failed)) from failed
 
 
-async def _apply(connection: Connection, records: Iterable[Any]) -> None:
-    events = []
+async def _apply(connection: Connection, records: Iterable[Record]) -> dead_letters.Broken:
+    """Returns what cannot be read."""
+    events, malformed = [], []
     for record in records:
         try:
             events.append(decode(record))
-        except (Malformed, Unknown) as unreadable:
-            log.warning("avatar event not readable", offset=record.offset, reason=str(unreadable))
+        except Malformed as broken:
+            malformed.append((record, str(broken)))
+        except Unknown as unknown:
+            log.warning("avatar event of a newer version", offset=record.offset, reason=str(unknown))
     avatars = await _load(connection, {event.subject for event in events})
     changed = {}
     for event in events:
@@ -83,6 +88,7 @@ async def _apply(connection: Connection, records: Iterable[Any]) -> None:
             avatars[event.subject] = changed[event.subject] = after
     for avatar in changed.values():
         await _store(connection, avatar)
+    return malformed
 
 
 async def _load(connection: Connection, avatar_ids: set[str]) -> dict[str, Avatar]:

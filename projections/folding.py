@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
-from events.codec import Event, Malformed, Unknown
+from events import dead_letters
+from events.codec import Event, Malformed, Record, Unknown
 from events.consumer import Batches, LogGap, Recoverable
 from events.sessions import Evolved, Rejected, State, decode_session_event, dump_state, evolve, load_state
 from events.topics import SESSIONS
@@ -63,7 +64,7 @@ class Folded:
     states: dict[str, State] = field(default_factory=dict)
     partition_of: dict[str, int] = field(default_factory=dict)
     parkings: list[Parking] = field(default_factory=list)
-    malformed: list[tuple[Any, str]] = field(default_factory=list)
+    malformed: list[tuple[Record, str]] = field(default_factory=list)
     begins: dict[int, int] = field(default_factory=dict)
     """Partition → offset of its first record."""
     ends: dict[int, int] = field(default_factory=dict)
@@ -317,6 +318,7 @@ class FoldingHandler:
                 await checkpoints.advance(connection, self._topic, moves)
         for projection, part in parts:
             if part is not None:
+                dead_letters.tell(projection.name, part.malformed)
                 await projection.committed(part)
 
     @staticmethod

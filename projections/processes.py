@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
+from prometheus_client import start_http_server
 
 from events.consumer import LogConsumer
+from events.dead_letters import DeadLetters
 from events.producer import EventProducer
 from events.sealing import Keyring
 from events.topics import AVATARS, SESSIONS
@@ -41,8 +43,12 @@ async def project(settings: RosterSettings, names: Sequence[str]) -> None:
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
+        if settings.metrics_port:
+            server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1")
+            stack.callback(server.shutdown)
+        producer = await stack.enter_async_context(EventProducer(settings))
         work: list[Awaitable[None]] = []
-        shared = [_projection(name, connections, keyring) for name in names if name not in _ALONE]
+        shared = [_projection(name, connections, keyring, producer) for name in names if name not in _ALONE]
         if shared:
             group = "project-" + "-".join(p.name for p in shared)
             work.append(LogConsumer(settings, SESSIONS, group, FoldingHandler(connections, shared)).run())
@@ -50,7 +56,6 @@ async def project(settings: RosterSettings, names: Sequence[str]) -> None:
             avatars = AvatarsProjection(connections)
             work.append(LogConsumer(settings, AVATARS, "project-avatars", avatars).run())
         if "roster" in names:
-            producer = await stack.enter_async_context(EventProducer(settings))
             directory = Directory(settings, connections, producer)
             roster = Roster(settings, connections, producer, directory, keyring)
             work.append(LogConsumer(settings, SESSIONS, "project-roster", FoldingHandler(connections, [roster])).run())
@@ -58,11 +63,11 @@ async def project(settings: RosterSettings, names: Sequence[str]) -> None:
         await until_stopped(work)
 
 
-def _projection(name: str, connections: Pool, keyring: Keyring) -> Projection:
+def _projection(name: str, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection:
     if name == "sessions":
         return SessionsProjection()
     if name == "usage":
-        return UsageProjection()
+        return UsageProjection(DeadLetters(producer))
     return WebhooksProjection(DataKeys(connections, keyring))
 
 

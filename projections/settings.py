@@ -16,6 +16,9 @@ class StoreSettings(LogSettings):
     key_pepper: SecretStr = Field(
         SecretStr(""), description="Secret under which API keys and request bodies are hashed."
     )
+    metrics_port: int = Field(
+        0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
+    )
 
 
 class RosterSettings(StoreSettings):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import structs
 
+from events.dead_letters import DeadLetters
 from events.sessions import State
 from projections.database import Connection
 from projections.folding import Change, Folded, StoredStates
@@ -28,11 +29,15 @@ _COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
 class UsageProjection(StoredStates):
     name = "usage"
 
-    def __init__(self) -> None:
+    def __init__(self, dead_letters: DeadLetters | None = None) -> None:
+        """It copies what can never be read to `dead_letters`: one of all consumers, so that there is one copy."""
+        self._dead_letters = dead_letters
         self._months: set[int] = set()
         self._ensured: set[int] = set()
 
     async def apply(self, connection: Connection, folded: Folded) -> None:
+        if self._dead_letters is not None:
+            await self._dead_letters.copy(folded.malformed)
         charged = [change for change in folded.changes if change.evolved.usage is not None]
         await self._ensure_months(connection, {change.append_ms // _DAY_MS for change in charged})
         if charged:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from cli.customer import LiveKitProject
 from events import topics
@@ -45,6 +46,22 @@ async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 40, w
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout_s} s; last value {value!r}")
         await asyncio.sleep(0.03)
+
+
+async def delete_topic(world: World, topic: Topic) -> None:
+    """And wait until it is gone."""
+    name = world.prefix + topic.name
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.servers.kafka_bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+
+        async def gone() -> bool:
+            return name not in await admin.list_topics()
+
+        await eventually(gone, what=f"deletion of {name}")
+    finally:
+        await admin.close()
 
 
 class World:

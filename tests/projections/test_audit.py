@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from events import topics
 from events.topics import SESSIONS
 from projections import audit
 from projections.database import pool
 from tests.builders import life, session_id
-from tests.world import World, eventually
+from tests.world import World, delete_topic, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -98,17 +97,7 @@ async def test_entries_that_are_written_while_it_reads_are_no_difference(world: 
 async def test_a_log_that_lost_its_tail_has_no_verdict(world: World) -> None:
     """Deleted and made again, with less in it than the ledger was made from."""
     await world.stop_all()
-    admin = AIOKafkaAdminClient(bootstrap_servers=world.servers.kafka_bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([world.prefix + SESSIONS.name])
-
-        async def gone() -> bool:
-            return world.prefix + SESSIONS.name not in await admin.list_topics()
-
-        await eventually(gone)
-    finally:
-        await admin.close()
+    await delete_topic(world, SESSIONS)
     await topics.apply(world.servers.kafka_bootstrap, world.prefix)
     with pytest.raises(audit.CannotRead, match="lost"):
         await verdict(world)
