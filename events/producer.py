@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import zlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerClosed
 
 from events import codec
 from events.codec import Event
@@ -18,6 +20,7 @@ from events.topics import ASSIGNMENTS, Topic
 
 START_TIMEOUT_S = 30.0
 SEND_TIMEOUT_S = 4.0
+_FLUSH_TIMEOUT_S = 4.0
 _CLOSE_TIMEOUT_S = 5.0
 
 
@@ -42,14 +45,27 @@ class EventProducer:
         )
 
     async def start(self) -> None:
-        await asyncio.wait_for(self._producer.start(), START_TIMEOUT_S)
+        """Raises TimeoutError, KafkaError."""
+        try:
+            await asyncio.wait_for(self._producer.start(), START_TIMEOUT_S)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
-        """Flush what can be flushed; what cannot stays an unknown outcome."""
-        try:
-            await asyncio.wait_for(self._producer.stop(), _CLOSE_TIMEOUT_S)
-        except (TimeoutError, KafkaError):
-            return
+        """Flush what can be flushed; what cannot stays an unknown outcome, and is not tried again.
+
+        aiokafka's own `stop` waits for undelivered batches for ever, and what it waits for lives on when it is
+        cancelled: so they are failed first, and their connections cut.
+        """
+        producer = self._producer
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(producer.flush(), _FLUSH_TIMEOUT_S)
+        _fail_undelivered(producer)
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await producer.client.close()
+                await producer.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -116,6 +132,13 @@ class EventProducer:
                 await self._producer.send_and_wait(self._prefix + topic.name, value=None, key=key.encode())
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"tombstone of {key} was not acknowledged") from failed
+
+
+def _fail_undelivered(producer: AIOKafkaProducer) -> None:
+    accumulator = producer._message_accumulator
+    for batch in (*accumulator._pending_batches, *itertools.chain.from_iterable(accumulator._batches.values())):
+        batch.failure(ProducerClosed())
+        batch._drain_waiter.exception()  # nobody else asks, and asyncio would report it as lost
 
 
 def _ignore_late_outcome(future: asyncio.Future[object]) -> None:

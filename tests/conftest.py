@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import tempfile
@@ -40,6 +41,35 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = config.stash.get(_FOLDER, None)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Left(logging.Handler):
+    """What asyncio says of tasks that were dropped while they waited: somebody did not stop what it had started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "was destroyed but it is pending" in (message := record.getMessage()):
+            self.told.append(message)
+
+
+_left = _Left()
+logging.getLogger("asyncio").addHandler(_left)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """All fixtures are gone by now, and the loop with them."""
+    gc.collect()
+    if _left.told:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for message in _left.told:
+        terminalreporter.write_line(f"LEFT BEHIND: {message}", red=True)
 
 
 class _Silent:

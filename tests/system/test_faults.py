@@ -60,7 +60,7 @@ async def broken(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
         await world.fake_worker(600)
         yield Broken(world, *processes)
     finally:
-        await world.stop_all()
+        await world.close()
         for process in processes:
             await process.stop()
 

@@ -1,0 +1,93 @@
+"""A producer whose Kafka goes away: what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+import pytest_asyncio
+
+from events import topics
+from events.codec import new_event
+from events.producer import EventProducer, UnknownOutcome
+from events.settings import LogSettings
+from events.topics import SESSIONS
+from stack import kafka
+from stack import servers as embedded
+from stack.ports import free_ports
+from stack.process import Process
+from tests.builders import created, session_id
+
+pytestmark = pytest.mark.servers
+
+
+@pytest_asyncio.fixture(scope="module")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Process, LogSettings]]:
+    """A Kafka of its own: it is taken away."""
+    folder = tmp_path_factory.mktemp("broker")
+    jars = kafka.install(embedded.cache_folder(), lambda _, __: None)
+    port, controller = free_ports(2)
+    process = Process(await asyncio.to_thread(kafka.prepare, jars, folder / "kafka", port, controller), folder)
+    await process.start()
+    try:
+        await process.wait_ready()
+        await topics.apply(f"127.0.0.1:{port}", "")
+        yield process, LogSettings(kafka_bootstrap=f"127.0.0.1:{port}")
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def left_by(work: asyncio.Task[None]) -> set[str]:
+    """The tasks that `work` started and did not end."""
+    before = asyncio.all_tasks() - {work}
+    with suppress(UnknownOutcome):
+        await work
+    await asyncio.sleep(0)
+    return {repr(task.get_coro()) for task in asyncio.all_tasks() - before - {work}}
+
+
+async def test_closed_with_events_that_cannot_be_delivered(broker: tuple[Process, LogSettings]) -> None:
+    process, settings = broker
+
+    async def append() -> None:
+        async with EventProducer(settings) as producer:
+            sid = session_id()
+            await producer.send(SESSIONS, new_event(created(sid), source="tests", subject=sid))
+            os.kill(process.pid, signal.SIGSTOP)
+            await producer.send(SESSIONS, new_event(created(sid), source="tests", subject=sid), timeout_s=0.5)
+
+    try:
+        async with asyncio.timeout(30):
+            assert not await left_by(asyncio.create_task(append()))
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+async def test_that_cannot_start(broker: tuple[Process, LogSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka answers the first question and then no more: a producer id is not had in time."""
+    process, settings = broker
+    monkeypatch.setattr("events.producer.START_TIMEOUT_S", 1.0)
+    producer = EventProducer(settings)
+    sender = producer._producer._sender
+    start = sender.start
+
+    async def stopped() -> None:
+        os.kill(process.pid, signal.SIGSTOP)
+        await start()
+
+    monkeypatch.setattr(sender, "start", stopped)
+
+    async def begin() -> None:
+        with pytest.raises(TimeoutError):
+            await producer.start()
+
+    try:
+        async with asyncio.timeout(30):
+            assert not await left_by(asyncio.create_task(begin()))
+    finally:
+        os.kill(process.pid, signal.SIGCONT)

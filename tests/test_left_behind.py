@@ -1,0 +1,41 @@
+"""A run that leaves tasks behind fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.unit
+
+LEAVING = """
+import asyncio, gc
+
+async def test_leaves():
+    async def wait():
+        await asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    {end}
+    del task
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("", 1), ("task.cancel(); await asyncio.wait([task])", 0)])
+def test_a_task_that_is_dropped_while_it_waits_fails_the_run(tmp_path: Path, end: str, code: int) -> None:
+    (tmp_path / "test_leaving.py").write_text(LEAVING.format(end=end))
+    root = Path(__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", str(root / "pyproject.toml"), "-p", "tests.conftest", tmp_path],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert "1 passed" in run.stdout
+    assert run.returncode == code, run.stdout
+    assert ("LEFT BEHIND" in run.stdout) is bool(code)
