@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
 from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -16,10 +21,15 @@ class MissingAsset(Exception):
 
 
 class Assets:
-    """A folder that all processes of one install see. Blobs never change, so nothing is ever locked."""
+    """A folder that all processes of one install see. Blobs never change, so nothing is ever locked.
+
+    Faces are people's: nobody but the owner of the folder reads it or what is in it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        if folder.is_dir() and folder.stat().st_mode & 0o077:
+            _shut(folder)
 
     def put(self, data: bytes) -> str:
         """Store durably; returns the name. Storing the same again changes nothing. Raises OSError.
@@ -30,9 +40,10 @@ class Assets:
         path = self._path(name)
         if path.exists():
             return name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         partial = path.with_name(f"{name}.{secrets.token_hex(4)}.part")
-        with partial.open("xb") as file:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -60,6 +71,18 @@ class Assets:
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name
+
+
+def _shut(folder: Path) -> None:
+    """A folder of an earlier version, or one that was made by hand. It is itself the last: a crash here begins anew."""
+    try:
+        for path in folder.rglob("*"):
+            if not path.is_symlink():
+                with contextlib.suppress(FileNotFoundError):  # a `.part` that has its name by now
+                    path.chmod(0o700 if path.is_dir() else 0o600)
+        folder.chmod(0o700)
+    except PermissionError:
+        log.warning("others may read the assets, and their folder is not ours to shut", folder=str(folder))
 
 
 def _sync(folder: Path) -> None:

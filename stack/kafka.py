@@ -14,7 +14,7 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from stack.process import ProcessSpec, StackError
+from stack.process import ProcessSpec, StackError, private_folder
 
 VERSION = "4.4.0"
 _JARS = Path(__file__).with_name("kafka-jars.txt")
@@ -100,7 +100,7 @@ def _java(jars: Path, *args: str) -> list[str]:
 
 def prepare(jars: Path, data: Path, port: int, controller_port: int) -> ProcessSpec:
     """Write the configuration, format the storage on first use, and tell how to run the broker."""
-    data.mkdir(parents=True, exist_ok=True)
+    private_folder(data)
     config = data / "server.properties"
     config.write_text(_config(data / "log", port, controller_port))
     log4j = data / "log4j2.properties"

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from stack.ports import LOOPBACK, interface_of, media_address
-from stack.process import ProcessSpec, StackError
+from stack.process import ProcessSpec, StackError, private_folder
 
 VERSION = "1.13.5"
 _MODULE = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"  # later 1.13.x do not build by `go install`
@@ -31,7 +31,7 @@ def keys(folder: Path) -> LiveKitKeys:
     """The API key pair of this stack, made on first use and kept with its data."""
     path = folder / "keys.json"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         path.touch(mode=0o600)
         path.write_text(json.dumps({"key": f"API{secrets.token_hex(6)}", "secret": secrets.token_urlsafe(36)}))
     return LiveKitKeys(**json.loads(path.read_text()))
@@ -89,7 +89,7 @@ def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) 
 
     One UDP port on one address, and itself as STUN and TURN server: no packet leaves the machine.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    private_folder(data)
     address = media_address()
     pair = keys(data)
     config = {

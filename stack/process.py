@@ -17,8 +17,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import structlog
+
+log = structlog.get_logger()
+
+_BASE = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+"""What any program may want to know of this machine. All else of our environment is ours: it may hold secrets."""
 _PR_SET_PDEATHSIG = 1
 _RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _HEALTHY_AFTER_S = 20.0
@@ -30,7 +36,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """How one process is started, known to be ready, and stopped."""
+    """How one process is started, known to be ready, and stopped. `env`: all of its environment beside `_BASE`."""
 
     name: str
     argv: Sequence[str]
@@ -48,6 +54,19 @@ def as_user(name: str | None) -> dict[str, Any]:
         return {}
     entry = pwd.getpwnam(name)
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def private_folder(path: Path) -> None:
+    """Make it, for its owner alone, also where it is there already."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Append to a log that its owner alone reads: it tells of customers. Raises OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(file, 0o600)
+    return os.fdopen(file, "ab")
 
 
 def _die_with_parent() -> None:
@@ -74,14 +93,15 @@ class Process:
         return self._child is not None and self._child.returncode is None
 
     async def start(self) -> None:
+        """Raises OSError."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log:
+        with open_log(self.log_path) as output:
             self._child = await asyncio.create_subprocess_exec(
                 *self.spec.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.spec.env},
+                stdout=output,
+                stderr=output,
+                env={name: os.environ[name] for name in _BASE if name in os.environ} | {**self.spec.env},
                 **as_user(self.spec.user),
                 # its own session: Ctrl-C reaches only the supervisor, which stops things in order
                 start_new_session=True,
@@ -135,6 +155,7 @@ class Supervisor:
     """Starts processes in order, restarts those that exit, stops all in reverse order."""
 
     def __init__(self, logs: Path, on_restart: Callable[[Process], None] | None = None) -> None:
+        private_folder(logs)
         self._logs = logs
         self.on_restart = on_restart
         self.processes: dict[str, Process] = {}
@@ -155,6 +176,7 @@ class Supervisor:
         return process
 
     async def _watch(self, process: Process) -> None:
+        """Start it again whenever it has ended. A start that fails (no handles, no memory) is one more failure."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -163,9 +185,16 @@ class Supervisor:
                 return
             failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
             await asyncio.sleep(_RESTART_DELAYS_S[min(failures, len(_RESTART_DELAYS_S) - 1)])
-            await process.start()
-            if self.on_restart:
-                self.on_restart(process)
+            try:
+                await process.start()
+            except Exception as failed:
+                log.error("process not started, tried again", process=process.spec.name, error=repr(failed))
+                continue
+            try:
+                if self.on_restart:
+                    self.on_restart(process)
+            except Exception as failed:  # a full disk, say: the process runs all the same
+                log.error("restart not written down", process=process.spec.name, error=repr(failed))
 
     async def stop(self) -> None:
         self._stopping = True
