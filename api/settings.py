@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from faces.settings import AssetSettings
-from projections.settings import WebhookSettings
+from projections.settings import KeySettings, StoreSettings, WebhookSettings
 
 
-class ApiSettings(WebhookSettings, AssetSettings):
+class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings):
     api_host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     api_port: int = Field(8080, description="Port of the public API.")
     internal_port: int = Field(0, description="Port of /healthz, /readyz and /metrics; 0: none.")

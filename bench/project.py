@@ -21,7 +21,7 @@ from events.producer import EventProducer
 from events.topics import SESSIONS
 from projections.database import pool
 from projections.processes import project
-from projections.settings import StoreSettings
+from projections.settings import ProjectSettings, StoreSettings
 from schemas import events as e
 from stack.process import Process, ProcessSpec
 from tests.builders import beat, created, life, session_id
@@ -192,6 +192,6 @@ if __name__ == "__main__":
     if given.floor:
         print(asyncio.run(floor(given.floor)))
     elif given.child:
-        asyncio.run(project(StoreSettings(), ("sessions", "usage")))
+        asyncio.run(project(ProjectSettings(), ("sessions", "usage")))
     else:
         run(main(given.events, given.rounds))

@@ -21,6 +21,7 @@ from faces import face as faces
 from faces import sound
 from faces.hearing import TICK
 from faces.neural import NeuralRenderer, Stream
+from faces.settings import AssetSettings
 from workers.face import RenderedFace
 from workers.renderers import FORMATS, RENDERED
 from workers.rendering import Renderer
@@ -96,8 +97,7 @@ def encoding(quality: str) -> float:
 
 async def latency(quality: str, count: int) -> dict[str, float]:
     """Sound to frame through the renderer process, by sessions that tick every 40 ms at times of their own."""
-    os.environ["GREENROOM_WORKER_RENDER_THREADS"] = str(os.cpu_count() or 2)
-    process = Renderer()
+    process = Renderer("neural", os.cpu_count() or 2, AssetSettings().assets)
     await process.start()
     pcm = _speech()
     faces_ = [RenderedFace(process.path, "av_demo", None, FORMATS[quality]) for _ in range(count)]

@@ -13,7 +13,7 @@ import httpx
 from bench.common import report, run, world
 from projections.database import pool
 from projections.prune import prune
-from projections.settings import RosterSettings
+from projections.settings import RetentionSettings
 from tests.world import World
 
 CUSTOMERS = 4
@@ -22,9 +22,9 @@ KEPT = ("sessions_v1.sessions",)
 KEEP_S = 20.0
 
 
-def settings(system: World) -> RosterSettings:
+def settings(system: World) -> RetentionSettings:
     day = KEEP_S / 86_400
-    return RosterSettings(
+    return RetentionSettings(
         database_url=system.database_url,
         keep_idempotency_keys_hours=KEEP_S / 3600,
         keep_deliveries_days=day,

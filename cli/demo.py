@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -226,8 +225,7 @@ async def _bill(report: Report, described: dict[str, Any], final: dict[str, Any]
     )
     held = 0 < seconds <= shown + 1 and seconds == -(-meter.get("billable_ms", 0) // 1000)
     report.check("the bill is the time that was seen", held, f"{seconds} s")
-    os.environ.update(described["environment"])
-    settings = LogSettings()
+    settings = LogSettings(kafka_bootstrap=described["kafka_bootstrap"], topic_prefix="")
     async with pool(described["database_url"], 1) as connections:
         try:
             verdict = await audit.audit(settings, connections, audit.Scope(), lambda _, __: None)

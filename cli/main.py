@@ -152,10 +152,10 @@ def project(which: Annotated[Projections, typer.Argument(help="`all` runs them i
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
     from projections.processes import NAMES
     from projections.processes import project as run_projections
-    from projections.settings import RosterSettings
+    from projections.settings import ProjectSettings
 
     names = NAMES if which is Projections.all else (which.value,)
-    _run(run_projections(RosterSettings(), names))
+    _run(run_projections(ProjectSettings(), names))
 
 
 @app.command(rich_help_panel="Processes")
@@ -184,9 +184,9 @@ def build() -> None:
 def migrate() -> None:
     """Bring the database schema up to date."""
     from projections.database import migrate as run_migrations
-    from projections.settings import StoreSettings
+    from projections.settings import DatabaseSettings
 
-    run_migrations(StoreSettings().database_url)
+    run_migrations(DatabaseSettings().database_url)
 
 
 @app.command(rich_help_panel="Operation")
@@ -194,10 +194,10 @@ def prune() -> None:
     """Delete what nobody needs any more, older than the GREENROOM_KEEP_… settings; the roster does it every hour."""
     from projections.database import pool
     from projections.prune import prune as run_prune
-    from projections.settings import RosterSettings
+    from projections.settings import RetentionSettings
 
     async def run() -> dict[str, int]:
-        settings = RosterSettings()
+        settings = RetentionSettings()
         async with pool(settings.database_url, 1, _CLI_WAIT_S) as connections:
             return await run_prune(connections, settings)
 
@@ -228,9 +228,9 @@ def create_key(
     """Make an API key. The secret is shown once."""
     from events.sealing import Keyring
     from projections import accounts
-    from projections.settings import StoreSettings
+    from projections.settings import KeySettings
 
-    settings = StoreSettings()
+    settings = KeySettings()
     keyring = Keyring(settings.master_keys.get_secret_value())
 
     async def make(connection: Any) -> tuple[str, str]:
@@ -352,11 +352,11 @@ def audit(
 def _with_database(work: Any) -> Any:
     """Call `work(connection)` on the database of the settings."""
     from projections.database import DatabaseUnreachable, pool
-    from projections.settings import StoreSettings
+    from projections.settings import DatabaseSettings
 
     async def run() -> Any:
         async with (
-            pool(StoreSettings().database_url, 1, _CLI_WAIT_S) as connections,
+            pool(DatabaseSettings().database_url, 1, _CLI_WAIT_S) as connections,
             connections.connection() as connection,
         ):
             return await work(connection)

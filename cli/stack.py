@@ -21,6 +21,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cli.processes import PREFIX, environment
 from events import topics
 from events.sealing import Keyring
 from projections import accounts
@@ -28,7 +29,7 @@ from projections.database import migrate
 from projections.database import pool as open_pool
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
-from stack.process import ProcessSpec, StackError, Supervisor
+from stack.process import ProcessSpec, StackError, Supervisor, open_log, private_folder
 from stack.servers import STACK_FOLDER, Servers
 from workers.renderers import neural_missing
 
@@ -152,16 +153,19 @@ def _write(described: dict[str, Any], supervisor: Supervisor) -> None:
     partial.rename(STACK_FILE)
 
 
-def _command(name: str, env: dict[str, str], *args: str, ready: Any = None) -> ProcessSpec:
-    argv = [sys.executable, "-m", "cli.main", name, *args]
-    return ProcessSpec(name=name, argv=argv, env=env, ready=ready, stop_timeout_s=20)
+def _command(kind: str, settings: dict[str, str], *args: str, ready: Any = None) -> ProcessSpec:
+    argv = [sys.executable, "-m", "cli.main", kind, *args]
+    return ProcessSpec(name=kind, argv=argv, env=environment(kind, settings), ready=ready, stop_timeout_s=20)
 
 
 def _environment(
     started: Servers, database_url: str, kept: dict[str, str], api_port: int, internal_port: int
 ) -> dict[str, str]:
+    """The settings of all processes together: of our own environment, and above them those of this stack."""
     return {
+        **{name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
         "GREENROOM_KAFKA_BOOTSTRAP": started.kafka_bootstrap,
+        "GREENROOM_TOPIC_PREFIX": "",
         "GREENROOM_DATABASE_URL": database_url,
         "GREENROOM_MASTER_KEYS": kept["master_keys"],
         "GREENROOM_KEY_PEPPER": kept["key_pepper"],
@@ -227,8 +231,8 @@ def up_detached() -> dict[str, Any]:
     """Start `greenroom up` as a process of its own and wait until it is ready."""
     install()  # here, where its progress can be seen
     logs = STACK_FOLDER / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    with (logs / "up.log").open("ab") as log, console.status("starting servers and processes"):
+    private_folder(logs)
+    with open_log(logs / "up.log") as log, console.status("starting servers and processes"):
         child = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up"],
             stdin=subprocess.DEVNULL,

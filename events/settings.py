@@ -1,4 +1,7 @@
-"""Settings of everything that talks to the log. Every variable starts with GREENROOM_."""
+"""Settings of everything that talks to the log. Every variable starts with GREENROOM_.
+
+A class holds what its processes need and nothing else: `greenroom up` gives a process the variables of its class.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,11 @@ class LogSettings(BaseSettings):
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, comma-separated.")
     topic_prefix: str = Field("", description="Put before every topic name; lets several systems share one cluster.")
+
+
+class JoinSettings(LogSettings):
+    """Workers, and the roster that lets them in."""
+
     join_secret: SecretStr = Field(
         SecretStr(""),
         description="Shared by workers and roster: signs worker state records. Without it no worker registers.",

@@ -23,7 +23,7 @@ from projections.deliver import Deliverer
 from projections.folding import FoldingHandler, Projection
 from projections.roster import Roster
 from projections.sessions import SessionsProjection
-from projections.settings import RosterSettings, WebhookSettings
+from projections.settings import ProjectSettings, WebhookSettings
 from projections.usage import UsageProjection
 from projections.webhooks import WebhooksProjection
 from projections.workers import Directory
@@ -36,7 +36,7 @@ _ALONE = ("avatars", "roster")
 _CONNECTIONS = 6
 
 
-async def project(settings: RosterSettings, names: Sequence[str]) -> None:
+async def project(settings: ProjectSettings, names: Sequence[str]) -> None:
     """Run these projections until SIGTERM. The pure ones share one fold; the roster has its own, and a clock."""
     # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
     gc.set_threshold(50_000, 20, 100)

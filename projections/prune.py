@@ -7,7 +7,7 @@ adjustment may come years later, and its hash follows from it.
 from __future__ import annotations
 
 from projections.database import Pool
-from projections.settings import RosterSettings
+from projections.settings import RetentionSettings
 
 BATCH = 2000
 _HOUR_S = 3600
@@ -49,7 +49,7 @@ _RULES = {
 """Table → (primary key, which rows `t` go)."""
 
 
-async def prune(pool: Pool, settings: RosterSettings) -> dict[str, int]:
+async def prune(pool: Pool, settings: RetentionSettings) -> dict[str, int]:
     """Returns table → rows deleted. Several at once, and a crash anywhere, do no harm. Raises DatabaseUnreachable."""
     ages = {
         "idempotency_keys_s": settings.keep_idempotency_keys_hours * _HOUR_S,

@@ -26,7 +26,7 @@ from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.decisions import Decision, decide
 from projections.folding import Change, Folded, Refusal, StoredStates
 from projections.prune import prune
-from projections.settings import RosterSettings
+from projections.settings import ProjectSettings
 from projections.workers import SOURCE, Directory
 from schemas import events as e
 from schemas.background import Background
@@ -54,7 +54,7 @@ class Roster(StoredStates):
     name = "roster"
 
     def __init__(
-        self, settings: RosterSettings, pool: Pool, producer: EventProducer, directory: Directory, keyring: Keyring
+        self, settings: ProjectSettings, pool: Pool, producer: EventProducer, directory: Directory, keyring: Keyring
     ) -> None:
         self._settings = settings
         self._pool = pool

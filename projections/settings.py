@@ -1,27 +1,41 @@
-"""Settings of everything that talks to Postgres beside the log."""
+"""Settings of everything that talks to Postgres."""
 
 from __future__ import annotations
 
 from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from events.settings import LogSettings
+from events.settings import JoinSettings, LogSettings
 
 
-class StoreSettings(LogSettings):
+class DatabaseSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GREENROOM_", extra="ignore", frozen=True)
+
     database_url: str = Field("postgresql://postgres@/greenroom", description="PostgreSQL, as a libpq URL.")
+
+
+class KeyringSettings(DatabaseSettings):
+    """Whoever reads what is encrypted."""
+
     master_keys: SecretStr = Field(
         SecretStr(""),
         description="Master keys, `name:base64` of 32 bytes each, comma-separated; the first encrypts, all decrypt.",
     )
+
+
+class KeySettings(KeyringSettings):
+    """Whoever makes or checks API keys."""
+
     key_pepper: SecretStr = Field(
         SecretStr(""), description="Secret under which API keys and request bodies are hashed."
     )
-    metrics_port: int = Field(
-        0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
-    )
 
 
-class RosterSettings(StoreSettings):
+class StoreSettings(LogSettings, DatabaseSettings):
+    """The log, and what is derived from it."""
+
+
+class RetentionSettings(DatabaseSettings):
     """`keep_…`: what `greenroom prune`, and the roster once an hour, deletes when it is older."""
 
     keep_idempotency_keys_hours: float = Field(
@@ -37,7 +51,17 @@ class RosterSettings(StoreSettings):
     keep_workers_days: float = Field(7, gt=0, description="Rows of workers that are gone.")
 
 
-class WebhookSettings(StoreSettings):
+class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings):
+    """Settings of `greenroom project`."""
+
+    metrics_port: int = Field(
+        0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
+    )
+
+
+class WebhookSettings(KeyringSettings):
+    """Settings of `greenroom deliver`."""
+
     webhook_allow_insecure: bool = Field(False, description="Allow http:// endpoints. For a local stack only.")
     webhook_permitted_networks: str = Field(
         "",

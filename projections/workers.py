@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from events.codec import Malformed, Unknown, decode, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import state_is_genuine
-from events.settings import LogSettings
+from events.settings import JoinSettings
 from events.stopping import stop
 from events.topics import ASSIGNMENTS, WORKERS
 from projections.database import Connection, DatabaseUnreachable, Pool
@@ -45,7 +45,7 @@ class Directory:
 
     def __init__(
         self,
-        settings: LogSettings,
+        settings: JoinSettings,
         pool: Pool,
         producer: EventProducer,
         clock: Callable[[], float] = time.monotonic,

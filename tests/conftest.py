@@ -31,18 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_FOLDER] = Path(config.option.basetemp)
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """After a failure the servers' logs are worth a look."""
-    if exitstatus != 0:
-        session.config.stash[_FOLDER] = None
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    folder = config.stash.get(_FOLDER, None)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 class _Left(logging.Handler):
     """What asyncio says of tasks that were dropped while they waited: somebody did not stop what it had started."""
 
@@ -65,6 +53,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     gc.collect()
     if _left.told:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if session.exitstatus != 0:
+        session.config.stash[_FOLDER] = None  # the servers' logs are worth a look
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(_FOLDER, None)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

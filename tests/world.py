@@ -16,7 +16,9 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from api.settings import ApiSettings
 from cli.customer import LiveKitProject
+from cli.processes import environment
 from events import topics
 from events.codec import Event, decode, new_event
 from events.producer import EventProducer, UnknownOutcome
@@ -25,7 +27,7 @@ from events.topics import SESSIONS, WORKERS, Topic
 from projections import accounts
 from projections.database import migrate
 from projections.database import pool as open_pool
-from projections.settings import WebhookSettings
+from projections.settings import ProjectSettings
 from schemas.events import SessionEvent, WorkerState
 from schemas.ids import WORKER, new_id
 from stack import postgres
@@ -64,6 +66,10 @@ async def delete_topic(world: World, topic: Topic) -> None:
         await admin.close()
 
 
+class Settings(ApiSettings, ProjectSettings):
+    """All at once, for what a test does in the place of a process."""
+
+
 class World:
     def __init__(self, servers: Servers, folder: Path) -> None:
         name = f"t{secrets.token_hex(5)}"
@@ -93,7 +99,7 @@ class World:
             "GREENROOM_WORKER_RENDERER": "mock",
             "GREENROOM_ASSETS": str(folder / "assets"),
         }
-        self.settings = WebhookSettings(
+        self.settings = Settings(
             kafka_bootstrap=servers.kafka_bootstrap,
             topic_prefix=self.prefix,
             join_secret=self.env["GREENROOM_JOIN_SECRET"],
@@ -136,13 +142,13 @@ class World:
         await asyncio.gather(*(self.processes[spec.name].wait_ready() for spec in specs))
 
     def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
+        """As `greenroom up` would start it: with the settings of its kind."""
         command = name.split("-")[0]
         args = [command] if command in ("api", "deliver", "worker", "build") else ["project", command]
         port = env.get("GREENROOM_INTERNAL_PORT", str(self.internal_port))
         ready = {"api": self._api_ready(port), "worker": self._worker_ready(time.time())}.get(command)
-        return ProcessSpec(
-            name, [sys.executable, "-m", "cli.main", *args], env={**self.env, **env}, ready=ready, ready_timeout_s=40
-        )
+        known = environment(args[0], {**self.env, **env})
+        return ProcessSpec(name, [sys.executable, "-m", "cli.main", *args], known, ready=ready, ready_timeout_s=40)
 
     @staticmethod
     def _api_ready(internal_port: str) -> Callable[[], Awaitable[bool]]:
@@ -201,8 +207,8 @@ class World:
 
     async def records(self, topic: Topic) -> list[Any]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers.kafka_bootstrap, auto_offset_reset="earliest")
-        await consumer.start()
         try:
+            await asyncio.wait_for(consumer.start(), 30)
             places = [TopicPartition(self.prefix + topic.name, p) for p in range(topic.partitions)]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)

@@ -1,9 +1,13 @@
 """Processes of the supervisor: started over a socket pair, silent for SILENT_S they are killed. Session processes are
-kept warm: the SDK is imported before the task comes."""
+kept warm: the SDK is imported before the task comes.
+
+Of the supervisor's environment, which holds its secrets, they get nothing but what programs read of the machine.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from typing import Any
@@ -19,6 +23,15 @@ log = structlog.get_logger()
 SILENT_S = 3.0
 _ALIVE_EVERY_S = 1.0
 _WARM_TIMEOUT_S = 30.0
+
+_OF_THE_MACHINE = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
+_FAMILIES = ("CUDA_", "HIP_", "KMP_", "LC_", "MKL_", "NVIDIA_", "NVPL_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_")
+"""Python's own, and those of torch's and numpy's libraries: on some machines they are wrong, or slow, without them."""
+
+
+def of_this_machine() -> dict[str, str]:
+    """What Python, TLS and number crunching read of the environment; no setting of ours and no secret is among it."""
+    return {name: value for name, value in os.environ.items() if name in _OF_THE_MACHINE or name.startswith(_FAMILIES)}
 
 
 async def say_alive(pipe: Pipe[Any]) -> None:
@@ -52,17 +65,22 @@ class Child:
     async def spawn(cls, module: str, *arguments: str) -> Child:
         """Raises OSError."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
-                str(theirs.fileno()),
-                *arguments,
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-        return cls(module, process, await Pipe.over(ours, FromSession))
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    module,
+                    str(theirs.fileno()),
+                    *arguments,
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env=of_this_machine(),
+                )
+            return cls(module, process, await Pipe.over(ours, FromSession))
+        except BaseException:
+            ours.close()  # a process that was started sees the end of its pipe
+            raise
 
     async def begin(self, timeout_s: float) -> Ready:
         """Wait until it is ready, or kill it. `timeout_s`: until its first sign of life; importing says nothing.

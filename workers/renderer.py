@@ -1,4 +1,5 @@
-"""The renderer process: one per device, faces of all sessions of its worker. `python -m workers.renderer FD SOCKET`.
+"""The renderer process: one per device, faces of all sessions of its worker.
+`python -m workers.renderer FD SOCKET RENDERER THREADS ASSETS`
 
 It tells its supervisor over FD that it is ready, serves sessions on the unix socket, and ends when the supervisor does.
 """
@@ -32,7 +33,6 @@ from workers.messages import Alive, Ready
 from workers.pipe import Pipe
 from workers.playback import TICK_SAMPLES
 from workers.renderers import FORMATS, Renderer, Stream, make
-from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 
@@ -88,13 +88,12 @@ class Faces:
 
 
 class RendererProcess:
-    def __init__(self, settings: WorkerSettings) -> None:
-        threads = settings.worker_render_threads or max(1, (os.cpu_count() or 2) // 2)
-        self._renderer = make(settings.worker_renderer, threads)
+    def __init__(self, name: str, threads: int, assets: Path) -> None:
+        self._renderer = make(name, threads or max(1, (os.cpu_count() or 2) // 2))
         on_cpu = self._renderer.device == "cpu"
         self._most = _MOST_AT_ONCE_ON_CPU if on_cpu else _MOST_AT_ONCE
         self._gather_s = 0.0 if on_cpu else _GATHER_S
-        self._faces = Faces(self._renderer, Assets(settings.assets))
+        self._faces = Faces(self._renderer, Assets(assets))
         self._waiting: OrderedDict[Client, None] = OrderedDict()
         self._news = asyncio.Event()
         self._tasks = Background()
@@ -233,9 +232,9 @@ async def _handle(end: socket.socket) -> int:
     return take(end)
 
 
-async def main(handle: int, path: Path) -> None:
+async def main(handle: int, path: Path, name: str, threads: int, assets: Path) -> None:
     began = time.monotonic()
-    process = RendererProcess(WorkerSettings())
+    process = RendererProcess(name, threads, assets)
     log.info("renderer starting", loaded_s=round(time.monotonic() - began, 2))
     with contextlib.suppress(asyncio.CancelledError):
         await process.run(socket.socket(fileno=handle), path)
@@ -243,5 +242,6 @@ async def main(handle: int, path: Path) -> None:
 
 if __name__ == "__main__":
     configure_logging()
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))
+    _, fd, path, name, threads, assets = sys.argv
+    asyncio.run(main(int(fd), Path(path), name, int(threads), Path(assets)))
     os._exit(0)

@@ -26,9 +26,13 @@ class RendererGone(Exception):
 
 
 class Renderer:
-    """One process behind one unix socket, in a folder that only its owner reads."""
+    """One process behind one unix socket, in a folder that only its owner reads.
 
-    def __init__(self) -> None:
+    `name`, `threads`, `assets`: of the settings, and all that the process gets to know of them.
+    """
+
+    def __init__(self, name: str, threads: int, assets: Path) -> None:
+        self._settings = (name, str(threads), str(assets))
         self._folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         self.path = self._folder / "renderer"
         self._child: Child | None = None
@@ -46,7 +50,7 @@ class Renderer:
 
     async def _spawn(self) -> str:
         try:
-            self._child = await Child.spawn("workers.renderer", str(self.path))
+            self._child = await Child.spawn("workers.renderer", str(self.path), *self._settings)
             ready = await self._child.begin(_IMPORT_TIMEOUT_S)
         except (TimeoutError, OSError) as failed:
             raise RendererGone("the renderer process ended before it was ready; its log says why") from failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.settings import LogSettings
+from events.settings import JoinSettings, LogSettings
 from faces.settings import AssetSettings
 
 
@@ -12,7 +12,7 @@ class BuildSettings(LogSettings, AssetSettings):
     """Settings of `greenroom build`."""
 
 
-class WorkerSettings(LogSettings, AssetSettings):
+class WorkerSettings(JoinSettings, AssetSettings):
     worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
     worker_renderer: str = Field(
         "neural",

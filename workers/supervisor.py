@@ -130,7 +130,7 @@ class Supervisor:
         if name == "neural" and (missing := neural_missing()) is not None:
             log.warning("only mock is offered", reason=missing)
             return
-        self._renderer = Renderer()
+        self._renderer = Renderer(name, self._settings.worker_render_threads, self._settings.assets)
         self._device = await self._renderer.start()
         self._qualities = ["mock", *RENDERED]
 

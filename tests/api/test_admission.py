@@ -16,7 +16,7 @@ from events.topics import SESSIONS
 from projections import admissions
 from projections.database import pool
 from projections.roster import Roster
-from projections.settings import RosterSettings
+from projections.settings import ProjectSettings
 from projections.workers import Directory
 from schemas import events as e
 from tests.world import World, eventually
@@ -211,7 +211,7 @@ async def test_a_roster_behind_the_log_settles_nothing(running: World, client: h
         "UPDATE admissions SET acknowledged = false, touched_at = now() - interval '1 minute' WHERE session_id = %s",
         sid,
     )
-    settings = RosterSettings(
+    settings = ProjectSettings(
         kafka_bootstrap=running.servers.kafka_bootstrap,
         topic_prefix=running.prefix,
         database_url=running.database_url,

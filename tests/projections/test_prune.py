@@ -8,7 +8,7 @@ import pytest
 
 from projections.database import pool
 from projections.prune import prune
-from projections.settings import RosterSettings
+from projections.settings import RetentionSettings
 from tests.world import World
 
 pytestmark = pytest.mark.servers
@@ -69,8 +69,8 @@ async def test_what_is_old_goes_and_what_is_young_or_needed_stays(world: World) 
     )
     await world.sql("UPDATE deliveries SET state = 'pending', finished_at = NULL WHERE id = 'whd_old1'")
     async with pool(world.database_url, 1) as connections:
-        deleted = await prune(connections, RosterSettings())
-        assert (await prune(connections, RosterSettings())) == dict.fromkeys(deleted, 0)
+        deleted = await prune(connections, RetentionSettings())
+        assert (await prune(connections, RetentionSettings())) == dict.fromkeys(deleted, 0)
     assert deleted["idempotency_keys"] == 4499
     assert deleted["deliveries"] == 4499
     assert deleted["fold_states"] == 2 * 4499

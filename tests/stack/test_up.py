@@ -18,7 +18,20 @@ import httpx
 import psutil
 import pytest
 
+from tests import portraits
+
 pytestmark = pytest.mark.servers
+
+FOREIGN = {"AWS_SECRET_ACCESS_KEY": "what-up-itself-knows", "HTTPS_PROXY": "http://what-up-itself-knows@127.0.0.1:1"}
+KNOWN_TO: dict[str, set[str]] = {
+    "api": {"database", "master keys", "pepper"},
+    "project": {"database", "master keys", "join secret"},
+    "deliver": {"database", "master keys"},
+    "worker": {"join secret"},
+    **{name: set() for name in ("build", "workers.session", "workers.renderer", "kafka", "postgres", "livekit")},
+    "up": {"foreign"},
+}
+"""I13: which secrets the environment of each kind of process holds. All else that it is told is no secret."""
 
 
 def greenroom(folder: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -42,7 +55,14 @@ def until(probe: Callable[[], Any], timeout_s: float = 20) -> Any:
 
 
 def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def described(folder: Path) -> dict[str, Any]:
@@ -58,7 +78,7 @@ def family(stack: dict[str, Any]) -> list[int]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("stack")
-    result = greenroom(made, "up", "--detach")
+    result = greenroom(made, "up", "--detach", env=FOREIGN)
     assert result.returncode == 0, result.stderr
     yield made
     greenroom(made, "down")
@@ -76,6 +96,48 @@ def test_it_is_described_and_answers(folder: Path) -> None:
     headers = {"Authorization": f"Bearer {stack['api_key']}"}
     answer = httpx.get(f"{stack['api_url']}/v1/sessions", headers=headers, trust_env=False)
     assert answer.json() == {"object": "list", "data": [], "has_more": False, "next_cursor": None}
+
+
+def test_a_process_knows_the_secrets_of_its_kind_alone(folder: Path) -> None:
+    stack = described(folder)
+    worker = psutil.Process(stack["pids"]["worker"])
+    children = {kind: c.pid for c in worker.children() for kind in KNOWN_TO if kind in c.cmdline()}
+    pids = {**stack["pids"], **children, "up": stack["supervisor"]["pid"]}
+    secrets = {
+        "database": stack["environment"]["GREENROOM_DATABASE_URL"],
+        "master keys": stack["environment"]["GREENROOM_MASTER_KEYS"],
+        "pepper": stack["environment"]["GREENROOM_KEY_PEPPER"],
+        "join secret": stack["environment"]["GREENROOM_JOIN_SECRET"],
+        "livekit": stack["livekit_api_secret"],
+        "api key": stack["api_key"],
+        "foreign": "what-up-itself-knows",
+    }
+
+    def known(pid: int) -> set[str]:
+        environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+        return {name for name, secret in secrets.items() if secret in environment}
+
+    assert {kind: known(pid) for kind, pid in pids.items()} == KNOWN_TO
+    for kind in ("workers.session", "workers.renderer"):
+        assert "GREENROOM_" not in Path(f"/proc/{pids[kind]}/environ").read_text()
+
+
+def test_what_is_kept_is_its_owners_alone(folder: Path) -> None:
+    """Secrets, logs, the log itself, faces. The folder above them is traversed by the user of PostgreSQL."""
+    kept, stack = folder / ".greenroom", described(folder)
+    portrait = portraits.file(portraits.drawn("av_demo", 512))
+    headers = {"Authorization": f"Bearer {stack['api_key']}"}
+    answer = httpx.post(
+        f"{stack['api_url']}/v1/avatars",
+        headers=headers,
+        files={"image": ("p.png", portrait)},
+        timeout=30,
+        trust_env=False,
+    )
+    assert answer.status_code == 202, answer.text
+    assert {p.name for p in kept.iterdir()} >= {"assets", "kafka", "livekit", "logs", "postgres", "secrets.json"}
+    assert [p.name for p in kept.iterdir() if p.stat().st_mode & 0o077] == []
+    assert [p.name for p in (kept / "logs").iterdir() if p.stat().st_mode & 0o077] == []
 
 
 def test_a_second_up_changes_nothing(folder: Path) -> None:

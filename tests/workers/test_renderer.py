@@ -41,12 +41,10 @@ async def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module")
 async def renderer(assets: Path) -> AsyncIterator[Renderer]:
-    os.environ["GREENROOM_ASSETS"] = str(assets)
-    process = Renderer()
+    process = Renderer("neural", 0, assets)
     assert await process.start() == "cpu"
     yield process
     await process.close()
-    del os.environ["GREENROOM_ASSETS"]
 
 
 def face_of(renderer: Renderer, avatar_id: str = "av_demo", asset: str | None = None) -> RenderedFace:
@@ -219,7 +217,7 @@ async def test_a_cleared_push_leaves_nothing_to_do(renderer: Renderer) -> None:
 
 
 async def test_gone_for_good_it_ends_the_session_in_time(assets: Path) -> None:
-    process = Renderer()
+    process = Renderer("neural", 0, assets)
     await process.start()
     pid = process.pid
     assert pid is not None

@@ -74,8 +74,7 @@ async def test_the_documented_renderer_works(tmp_path: Path, monkeypatch: pytest
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: scope\nVersion: 1\n")
     (package / "entry_points.txt").write_text("[greenroom.renderers]\n" + entry.splitlines()[-1].replace('"', ""))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("GREENROOM_WORKER_RENDERER", "scope")
-    process = Process()
+    process = Process("scope", 1, tmp_path)
     assert await process.start() == "cpu"
     try:
         face = RenderedFace(process.path, "av_demo", None, FORMATS["lite"])

@@ -1,0 +1,35 @@
+"""The kinds of processes, and what each of them gets to know: the settings that it reads, and no secret beside them.
+
+`greenroom up` and the tests start processes with this; docker-compose.yml says the same, and a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic_settings import BaseSettings
+
+from api.settings import ApiSettings
+from projections.settings import ProjectSettings, WebhookSettings
+from workers.children import of_this_machine
+from workers.settings import BuildSettings, WorkerSettings
+
+KINDS: dict[str, type[BaseSettings]] = {
+    "api": ApiSettings,
+    "project": ProjectSettings,
+    "deliver": WebhookSettings,
+    "worker": WorkerSettings,
+    "build": BuildSettings,
+}
+PREFIX = "GREENROOM_"
+
+
+def variables(kind: str) -> set[str]:
+    """The names of all that a process of this kind reads."""
+    return {PREFIX + name.upper() for name in KINDS[kind].model_fields}
+
+
+def environment(kind: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Of a process of this kind: what it reads of `settings`, and what programs read of this machine."""
+    wanted = variables(kind)
+    return of_this_machine() | {name: value for name, value in settings.items() if name in wanted}
