@@ -23,6 +23,8 @@ RETRIED = frozenset({1401, 1501, 1503, 1505})
 _TRIES, _RETRY_S = 4, 0.1
 _RESPONSE_S = 2.0
 _STALE_INTERRUPTION_S = 2.0
+_MOST_WAITING = 1024
+"""Reports of an agent that sends segments faster than it answers; none of ours says so much."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class AgentLink:
 
     def __init__(self, room: Callable[[], rtc.Room | None]) -> None:
         self._room = room
-        self._queue: asyncio.Queue[_Report] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Report] = asyncio.Queue(_MOST_WAITING)
         self._tells_start = True
         self.agent: str | None = None
 
     def started(self) -> None:
         if self._tells_start:
-            self._queue.put_nowait(_Report(STARTED, "", None))
+            self._put(_Report(STARTED, "", None))
 
     def finished(self, finish: Finish) -> None:
         payload = {
@@ -53,7 +55,13 @@ class AgentLink:
             "synchronized_transcript": None,
         }
         drop_after = time.monotonic() + _STALE_INTERRUPTION_S if finish.interrupted else None
-        self._queue.put_nowait(_Report(FINISHED, orjson.dumps(payload).decode(), drop_after))
+        self._put(_Report(FINISHED, orjson.dumps(payload).decode(), drop_after))
+
+    def _put(self, report: _Report) -> None:
+        try:
+            self._queue.put_nowait(report)
+        except asyncio.QueueFull:
+            log.warning("playback report dropped: the agent does not take them", method=report.method)
 
     async def run(self) -> None:
         while True:

@@ -1,19 +1,33 @@
-"""From what the room sends to samples that wait to be played: byte streams of the agent, or a track."""
+"""From what the room sends to samples that wait to be played: byte streams of the agent, or a track.
+
+The SDK queues what a stream brings without bound until its reader is closed: whatever is not read is closed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import structlog
 from livekit import rtc
 
+from schemas.assignments import Task
+from schemas.background import Background
+from workers.agent_link import AgentLink
 from workers.playback import RATE, TICK_SAMPLES, Finish, Playback, Segment, TooMuchUnplayed, to_mono
 
 log = structlog.get_logger()
 
 _CHUNK_TIMEOUT_S = 10.0
+_OVERTAKEN_S = 0.5
+"""Patience with a stream once a newer header came: the SDK may hand that over before the last chunks of this one."""
+_CLOSE_TIMEOUT_S = 1.0
+_MOST_STREAMS = 8
+"""That the agent may send at once. More than one is rare: the last chunks of one behind the header of the next."""
 _LOWEST_RATE = 8_000
 _TRACK_BACKLOG = RATE // 5
 
@@ -21,23 +35,26 @@ _TRACK_BACKLOG = RATE // 5
 async def receive(reader: rtc.ByteStreamReader, playback: Playback, heard: Callable[[], None]) -> Finish | None:
     """One segment, from its header to its trailer, a newer header, an error, or 10 s without a chunk.
 
-    Returns the finish to report at once when the segment was refused. `heard` is called for every chunk.
+    The reader is closed when this returns: what still comes is dropped by the SDK. Returns the finish to report at once
+    when the segment was refused. `heard` is called for every chunk.
     """
     attributes = reader.info.attributes or {}
     rate, channels = _number(attributes.get("sample_rate")), _number(attributes.get("num_channels"))
-    if not _LOWEST_RATE <= rate <= RATE or channels not in (1, 2):
-        log.warning("segment refused", sample_rate=rate, num_channels=channels)
-        reader.close()
-        return Finish(reader.info.stream_id, 0.0, interrupted=True)
-    segment = playback.open(reader.info.stream_id)
+    segment = None
     try:
+        if not _LOWEST_RATE <= rate <= RATE or channels not in (1, 2):
+            log.warning("segment refused", sample_rate=rate, num_channels=channels)
+            return Finish(reader.info.stream_id, 0.0, interrupted=True)
+        segment = playback.open(reader.info.stream_id)
         await _read(reader, playback, segment, rate, channels, heard)
     except TooMuchUnplayed:
         log.warning("segment refused", unplayed_samples=playback.waiting_samples)
-        playback.drop(segment)
-        return Finish(segment.id, 0.0, interrupted=True)
+        if segment is not None:
+            playback.drop(segment)
+        return Finish(reader.info.stream_id, 0.0, interrupted=True)
     finally:
-        segment.complete = True
+        if segment is not None:
+            segment.complete = True
         reader.close()
     return None
 
@@ -55,8 +72,7 @@ async def _read(
     carry = b""
     try:
         while True:
-            async with asyncio.timeout(_CHUNK_TIMEOUT_S):
-                chunk = await anext(reader)
+            chunk = await _next(reader, lambda: playback.overtaken(segment))
             heard()
             data = carry + chunk
             whole = len(data) - len(data) % (2 * channels)
@@ -68,21 +84,122 @@ async def _read(
                 continue
             for frame in resampler.push(bytearray(pcm.tobytes())):
                 playback.feed(segment, np.frombuffer(frame.data, np.int16))
+            await asyncio.sleep(0)  # minutes of speech come in one burst: the face goes on between its chunks
     except (StopAsyncIteration, rtc.StreamError, TimeoutError):
         for frame in resampler.flush() if resampler else ():
             playback.feed(segment, np.frombuffer(frame.data, np.int16))
+
+
+async def _next(reader: rtc.ByteStreamReader, overtaken: Callable[[], bool]) -> bytes:
+    """Raises TimeoutError, StopAsyncIteration, StreamError."""
+    began = time.monotonic()
+    while True:
+        try:
+            async with asyncio.timeout(_OVERTAKEN_S):
+                return await anext(reader)
+        except TimeoutError:
+            if overtaken() or time.monotonic() - began >= _CHUNK_TIMEOUT_S:
+                raise
+
+
+class Hearer(Protocol):
+    """Whose ears these are."""
+
+    def on_voice(self) -> None:
+        """Somebody is there to be heard."""
+
+    def on_heard(self) -> None:
+        """Some sound came, just now."""
+
+
+class Ears:
+    """What of the room gets into the playback: the agent's streams, or the chosen speaker's track."""
+
+    def __init__(self, task: Task, playback: Playback, link: AgentLink, tasks: Background, hearer: Hearer) -> None:
+        self._source = task.audio_source
+        self._playback = playback
+        self._link = link
+        self._tasks = tasks
+        self._hearer = hearer
+        self._streams = 0
+        self._listening: asyncio.Task[None] | None = None
+        self.choice = Choice(task.subscribe_to_identity)
+
+    def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None:
+        """The agent's speech; anybody else's is not ours to play, and is closed before its first byte is kept."""
+        if self._source != "data_stream" or self._link.agent not in (None, identity):
+            reader.close()
+            return
+        self._link.agent = identity
+        if self._streams >= _MOST_STREAMS:
+            log.warning("segment refused", open_streams=self._streams)
+            reader.close()
+            self._link.finished(Finish(reader.info.stream_id, 0.0, interrupted=True))
+            return
+        self._streams += 1
+        self._hearer.on_voice()
+        self._tasks.spawn(self._receive(reader), "receive segment")
+
+    async def _receive(self, reader: rtc.ByteStreamReader) -> None:
+        try:
+            refused = await receive(reader, self._playback, self._hearer.on_heard)
+        finally:
+            self._streams -= 1
+        if refused is not None:
+            self._link.finished(refused)
+
+    def on_track(self, track: rtc.RemoteAudioTrack) -> None:
+        self._hearer.on_voice()
+        if self._listening is not None:
+            self._listening.cancel()  # the speaker's track before it: its end may not have been said
+        self._listening = self._tasks.spawn(listen(track, self._playback, self._hearer.on_heard), "listen to track")
+
+
+class Choice:
+    """`track`: what is heard. The pinned participant; unpinned, the first that publishes audio, for the session.
+
+    One of its tracks at a time: what it publishes beside that is heard when that has ended.
+    """
+
+    def __init__(self, pinned: str | None) -> None:
+        self.speaker = pinned
+        self._heard: str | None = None
+
+    def wants(self, identity: str, sid: str) -> bool:
+        """Of a publication: it is to be heard from now on."""
+        if self._heard is not None or self.speaker not in (None, identity):
+            return False
+        self.speaker, self._heard = identity, sid
+        return True
+
+    def ended(self, sid: str) -> bool:
+        """It was the one that is heard: the next is to be looked for."""
+        was_heard = self._heard == sid
+        if was_heard:
+            self._heard = None
+        return was_heard
+
+    def begin(self) -> None:
+        """A new connection: its tracks have other ids."""
+        self._heard = None
 
 
 async def listen(track: rtc.RemoteAudioTrack, playback: Playback, heard: Callable[[], None]) -> None:
     """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped."""
     segment = playback.open(track.sid)
     segment.started = True  # nobody waits for reports about a track
-    async for event in rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1):
-        if segment.waiting > _TRACK_BACKLOG:
-            segment.take(TICK_SAMPLES)
-        playback.feed(segment, np.frombuffer(event.frame.data, np.int16).copy())
-        heard()
-    segment.complete = True
+    stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
+    try:
+        async for event in stream:
+            if segment.waiting > _TRACK_BACKLOG:
+                segment.take(TICK_SAMPLES)
+            playback.feed(segment, np.frombuffer(event.frame.data, np.int16).copy())
+            heard()
+    finally:
+        segment.complete = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await stream.aclose()
 
 
 def _number(text: str | None) -> int:

@@ -6,6 +6,7 @@ caller passes what is still queued in the audio source.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 RATE = 48_000
 TICK_SAMPLES = 1_920
 MOST_UNPLAYED = 10 * 60 * RATE
+MOST_SEGMENTS = 256
+_TONE_HZ, _SWELL_HZ = 220.0, 1.5
 
 Pcm = NDArray[np.int16]
 
 
 class TooMuchUnplayed(Exception):
-    """More than ten minutes of speech are waiting: the segment is refused."""
+    """More than ten minutes of speech, or too many segments, are waiting: the segment is refused."""
 
 
 @dataclass(eq=False)
@@ -80,6 +83,7 @@ class Playback:
 
     def __init__(self) -> None:
         self._segments: deque[Segment] = deque()
+        self._newest: Segment | None = None
 
     @property
     def waiting_samples(self) -> int:
@@ -90,12 +94,16 @@ class Playback:
         return self._segments[0] if self._segments else None
 
     def open(self, segment_id: str) -> Segment:
-        """A new header: the segment before it gets no more samples."""
-        for segment in self._segments:
-            segment.complete = True
-        segment = Segment(segment_id)
+        """A new header. Raises TooMuchUnplayed."""
+        if len(self._segments) >= MOST_SEGMENTS:
+            raise TooMuchUnplayed
+        segment = self._newest = Segment(segment_id)
         self._segments.append(segment)
         return segment
+
+    def overtaken(self, segment: Segment) -> bool:
+        """A newer header came."""
+        return segment is not self._newest
 
     def feed(self, segment: Segment, pcm: Pcm) -> None:
         """Raises TooMuchUnplayed. A segment that was cleared meanwhile swallows what still comes."""
@@ -144,6 +152,19 @@ class Playback:
             finishes.append(Finish(segment.id, max(0.0, segment.played / RATE - unheard), interrupted=True))
         self._segments.clear()
         return finishes
+
+
+class Tone:
+    """`synthetic_audio_if_no_input`: a sine with a slow tremolo, so that the face moves."""
+
+    def __init__(self) -> None:
+        self._phase = 0
+
+    def tick(self) -> Pcm:
+        n = np.arange(self._phase, self._phase + TICK_SAMPLES)
+        self._phase += TICK_SAMPLES
+        swell = 0.5 + 0.5 * np.sin(2 * math.pi * _SWELL_HZ * n / RATE)
+        return (6000 * swell * np.sin(2 * math.pi * _TONE_HZ * n / RATE)).astype(np.int16)
 
 
 def to_mono(data: bytes, channels: int) -> Pcm:

@@ -12,6 +12,7 @@ from livekit.rtc.participant import PublishTrackError
 
 from schemas.assignments import Task
 from schemas.events import FailureCode
+from workers.hearing import Choice
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
 
@@ -51,10 +52,12 @@ class Listener(Protocol):
 class LiveRoom:
     """One connection. A rejoin is a new LiveRoom."""
 
-    def __init__(self, task: Task, frame: Format, listener: Listener) -> None:
+    def __init__(self, task: Task, frame: Format, listener: Listener, choice: Choice) -> None:
         self._task = task
         self._frame = frame
         self._listener = listener
+        self._choice = choice
+        choice.begin()
         self._left = False
         self._room = rtc.Room()
         self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
@@ -151,9 +154,10 @@ class LiveRoom:
     def _subscribe_to_events(self) -> None:
         self._room.on("disconnected", self._on_disconnected)
         self._room.on("participant_connected", lambda _: self._listener.on_presence())
-        self._room.on("participant_disconnected", lambda _: self._listener.on_presence())
+        self._room.on("participant_disconnected", self._on_left)
         self._room.on("active_speakers_changed", self._on_speakers)
         self._room.on("track_published", lambda publication, participant: self._wanted(publication, participant))
+        self._room.on("track_unpublished", lambda publication, _: self._on_track_gone(publication.sid))
         self._room.on("track_subscribed", self._on_track)
 
     def _on_disconnected(self, reason: int) -> None:
@@ -173,14 +177,23 @@ class LiveRoom:
                 self._wanted(publication, participant)
 
     def _wanted(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
-        """`track`: the pinned participant's microphone only; unpinned, whichever audio comes first."""
-        pinned = self._task.subscribe_to_identity
+        """`track`: the voice of whoever is chosen. What is not chosen is never received."""
         if (
             self._task.audio_source == "track"
             and publication.kind == rtc.TrackKind.KIND_AUDIO
-            and pinned in (None, participant.identity)
+            and publication.source != rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
+            and self._choice.wants(participant.identity, publication.sid)
         ):
             publication.set_subscribed(True)
+
+    def _on_track_gone(self, sid: str) -> None:
+        if self._choice.ended(sid):
+            self._subscribe_to_tracks()
+
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        for sid in participant.track_publications:
+            self._on_track_gone(sid)
+        self._listener.on_presence()
 
     def _on_track(self, track: rtc.Track, _: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
         if isinstance(track, rtc.RemoteAudioTrack):

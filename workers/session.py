@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import socket
 import sys
@@ -29,7 +28,7 @@ from workers import watch
 from workers.agent_link import AgentLink
 from workers.children import say_alive
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
-from workers.hearing import listen, receive
+from workers.hearing import Ears
 from workers.lease import boottime, phase
 from workers.messages import (
     Beat,
@@ -48,7 +47,7 @@ from workers.messages import (
 )
 from workers.meter import MediaMeter
 from workers.pipe import Pipe
-from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick
+from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick, Tone
 from workers.renderers import FORMATS
 from workers.room import LiveRoom, RoomError
 from workers.timers import Timers
@@ -58,7 +57,6 @@ log = structlog.get_logger()
 _REJOIN_WITHIN_S = 10.0
 _MOST_EVICTIONS = 3
 _SYNTHETIC_AFTER_S = 10.0
-_TONE_HZ = 220.0
 _FLUSH_S = 0.5
 _CLOSED: dict[int, EndReason] = {
     rtc.DisconnectReason.ROOM_DELETED: "room_closed",
@@ -110,9 +108,10 @@ class Session:
         self._absent_since: float | None = None
         self._heard_anybody = False
         self._synthetic = False
-        self._tone_phase = 0
+        self._tone = Tone()
         self._latencies: dict[str, int] = {}
         self._tasks = Background()
+        self._ears = Ears(self._task, self._playback, self._link, self._tasks, self)
 
     def request_end(self, reason: EndReason) -> None:
         if not self._end.done():
@@ -194,7 +193,7 @@ class Session:
     async def _join(self, timeout_s: float, opening: asyncio.Task[None] | None = None) -> None:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
-        room = self._room = LiveRoom(self._task, self._frame, self)
+        room = self._room = LiveRoom(self._task, self._frame, self, self._ears.choice)
         self._latencies.setdefault("received", self._since_accepted())
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
@@ -255,7 +254,7 @@ class Session:
         audio source's queue 30 to 90 ms after they see what is pushed with it (docs/decisions/0006-a-face.md).
         """
         heard = self._playback.tick()
-        self._ahead.append((self._tone() if self._synthetic and not heard.speech else heard.pcm, heard))
+        self._ahead.append((self._tone.tick() if self._synthetic and not heard.speech else heard.pcm, heard))
         frame = await self._face.show(self._ahead[-1][0])
         pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
         shown, self._held = self._held or frame, frame
@@ -291,13 +290,6 @@ class Session:
             self._synthetic = True
             self._pipe.send(SyntheticAudio(self._meter.read().billable_ms))
 
-    def _tone(self) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
-        """A sine with a slow tremolo, so that the face moves."""
-        n = np.arange(self._tone_phase, self._tone_phase + TICK_SAMPLES)
-        self._tone_phase += TICK_SAMPLES
-        swell = 0.5 + 0.5 * np.sin(2 * math.pi * 1.5 * n / RATE)
-        return (6000 * swell * np.sin(2 * math.pi * _TONE_HZ * n / RATE)).astype(np.int16)
-
     async def _beats(self) -> None:
         while True:
             await asyncio.sleep(self._limits.heartbeat_s)
@@ -330,37 +322,23 @@ class Session:
     # What the room says
 
     def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None:
-        self._tasks.spawn(self._receive(reader, identity), "receive segment")
+        self._ears.on_stream(reader, identity)
 
-    async def _receive(self, reader: rtc.ByteStreamReader, identity: str) -> None:
-        """The agent's speech; anybody else's is not ours to play."""
-        if self._task.audio_source != "data_stream":
-            return
-        self._link.agent = self._link.agent or identity
-        if identity != self._link.agent:
-            return
-        self._somebody_came()
-        refused = await receive(reader, self._playback, self._heard)
-        if refused is not None:
-            self._link.finished(refused)
-
-    def _heard(self) -> None:
+    def on_heard(self) -> None:
         self._timers.active(time.monotonic())
 
     async def on_clear(self, identity: str) -> bool:
-        """The agent was interrupted. Others may not clear."""
-        if self._room is None or (self._link.agent is not None and identity != self._link.agent):
+        """The agent was interrupted. Others may not clear; nor does a clear make anybody the agent."""
+        if self._room is None or identity != self._link.agent:
             return False
-        self._link.agent = identity
         for finish in self._interrupt(self._room):
             self._link.finished(finish)
         return True
 
     def on_track(self, track: rtc.RemoteAudioTrack, identity: str) -> None:
-        self._somebody_came()
-        self._tasks.spawn(listen(track, self._playback, self._heard), "listen to track")
+        self._ears.on_track(track)
 
-    def _somebody_came(self) -> None:
+    def on_voice(self) -> None:
         self._heard_anybody = True
         self._synthetic = False
 
@@ -374,14 +352,14 @@ class Session:
             return
         others = self._room.others
         if others:
-            self._somebody_came()
+            self.on_voice()
         if self._link.agent is None or self._link.agent in others:
             self._absent_since = None
         elif self._absent_since is None:
             self._absent_since = time.monotonic()
 
     def on_speaking(self) -> None:
-        self._heard()
+        self.on_heard()
 
 
 def _face(start: Start) -> SessionFace:

@@ -7,9 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.agent_link import AgentLink
+from workers.hearing import Choice
 from workers.lease import phase
 from workers.meter import MediaMeter
-from workers.playback import MOST_UNPLAYED, RATE, TICK_SAMPLES, Playback, TooMuchUnplayed, to_mono
+from workers.playback import (
+    MOST_SEGMENTS,
+    MOST_UNPLAYED,
+    RATE,
+    TICK_SAMPLES,
+    Finish,
+    Playback,
+    TooMuchUnplayed,
+    to_mono,
+)
 from workers.renderers import FORMATS
 from workers.renderers.mock import MockRenderer
 from workers.timers import Timers
@@ -103,12 +114,56 @@ def test_an_interruption_counts_only_what_left_the_source() -> None:
     assert playback.tick().speech == 0  # the rest of a cleared stream is ignored
 
 
-def test_a_newer_header_ends_the_segment_before() -> None:
+def test_a_newer_header_overtakes_the_segment_before_and_cuts_nothing_off() -> None:
+    """The SDK may hand a header over before the last chunks of the stream before it."""
     playback = Playback()
     first = playback.open("a")
-    playback.open("b")
-    playback.feed(first, pcm(10))
-    assert [f.segment_id for f in playback.tick().done] == ["a"]
+    second = playback.open("b")
+    assert (playback.overtaken(first), playback.overtaken(second)) == (True, False)
+    playback.feed(second, pcm(10, 2))
+    playback.feed(first, pcm(10, 1))
+    assert playback.tick().pcm[:20].tolist() == [1] * 10 + [0] * 10  # the second waits for its end
+    first.complete = True
+    tick = playback.tick()
+    assert [f.segment_id for f in tick.done] == ["a"]
+    assert tick.pcm[:10].tolist() == [2] * 10
+
+
+def test_segments_do_not_pile_up() -> None:
+    playback = Playback()
+    for n in range(MOST_SEGMENTS):
+        playback.open(str(n))
+    with pytest.raises(TooMuchUnplayed):
+        playback.open("one more")
+    assert len(playback.interrupt(0)) == MOST_SEGMENTS
+    playback.open("again")
+
+
+def test_the_first_who_publishes_is_heard_for_the_session() -> None:
+    choice = Choice(None)
+    assert choice.wants("ann", "t1")
+    assert not choice.wants("bob", "t2")
+    assert not choice.wants("ann", "t3")  # one at a time
+    assert not choice.ended("t2")
+    assert choice.ended("t1")
+    assert not choice.wants("bob", "t2")
+    assert choice.wants("ann", "t3")
+    choice.begin()  # another connection
+    assert not choice.wants("bob", "t4")
+    assert choice.wants("ann", "t5")
+
+
+def test_the_pinned_participant_is_heard_and_nobody_else() -> None:
+    choice = Choice("ann")
+    assert not choice.wants("bob", "t1")
+    assert choice.wants("ann", "t2")
+
+
+def test_reports_that_nobody_takes_do_not_pile_up() -> None:
+    link = AgentLink(lambda: None)
+    for n in range(5000):
+        link.finished(Finish(str(n), 0.0, True))
+    assert link._queue.qsize() < 5000
 
 
 def test_ten_minutes_are_the_most() -> None:
