@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from api import avatars, sessions, webhook_endpoints
 from api.admission import keep_marking, mark_acknowledged
@@ -23,7 +22,7 @@ from api.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
-    from_validation,
+    refused,
     request_id,
     respond,
 )
@@ -38,7 +37,7 @@ from projections.database import DatabaseUnreachable, listen, pool
 _ANSWER_WITHIN_S = 3.0
 """A database that takes longer is told as away: every answer comes within 8 s."""
 
-DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/errors.md."
+DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/api.md."
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -47,10 +46,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lambda app: _lifespan(app, settings),
+        redirect_slashes=False,
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,
-            RequestValidationError: _query_error,
+            RequestValidationError: _parameter_error,
         },
     )
     app.include_router(sessions.router)
@@ -97,14 +97,23 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known: dict[int, ApiError] = {404: RouteNotFound(), 405: MethodNotAllowed()}
     answer = known.get(error.status_code) or InvalidRequest(str(error.detail), code="request.invalid")
-    return respond(answer, request_id(request))
+    answered = respond(answer, request_id(request))
+    if error.status_code == 405:
+        answered.headers["Allow"] = ", ".join(_methods(request))
+    return answered
 
 
-async def _query_error(request: Request, error: Exception) -> Response:
+def _methods(request: Request) -> list[str]:
+    """Of this path, over all of its routes: the framework knows only those of the first."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
+
+
+async def _parameter_error(request: Request, error: Exception) -> Response:
     """Path and query parameters; bodies are validated by their routes."""
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    details = InitErrorDetails(
-        type=problem["type"], loc=tuple(problem["loc"][1:]), input=None, ctx=problem.get("ctx", {})
-    )
-    return respond(from_validation(ValidationError.from_exception_data("query", [details])), request_id(request))
+    return respond(refused(problem["type"], problem["loc"][1:], problem["msg"]), request_id(request))

@@ -54,6 +54,7 @@ from schemas.avatars import (
     RuntimeType,
 )
 from schemas.ids import AVATAR, new_id
+from schemas.requests import CONTROLS
 from schemas.times import to_wire
 
 router = APIRouter(prefix="/v1/avatars", tags=["Avatars"])
@@ -238,6 +239,8 @@ async def _upload(request: Request, ctx: Context, avatar_id: str) -> Upload:
         name = _text(form, "name") or DEFAULT_NAME
         if len(name) > MOST_NAME:
             raise Unprocessable(f"name has more than {MOST_NAME} characters.", code="name.too_long", param="name")
+        if CONTROLS.search(name):
+            raise Unprocessable("name has a control character.", code="name.invalid", param="name")
         runtime_type = _text(form, "runtime_type") or "avtr1"
         if runtime_type not in ("avtr1", "mock"):
             raise Unprocessable("runtime_type is avtr1 or mock.", code="runtime_type.invalid", param="runtime_type")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -37,6 +38,11 @@ class MalformedJson(InvalidRequest):
     message = "The body is not valid JSON. Send a JSON object as UTF-8."
 
 
+class HttpMalformed(InvalidRequest):
+    code = "http.malformed"
+    message = "This is not HTTP/1.1 as it is specified. The connection is closed; send the request again on a new one."
+
+
 class TransportUnsupported(InvalidRequest):
     code = "transport.unsupported"
 
@@ -51,9 +57,24 @@ class MethodNotAllowed(ApiError):
     message = "This path does not know this method. See /docs for the ones that it knows."
 
 
+class RequestTimeout(ApiError):
+    status, type, code = 408, "invalid_request", "request.timeout"
+    message = "The request did not arrive in time: 10 s for its head, 60 s for its body. Send it again, faster."
+
+
 class BodyTooLarge(ApiError):
     status, type, code = 413, "invalid_request", "body.too_large"
     message = "The body is larger than 256 KB, or than 10 MB for an image. Send less."
+
+
+class UrlTooLong(ApiError):
+    status, type, code = 414, "invalid_request", "request.url_too_long"
+    message = "The URL is longer than 8 KB."
+
+
+class HeadersTooLarge(ApiError):
+    status, type, code = 431, "invalid_request", "request.headers_too_large"
+    message = "The request has more than 100 headers or more than 32 KB of them."
 
 
 class Unauthenticated(ApiError):
@@ -131,6 +152,11 @@ class Unavailable(ApiError):
     status, type, retry_after = 503, "service_unavailable", 1
 
 
+class Overloaded(Unavailable):
+    code = "overloaded"
+    message = "This server is working on as many requests as it can. Retry after the given seconds."
+
+
 class AtCapacity(Unavailable):
     code = "at_capacity"
     message = "No worker has a free slot for this quality right now. Retry after the given seconds."
@@ -168,29 +194,32 @@ _RULES = {
     "too_short": "too_short",
     "string_too_long": "too_long",
     "too_long": "too_long",
-    "literal_error": "invalid",
-    "value_error": "invalid",
+    "too_large": "too_large",
 }
+_MOST_SHOWN = 128
 
 
 def from_validation(failed: ValidationError) -> Unprocessable:
-    """The first problem in field order, as `<field path>.<rule>`; its param is the request's own dotted path."""
+    """The first problem in field order."""
     problem = failed.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = _path(problem["loc"])
-    rule = _RULES.get(problem["type"], "invalid_type" if problem["type"].endswith("_type") else "invalid")
-    message = {
+    return refused(problem["type"], problem["loc"], problem["msg"])
+
+
+def refused(problem: str, location: Sequence[int | str], message: str) -> Unprocessable:
+    """One of pydantic's problems, as `<field path>.<rule>`; its param is the request's own dotted path."""
+    path = ".".join(_shown(part) for part in location)
+    rule = _RULES.get(problem, "invalid_type" if problem.endswith("_type") else "invalid")
+    told = {
         "required": f"{path or 'The body'} is required.",
         "unknown": f"{path} is not a field of this request.",
-    }.get(rule, f"{path or 'The body'}: {problem['msg']}.")
-    return Unprocessable(message, code=f"{path or 'body'}.{rule}", param=path or None)
+    }.get(rule, f"{path or 'The body'}: {message}.")
+    return Unprocessable(told, code=f"{path or 'body'}.{rule}", param=path or None)
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    """pydantic names the members of a union in the path (`metadata.k.str`); requests do not have those."""
-    parts = list(location)
-    if len(parts) == 3 and parts[0] == "metadata":
-        parts = parts[:2]
-    return ".".join(str(p) for p in parts)
+def _shown(part: int | str) -> str:
+    """A name that the caller made up may be as long as the body."""
+    text = str(part)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def respond(error: ApiError, request_id: str) -> Response:

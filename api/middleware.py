@@ -1,21 +1,25 @@
-"""What holds for every answer: a request id, a bounded body, and the error envelope even for a crash."""
+"""What holds for every request and answer: a request id, a path and query without control characters, a bounded body,
+and the error envelope even for a crash."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
+from urllib.parse import parse_qsl
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, respond
+from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, InvalidRequest, RouteNotFound, respond
 from projections.database import DatabaseUnreachable
 from schemas.ids import REQUEST, new_id
+from schemas.requests import CONTROLS
 
 log = structlog.get_logger()
 
-MAX_BODY = 256 * 1024
+_ESCAPED_CONTROL = re.compile(rb"%[01][0-9A-Fa-f]")
 
 
 class Frame:
@@ -40,7 +44,10 @@ class Frame:
             await send(message)
 
         try:
+            _look_at_url(scope)
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            return  # nobody is there to be told
         except Exception as crash:
             if started:
                 raise
@@ -57,9 +64,20 @@ class Frame:
         return ApiError()
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as that is known."""
-    return b"".join([chunk async for chunk in bounded(request, MAX_BODY)])
+def _look_at_url(scope: Scope) -> None:
+    """Raises RouteNotFound or InvalidRequest for a control character, whatever the route: no store could hold it."""
+    if CONTROLS.search(scope["path"]):
+        raise RouteNotFound
+    query: bytes = scope["query_string"]
+    if _ESCAPED_CONTROL.search(query):
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            if CONTROLS.search(name):
+                raise InvalidRequest(
+                    "The query has a parameter with a control character in its name.", code="query.invalid"
+                )
+            if CONTROLS.search(value):
+                code = "cursor.invalid" if name == "starting_after" else f"{name}.invalid"
+                raise InvalidRequest(f"{name} has a control character, such as %00.", code=code, param=name)
 
 
 async def bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import ValidationError
 from starlette.responses import Response
 
-from api import admission, avatars, ending, tokens
+from api import admission, avatars, bodies, ending, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, context
 from api.deadline import Deadline
@@ -34,10 +33,8 @@ from api.errors import (
     TransportUnsupported,
     Unprocessable,
     documented,
-    from_validation,
     request_id,
 )
-from api.middleware import read_body
 from projections import sessions
 from projections.accounts import AccountErased
 from projections.resources import resource
@@ -77,12 +74,7 @@ Ctx = Annotated[Context, Depends(context)]
         LogUnavailable,
         InFlight,
     ),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": CreateSession.model_json_schema()}},
-        }
-    },
+    openapi_extra=bodies.documented(CreateSession),
 )
 async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Allocate a worker and begin a realtime avatar session.
@@ -90,7 +82,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     Returns immediately with status `queued`; poll `GET /v1/sessions/{id}` or wait for the `session.first_frame`
     webhook. Send an `Idempotency-Key` to retry safely.
     """
-    raw = await read_body(request)
+    raw = await bodies.read(request)
     deadline = Deadline(admission.WITHIN_S)
     key = _idempotency_key(request)
     body = parse(raw)
@@ -109,8 +101,8 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
 
 def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= 255:
-        raise InvalidRequest("Idempotency-Key must have 1 to 255 characters.", code="idempotency_key.invalid")
+    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible characters.", code="idempotency_key.invalid")
     return key
 
 
@@ -122,18 +114,10 @@ def _created(done: admission.Admitted, key: str | None) -> Response:
 
 
 def parse(raw: bytes) -> CreateSession:
-    """Raises MalformedJson, TransportUnsupported or Unprocessable."""
-    try:
-        content = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise MalformedJson from None
-    if not isinstance(content, dict):
-        raise Unprocessable("The body must be a JSON object.", code="body.invalid_type")
+    """Raises MalformedJson, BodyTooLarge, TransportUnsupported or Unprocessable."""
+    content = bodies.parse(raw)
     _look_at_transport(content.get("transport"))
-    try:
-        body = CreateSession.model_validate(content)
-    except ValidationError as failed:
-        raise from_validation(failed) from None
+    body = bodies.validate(content, CreateSession)
     for name in body.metadata or {}:
         if name.startswith("_avatar."):
             raise Unprocessable(

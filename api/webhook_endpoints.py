@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import ValidationError
 from starlette.responses import Response
 
+from api import bodies
 from api.auth import CallerPrincipal
 from api.context import Context, context
 from api.errors import (
@@ -21,9 +20,7 @@ from api.errors import (
     MalformedJson,
     Unprocessable,
     documented,
-    from_validation,
 )
-from api.middleware import read_body
 from projections import webhooks
 from projections.deliver import Safety, UnsafeUrl
 from schemas.times import to_wire
@@ -40,24 +37,11 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["Webhooks"])
     responses=documented(
         MalformedJson, KeyMissing, KeyInvalid, KeyRevoked, EndpointLimit, Unprocessable, DatabaseUnavailable
     ),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": CreateWebhookEndpoint.model_json_schema()}},
-        }
-    },
+    openapi_extra=bodies.documented(CreateWebhookEndpoint),
 )
 async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Context, Depends(context)]) -> Response:
     """The answer carries the signing secret (`whsec_…`), once. Deliveries are signed as Standard Webhooks are."""
-    raw = await read_body(request)
-    try:
-        content = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise MalformedJson from None
-    try:
-        body = CreateWebhookEndpoint.model_validate(content)
-    except ValidationError as failed:
-        raise from_validation(failed) from None
+    body = bodies.validate(bodies.parse(await bodies.read(request)), CreateWebhookEndpoint)
     try:
         await Safety(ctx.settings).resolve(body.url)
     except UnsafeUrl as unsafe:

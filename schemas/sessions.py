@@ -4,54 +4,99 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from schemas.events import Quality
+from schemas.requests import CONTROLS, SOCKET_URL, Strict, Text, with_possible_host
 
 REDACTED: Literal["[redacted]"] = "[redacted]"
 MAX_METADATA_BYTES = 8 * 1024
+MAX_METADATA_NUMBER = 2**53
+"""Beyond it doubles skip integers: what we gave back might not be what we were sent."""
+_MAX_METADATA_ENTRIES = MAX_METADATA_BYTES // 5
+"""More cannot fit: `"":0,` is the shortest. Told before any of them is looked at."""
 
 Status = Literal["created", "queued", "starting", "running", "ending", "ended", "failed", "canceled"]
-MetadataValue = StrictStr | StrictInt | StrictFloat | StrictBool | None
 
 
-class Strict(BaseModel):
-    """Unknown fields are refused, so that a typo is told at once."""
+def _flat(metadata: Any) -> Any:
+    """Stops at the first problem: a body of 256 KB holds tens of thousands, and each would cost its own error."""
+    if not isinstance(metadata, dict):
+        return metadata
+    if len(metadata) > _MAX_METADATA_ENTRIES:
+        raise PydanticCustomError("too_large", "more than 8 KB")
+    for name, value in metadata.items():
+        if CONTROLS.search(name):
+            raise PydanticCustomError("control", "a key has a control character, such as NUL or a line break")
+        problem = _problem(value)
+        if problem is not None:
+            found = InitErrorDetails(type=problem, loc=(name,), input=value)
+            raise ValidationError.from_exception_data("metadata", [found])
+    return metadata
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+def _problem(value: Any) -> PydanticCustomError | None:
+    if isinstance(value, str):
+        if CONTROLS.search(value):
+            return PydanticCustomError("control", "control characters, such as NUL or a line break, are not taken")
+    elif isinstance(value, int | float):
+        if abs(value) > MAX_METADATA_NUMBER:
+            return PydanticCustomError("too_large", "a number must be within ±2^53; send larger ones as strings")
+    elif value is not None:
+        return PydanticCustomError("value_type", "must be a string, a number, true, false or null")
+    return None
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    BeforeValidator(_flat),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Flat, at most 8 KB as JSON. Numbers are doubles, as in JavaScript.",
+            "propertyNames": {"pattern": r"^(?!_avatar\.)[^\x00-\x1f]*$"},
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string", "pattern": r"^[^\x00-\x1f]*$"},
+                    {"type": "number", "minimum": -MAX_METADATA_NUMBER, "maximum": MAX_METADATA_NUMBER},
+                    {"type": "boolean"},
+                    {"type": "null"},
+                ]
+            },
+        }
+    ),
+]
 
 
 class LiveKitTransport(Strict):
     """BYO LiveKit: the customer owns the room and mints the token; we never see their API key."""
 
     type: Literal["livekit"] = "livekit"
-    url: Annotated[StrictStr, Field(min_length=1, max_length=2048, description="ws:// or wss:// URL of LiveKit.")]
-    room_name: Annotated[StrictStr, Field(min_length=1, max_length=512)]
-    worker_token: Annotated[
-        StrictStr, Field(min_length=1, max_length=16384, description="Write-only; answers show `[redacted]`.")
+    url: Annotated[
+        StrictStr,
+        Field(min_length=1, max_length=2048, pattern=SOCKET_URL, description="ws:// or wss:// URL of LiveKit."),
+        AfterValidator(with_possible_host),
     ]
-    worker_identity: Annotated[StrictStr, Field(min_length=1, max_length=512)] | None = None
+    room_name: Annotated[Text, Field(min_length=1, max_length=512)]
+    worker_token: Annotated[
+        Text, Field(min_length=1, max_length=16384, description="Write-only; answers show `[redacted]`.")
+    ]
+    worker_identity: Annotated[Text, Field(min_length=1, max_length=512)] | None = None
     audio_source: Literal["data_stream", "track"] = "data_stream"
-    subscribe_to_identity: Annotated[StrictStr, Field(min_length=1, max_length=512)] | None = None
+    subscribe_to_identity: Annotated[Text, Field(min_length=1, max_length=512)] | None = None
     synthetic_audio_if_no_input: StrictBool = False
-
-    @field_validator("url")
-    @classmethod
-    def _websocket(cls, url: str) -> str:
-        if not url.lower().startswith(("ws://", "wss://")):
-            raise ValueError("must start with ws:// or wss://")
-        return url
 
 
 class CreateSession(Strict):
     """Body of `POST /v1/sessions`."""
 
-    avatar_id: Annotated[StrictStr, Field(min_length=1, max_length=128)]
+    avatar_id: Annotated[Text, Field(min_length=1, max_length=128)]
     transport: LiveKitTransport
     quality: Quality = "standard"
     max_duration_seconds: Annotated[StrictInt, Field(ge=1, le=3600)] | None = None
     idle_timeout_seconds: Annotated[StrictInt, Field(ge=1, le=600)] | None = None
-    metadata: dict[str, MetadataValue] | None = None
+    metadata: Metadata | None = None
 
 
 class TransportResource(BaseModel):

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StrictBool, StrictStr, field_validator
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictStr
 
-from schemas.sessions import Strict
+from schemas.requests import WEB_URL, Strict, Text, with_possible_host
 
-_PATTERN = re.compile(r"\*|[a-z_]+\.(\*|[a-z_]+)")
+Subscription = Annotated[StrictStr, Field(max_length=100, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
+"""An event type, a prefix such as `session.*`, or `*`."""
 
 
 class CreateWebhookEndpoint(Strict):
-    url: Annotated[StrictStr, Field(min_length=1, max_length=2048)]
-    events: Annotated[list[StrictStr], Field(min_length=1, max_length=50, description="Types, `session.*`, or `*`.")]
-    description: Annotated[StrictStr, Field(max_length=500)] = ""
+    url: Annotated[StrictStr, Field(min_length=1, max_length=2048, pattern=WEB_URL), AfterValidator(with_possible_host)]
+    events: Annotated[list[Subscription], Field(min_length=1, max_length=50, description="Types, `session.*`, or `*`.")]
+    description: Annotated[Text, Field(max_length=500)] = ""
     enabled: StrictBool = True
-
-    @field_validator("events")
-    @classmethod
-    def _patterns(cls, events: list[str]) -> list[str]:
-        for pattern in events:
-            if not _PATTERN.fullmatch(pattern):
-                raise ValueError(f"{pattern[:80]!r} is no event type, prefix such as session.*, or *")
-        return events
 
 
 class WebhookEndpointResource(BaseModel):

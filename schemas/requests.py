@@ -1,0 +1,40 @@
+"""What request bodies are made of: strict models, texts that every store can hold, URLs whose host can exist."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+CONTROLS = re.compile(r"[\x00-\x1f]")
+"""The C0 controls. PostgreSQL's text has no NUL, and the others have no place in an id, a name or a note."""
+_AFTER_SCHEME = (
+    r"://([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#][!-\[\]-~]*)?$"
+)
+WEB_URL = rf"^[Hh][Tt][Tt][Pp][Ss]?{_AFTER_SCHEME}"
+SOCKET_URL = rf"^[Ww][Ss][Ss]?{_AFTER_SCHEME}"
+"""Visible ASCII, as RFC 3986 has it: a name in other letters is written as `xn--…`. No credentials."""
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused, so that a typo is told at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Text = Annotated[StrictStr, Field(pattern=r"^[^\x00-\x1f]*$")]
+"""Every string of a request body is one of these, or a literal, or has a pattern that takes less."""
+
+
+def with_possible_host(url: str) -> str:
+    """The URL. Raises ValueError for a host or port that no resolver can be asked for."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("has a host or a port that cannot be") from None
+    if len(host) > 253:
+        raise ValueError("has a host of more than 253 characters")
+    return url
