@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from dataclasses import replace
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,10 +15,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from api.app import create_app
+from api.front import KEEP_ALIVE_S, Limits, bounded_by
 from api.settings import ApiSettings
 from projections.database import DatabaseUnreachable
 
+log = structlog.get_logger()
+
 _GRACE_S = 8
+_INTERNAL_CONNECTIONS = 64
+_OTHER_FILES = 256
+"""Connections to Kafka, PostgreSQL and the internal port, assets, and what Python has open."""
 
 
 def internal_app(public: FastAPI) -> FastAPI:
@@ -44,9 +53,12 @@ def internal_app(public: FastAPI) -> FastAPI:
 async def serve(settings: ApiSettings) -> None:
     """Until SIGTERM or Ctrl-C; open requests get some seconds to end."""
     app = create_app(settings)
-    servers = [uvicorn.Server(_config(app, settings.api_host, settings.api_port))]
+    _allow_files(settings.api_connections + _OTHER_FILES)
+    limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)
+    servers = [uvicorn.Server(_config(app, settings.api_host, settings.api_port, limits))]
     if settings.internal_port:
-        servers.append(uvicorn.Server(_config(internal_app(app), "127.0.0.1", settings.internal_port)))
+        inside = replace(limits, connections=_INTERNAL_CONNECTIONS)
+        servers.append(uvicorn.Server(_config(internal_app(app), "127.0.0.1", settings.internal_port, inside)))
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
@@ -54,14 +66,26 @@ async def serve(settings: ApiSettings) -> None:
     await asyncio.gather(*tasks)
 
 
-def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+def _config(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        http="httptools",
+        http=bounded_by(limits),
+        ws="none",
+        timeout_keep_alive=KEEP_ALIVE_S,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
         server_header=False,
     )
+
+
+def _allow_files(wanted: int) -> None:
+    """Many systems start processes with 1,024 open files; with all of them taken by strangers, nothing would work."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            log.warning("fewer open files than connections: raise the limit", wanted=wanted, allowed=most)

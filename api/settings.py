@@ -12,6 +12,11 @@ class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings):
     api_host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     api_port: int = Field(8080, description="Port of the public API.")
     internal_port: int = Field(0, description="Port of /healthz, /readyz and /metrics; 0: none.")
+    api_connections: int = Field(
+        1024, ge=16, description="Connections of clients at once. Beyond, those that ask for nothing are closed first."
+    )
+    api_head_s: float = Field(10.0, gt=0, description="Seconds for the head of a request to arrive.")
+    api_body_s: float = Field(60.0, gt=0, description="Seconds for the body of a request to arrive.")
     api_pool: int = Field(16, description="Connections to Postgres per API process.")
     capacity_wait_seconds: float = Field(2.0, ge=0, le=3, description="How long a create waits for a free slot.")
     capacity_waiters: int = Field(256, description="Creates of one process that may wait for a slot at once.")
