@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from api import avatars, sessions, webhook_endpoints
+from api import avatars, openapi, sessions, webhook_endpoints
 from api.admission import keep_marking, mark_acknowledged
 from api.context import Context
 from api.errors import (
@@ -37,6 +37,7 @@ from projections.database import DatabaseUnreachable, listen, pool
 _ANSWER_WITHIN_S = 3.0
 """A database that takes longer is told as away: every answer comes within 8 s."""
 
+_ROUTERS = (sessions.router, avatars.router, webhook_endpoints.router)
 DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/api.md."
 
 
@@ -53,9 +54,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
             RequestValidationError: _parameter_error,
         },
     )
-    app.include_router(sessions.router)
-    app.include_router(avatars.router)
-    app.include_router(webhook_endpoints.router)
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_middleware(Frame)
     return app
 
@@ -99,15 +100,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
     answer = known.get(error.status_code) or InvalidRequest(str(error.detail), code="request.invalid")
     answered = respond(answer, request_id(request))
     if error.status_code == 405:
-        answered.headers["Allow"] = ", ".join(_methods(request))
+        answered.headers["Allow"] = ", ".join(_methods(request, error))
     return answered
 
 
-def _methods(request: Request) -> list[str]:
-    """Of this path, over all of its routes: the framework knows only those of the first."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+def _methods(request: Request, error: HTTPException) -> list[str]:
+    """Of this path, over all of its routes: the framework names those of the first."""
+    found = set(filter(None, (error.headers or {}).get("Allow", "").split(", ")))
+    for route in (route for router in _ROUTERS for route in router.routes if isinstance(route, Route)):
+        if route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return sorted(found)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
@@ -54,7 +55,7 @@ from schemas.avatars import (
     RuntimeType,
 )
 from schemas.ids import AVATAR, new_id
-from schemas.requests import CONTROLS
+from schemas.requests import CONTROLS, Text
 from schemas.times import to_wire
 
 router = APIRouter(prefix="/v1/avatars", tags=["Avatars"])
@@ -103,13 +104,19 @@ class Upload:
                     "schema": {
                         "type": "object",
                         "required": ["image"],
+                        "additionalProperties": False,
                         "properties": {
                             "image": {
                                 "type": "string",
                                 "format": "binary",
                                 "description": "PNG or JPEG, at most 10 MB: one forward-facing face, mouth closed.",
                             },
-                            "name": {"type": "string", "maxLength": MOST_NAME, "default": DEFAULT_NAME},
+                            "name": {
+                                "type": "string",
+                                "maxLength": MOST_NAME,
+                                "pattern": r"^[^\x00-\x1f]*$",
+                                "default": DEFAULT_NAME,
+                            },
                             "runtime_type": {"type": "string", "enum": ["avtr1", "mock"], "default": "avtr1"},
                             "positions": {
                                 "type": "string",
@@ -170,9 +177,12 @@ async def list_avatars(
     caller: CallerPrincipal,
     ctx: Ctx,
     scope: Annotated[Literal["all", "platform", "org"], Query(description="platform: stock; org: your own.")] = "all",
-    q: Annotated[str | None, Query(max_length=MOST_NAME, description="In the name or the id.")] = None,
+    q: Annotated[Text | None, Query(max_length=MOST_NAME, description="In the name or the id.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    starting_after: Annotated[str | None, Query(description="The id of the last item of the page before.")] = None,
+    starting_after: Annotated[
+        Annotated[str, Field(json_schema_extra={"pattern": "^av_[^\\x00-\\x1f]*$"})] | None,
+        Query(description="The id of the last item of the page before."),
+    ] = None,
 ) -> Response:
     """Your own, newest first, then the stock avatars."""
     shown: list[dict[str, Any]] = []

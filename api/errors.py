@@ -30,7 +30,7 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    status, type = 400, "invalid_request"
+    status, type, code = 400, "invalid_request", "<parameter>.invalid"
 
 
 class MalformedJson(InvalidRequest):
@@ -135,7 +135,7 @@ class KeyReused(Conflict):
 
 
 class Unprocessable(ApiError):
-    status, type = 422, "unprocessable"
+    status, type, code = 422, "unprocessable", "<field path>.<rule>"
 
 
 class AvatarSlotsExceeded(ApiError):
@@ -242,10 +242,23 @@ def request_id(request: Request) -> str:
     return str(request.scope["greenroom.request_id"])
 
 
+_EVERYWHERE: tuple[type[ApiError], ...] = (
+    HttpMalformed,
+    InvalidRequest,
+    RequestTimeout,
+    UrlTooLong,
+    HeadersTooLarge,
+    ApiError,
+    Overloaded,
+)
+
+
 def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
-    """For `responses=`: each status with the codes that it can carry."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for error in errors:
-        entry = found.setdefault(error.status, {"model": ErrorEnvelope, "description": ""})
-        entry["description"] = " · ".join(filter(None, [entry["description"], f"`{error.code}`"]))
-    return found
+    """For `responses=`: each status with the codes that it can carry, those of every request included."""
+    codes: dict[int, list[str]] = {}
+    for error in (*errors, *_EVERYWHERE):
+        codes.setdefault(error.status, []).append(f"`{error.code}`")
+    return {
+        status: {"model": ErrorEnvelope, "description": " · ".join(dict.fromkeys(codes[status]))}
+        for status in sorted(codes)
+    }

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from api import admission, avatars, bodies, ending, tokens
@@ -19,6 +20,7 @@ from api.errors import (
     AtCapacity,
     AvatarNotFound,
     AvatarNotReady,
+    BodyTooLarge,
     ConcurrencyExceeded,
     DatabaseUnavailable,
     InFlight,
@@ -39,6 +41,7 @@ from projections import sessions
 from projections.accounts import AccountErased
 from projections.resources import resource
 from projections.sessions import Found
+from schemas.requests import Text
 from schemas.sessions import CreateSession, SessionList, SessionResource
 from schemas.times import from_wire
 
@@ -53,7 +56,15 @@ _STATUSES = (*_GROUPS["active"], *_GROUPS["terminal"])
 _FOLD_WAIT_S = 0.5
 _RESERVED = ("websocket", "pipecat")
 
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and body within 24 hours get the answer of the first request.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
 Ctx = Annotated[Context, Depends(context)]
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 @router.post(
@@ -64,6 +75,7 @@ Ctx = Annotated[Context, Depends(context)]
     responses=documented(
         MalformedJson,
         TransportUnsupported,
+        BodyTooLarge,
         *_COMMON,
         AvatarNotFound,
         AvatarNotReady,
@@ -74,7 +86,7 @@ Ctx = Annotated[Context, Depends(context)]
         LogUnavailable,
         InFlight,
     ),
-    openapi_extra=bodies.documented(CreateSession),
+    openapi_extra={**bodies.documented(CreateSession), "parameters": [_IDEMPOTENCY_KEY]},
 )
 async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Allocate a worker and begin a realtime avatar session.
@@ -157,12 +169,18 @@ async def get(session_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
 async def list_sessions(
     caller: CallerPrincipal,
     ctx: Ctx,
-    status: Annotated[list[str] | None, Query(description="Repeatable; `active` and `terminal` are groups.")] = None,
-    avatar_id: str | None = None,
-    created_after: Annotated[str | None, Query(description="Inclusive.")] = None,
-    created_before: Annotated[str | None, Query(description="Exclusive.")] = None,
+    status: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"enum": [*_STATUSES, *_GROUPS]})]] | None,
+        Query(description="Repeatable; `active` and `terminal` are groups."),
+    ] = None,
+    avatar_id: Text | None = None,
+    created_after: Annotated[Moment | None, Query(description="Inclusive.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Exclusive.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    starting_after: Annotated[str | None, Query(description="The id of the last item of the page before.")] = None,
+    starting_after: Annotated[
+        Annotated[str, Field(json_schema_extra={"pattern": "^sess_[^\\x00-\\x1f]*$"})] | None,
+        Query(description="The id of the last item of the page before."),
+    ] = None,
 ) -> Response:
     """Newest first."""
     if starting_after is not None and not starting_after.startswith("sess_"):

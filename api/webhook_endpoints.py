@@ -11,6 +11,7 @@ from api import bodies
 from api.auth import CallerPrincipal
 from api.context import Context, context
 from api.errors import (
+    BodyTooLarge,
     DatabaseUnavailable,
     EndpointLimit,
     EndpointNotFound,
@@ -35,7 +36,14 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["Webhooks"])
     response_model=WebhookEndpointResource,
     summary="Create a webhook endpoint",
     responses=documented(
-        MalformedJson, KeyMissing, KeyInvalid, KeyRevoked, EndpointLimit, Unprocessable, DatabaseUnavailable
+        MalformedJson,
+        BodyTooLarge,
+        KeyMissing,
+        KeyInvalid,
+        KeyRevoked,
+        EndpointLimit,
+        Unprocessable,
+        DatabaseUnavailable,
     ),
     openapi_extra=bodies.documented(CreateWebhookEndpoint),
 )

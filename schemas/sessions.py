@@ -75,12 +75,13 @@ class LiveKitTransport(Strict):
     type: Literal["livekit"] = "livekit"
     url: Annotated[
         StrictStr,
-        Field(min_length=1, max_length=2048, pattern=SOCKET_URL, description="ws:// or wss:// URL of LiveKit."),
+        Field(min_length=1, max_length=2048, pattern=SOCKET_URL, examples=["wss://my-app.livekit.cloud"]),
         AfterValidator(with_possible_host),
     ]
-    room_name: Annotated[Text, Field(min_length=1, max_length=512)]
+    room_name: Annotated[Text, Field(min_length=1, max_length=512, examples=["demo-room"])]
     worker_token: Annotated[
-        Text, Field(min_length=1, max_length=16384, description="Write-only; answers show `[redacted]`.")
+        Text,
+        Field(min_length=1, max_length=16384, examples=["eyJ…"], description="Write-only; answers show `[redacted]`."),
     ]
     worker_identity: Annotated[Text, Field(min_length=1, max_length=512)] | None = None
     audio_source: Literal["data_stream", "track"] = "data_stream"
@@ -91,7 +92,7 @@ class LiveKitTransport(Strict):
 class CreateSession(Strict):
     """Body of `POST /v1/sessions`."""
 
-    avatar_id: Annotated[Text, Field(min_length=1, max_length=128)]
+    avatar_id: Annotated[Text, Field(min_length=1, max_length=128, examples=["av_demo"])]
     transport: LiveKitTransport
     quality: Quality = "standard"
     max_duration_seconds: Annotated[StrictInt, Field(ge=1, le=3600)] | None = None

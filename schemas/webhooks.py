@@ -13,8 +13,15 @@ Subscription = Annotated[StrictStr, Field(max_length=100, pattern=r"^(\*|[a-z_]+
 
 
 class CreateWebhookEndpoint(Strict):
-    url: Annotated[StrictStr, Field(min_length=1, max_length=2048, pattern=WEB_URL), AfterValidator(with_possible_host)]
-    events: Annotated[list[Subscription], Field(min_length=1, max_length=50, description="Types, `session.*`, or `*`.")]
+    url: Annotated[
+        StrictStr,
+        Field(min_length=1, max_length=2048, pattern=WEB_URL, examples=["https://example.com/hook"]),
+        AfterValidator(with_possible_host),
+    ]
+    events: Annotated[
+        list[Subscription],
+        Field(min_length=1, max_length=50, examples=[["session.*"]], description="Types, `session.*`, or `*`."),
+    ]
     description: Annotated[Text, Field(max_length=500)] = ""
     enabled: StrictBool = True
 
