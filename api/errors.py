@@ -164,12 +164,18 @@ class AtCapacity(Unavailable):
 
 class LogUnavailable(Unavailable):
     code, retry_after = "log.unavailable", 2
-    message = "The event log did not acknowledge in time, and nothing was changed. Retry after the given seconds."
+    message = (
+        "The event log did not acknowledge in time: what was asked for may still happen, or not. Asking again is safe."
+        " Retry after the given seconds."
+    )
 
 
 class DatabaseUnavailable(Unavailable):
     code, retry_after = "database.unavailable", 2
-    message = "The database cannot be reached, and nothing was changed. Retry after the given seconds."
+    message = (
+        "The database did not answer in time: what was asked for may have happened, or not."
+        " Retry after the given seconds."
+    )
 
 
 class InFlight(Unavailable):

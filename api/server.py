@@ -17,6 +17,7 @@ from starlette.routing import Route
 from api.app import create_app
 from api.front import KEEP_ALIVE_S, Limits, bounded_by
 from api.settings import ApiSettings
+from projections.accounts import check_pepper
 from projections.database import DatabaseUnreachable
 
 log = structlog.get_logger()
@@ -51,7 +52,8 @@ def internal_app(public: FastAPI) -> FastAPI:
 
 
 async def serve(settings: ApiSettings) -> None:
-    """Until SIGTERM or Ctrl-C; open requests get some seconds to end."""
+    """Until SIGTERM or Ctrl-C; open requests get some seconds to end. Raises PepperMissing."""
+    check_pepper(settings.key_pepper.get_secret_value())
     app = create_app(settings)
     _allow_files(settings.api_connections + _OTHER_FILES)
     limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)

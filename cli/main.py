@@ -128,8 +128,12 @@ def api() -> None:
 
     from api.server import serve
     from api.settings import ApiSettings
+    from projections.accounts import PepperMissing
 
-    uvloop.run(serve(ApiSettings()))
+    try:
+        uvloop.run(serve(ApiSettings()))
+    except PepperMissing as missing:
+        raise fail(str(missing)) from None
 
 
 @app.command(rich_help_panel="Processes")
@@ -232,6 +236,10 @@ def create_key(
 
     settings = KeySettings()
     keyring = Keyring(settings.master_keys.get_secret_value())
+    try:
+        accounts.check_pepper(settings.key_pepper.get_secret_value())
+    except accounts.PepperMissing as missing:
+        raise fail(str(missing)) from None
 
     async def make(connection: Any) -> tuple[str, str]:
         found = await accounts.find_account(connection, account)

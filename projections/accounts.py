@@ -17,6 +17,7 @@ from events.sealing import DataKey, Keyring
 from projections.database import Connection, Pool
 from schemas.ids import ACCOUNT, API_KEY, new_id
 
+_LEAST_PEPPER = 16
 _SHAPE = re.compile(r"sk_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
 
 
@@ -30,6 +31,20 @@ class Principal:
     idle_timeout_seconds: int
     session_time_limit_seconds: int
     revoked: bool
+
+
+class PepperMissing(Exception):
+    """GREENROOM_KEY_PEPPER is missing or has fewer than 16 characters: API keys and request bodies could be guessed
+    from their hashes. Set it to the same secret for every process, such as the output of `openssl rand -hex 32`."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((self.__doc__ or "").split()))
+
+
+def check_pepper(pepper: str) -> None:
+    """Raises PepperMissing. For processes that hash something, at their start: later every key would be unknown."""
+    if len(pepper) < _LEAST_PEPPER:
+        raise PepperMissing
 
 
 class AccountErased(Exception):

@@ -1,0 +1,44 @@
+"""What the API and the command that makes its keys refuse to start with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from events.sealing import Keyring
+
+pytestmark = pytest.mark.unit
+
+NOWHERE = "postgresql://postgres@127.0.0.1:1/none"
+
+
+def greenroom(*args: str, pepper: str) -> subprocess.CompletedProcess[str]:
+    env = {
+        **os.environ,
+        "GREENROOM_DATABASE_URL": NOWHERE,
+        "GREENROOM_MASTER_KEYS": Keyring.generate("m1"),
+        "GREENROOM_KEY_PEPPER": pepper,
+        "GREENROOM_API_PORT": "0",
+        "COLUMNS": "500",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *args], env=env, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("command", [["api"], ["keys", "create"]])
+@pytest.mark.parametrize("pepper", ["", "x" * 15])
+def test_no_pepper_is_told_in_a_sentence(command: list[str], pepper: str) -> None:
+    done = greenroom(*command, pepper=pepper)
+    assert done.returncode == 1
+    assert "GREENROOM_KEY_PEPPER is missing or has fewer than 16 characters" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_hashes_nothing_needs_none() -> None:
+    done = greenroom("keys", "list", pepper="")
+    assert "GREENROOM_DATABASE_URL" in done.stderr  # it went on, to a database that is not there
+    assert "PEPPER" not in done.stderr
