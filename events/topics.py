@@ -11,6 +11,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
+_ALWAYS = {
+    "message.timestamp.type": "LogAppendTime",
+    "compression.type": "uncompressed",  # Kafka unpacks what others compress: no reader needs a codec to go on
+}
 _FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 _TIMEOUT_S = 30.0
 
@@ -69,7 +73,7 @@ async def _apply(admin: AIOKafkaAdminClient, prefix: str, replication: int) -> l
                     name=prefix + topic.name,
                     num_partitions=topic.partitions,
                     replication_factor=replication,
-                    topic_configs={"message.timestamp.type": "LogAppendTime", **topic.config},
+                    topic_configs={**_ALWAYS, **topic.config},
                 )
                 for topic in missing
             ]
@@ -83,7 +87,7 @@ async def _apply(admin: AIOKafkaAdminClient, prefix: str, replication: int) -> l
             ConfigResource(
                 ConfigResourceType.TOPIC,
                 prefix + topic.name,
-                configs={"message.timestamp.type": "LogAppendTime", **topic.config},
+                configs={**_ALWAYS, **topic.config},
             )
             for topic in ALL
         ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -214,6 +217,36 @@ async def test_a_process_that_starts_again_reads_all_of_it_once_more(world: Worl
     await world.start("sessions", "usage", "webhooks")
     await at_the_end(world, "usage", SESSIONS)
     assert await world.sql('SELECT * FROM r.usage_events ORDER BY partition, "offset"') == before
+
+
+async def test_what_clients_of_another_make_write(world: World) -> None:
+    """Header names that are not UTF-8, a codec that we lack, transactions: nobody stops, and the audit ends."""
+    await world.stop_all()
+    sid = session_id()
+    place = partition_of(sid.encode())
+    story = life(sid)
+    await world.append(*story[:5])
+    await world.start("sessions", "usage")
+    for _ in range(2):
+        args = [sys.executable, "-m", "tests.hostile.foreign_producer", world.servers.kafka_bootstrap]
+        done = await asyncio.to_thread(
+            subprocess.run, [*args, world.prefix + SESSIONS.name, str(place)], capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr.decode()
+    await world.append(*story[5:])
+
+    async def arrived() -> bool:
+        return await world.sql("SELECT count(*) FROM r.usage_events WHERE session_id = %s", sid) == [(4,)]
+
+    await eventually(arrived, 60, "the session around it")
+    offsets = [r.offset for r in await world.records(SESSIONS) if r.partition == place]
+    assert offsets == list(range(len(offsets)))  # one record for each offset, the markers of transactions too
+    names = [name for r in await world.records(SESSIONS) for name, _ in r.headers]
+    assert "\\xff\\xfe" in names
+    async with pool(world.database_url, 1) as connections:
+        verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
+    assert verdict.equal
+    assert all(world.processes[name].running for name in ("sessions", "usage"))
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["while nobody reads", "while it is read"])
