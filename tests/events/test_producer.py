@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -21,6 +22,7 @@ from stack import servers as embedded
 from stack.ports import free_ports
 from stack.process import Process
 from tests.builders import created, session_id
+from tests.world import eventually
 
 pytestmark = pytest.mark.servers
 
@@ -78,7 +80,11 @@ async def test_that_cannot_start(broker: tuple[Process, LogSettings], monkeypatc
 
     async def stopped() -> None:
         os.kill(process.pid, signal.SIGSTOP)
+        await eventually(halted)  # its threads may answer for a moment longer
         await start()
+
+    async def halted() -> bool:
+        return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
     monkeypatch.setattr(sender, "start", stopped)
 
