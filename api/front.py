@@ -4,8 +4,8 @@ uvicorn's protocol limits neither URL nor headers nor time, and queues pipelined
 - counts what the parser keeps, and answers 414, 431 or 400 in our own form as soon as it is too much;
 - gives a head and a body a time of their own, whatever drips in meanwhile, and an answer a time to be fetched;
 - works on one request of a connection at a time: what is sent before the answer is not read, and the answer closes;
-- when all connections are taken, closes those that have been longest without a request. A slow sender never keeps a
-  fast one out: it would take a thousand newer connections in the milliseconds that an honest head needs.
+- when all connections are taken, closes those that have been longest without a whole request. A slow sender never keeps
+  a fast one out: it would take a thousand newer connections in the milliseconds that an honest request needs.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Early(Exception):
 
 
 class Front(HttpToolsProtocol):
-    """One connection. `since`: when it last had nothing to answer."""
+    """One connection. `since`: when it was made, began a request or got an answer."""
 
     limits: Limits
 
@@ -87,11 +87,12 @@ class Front(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _make_room(self) -> bool:
-        idle = [each for each in self.connections if isinstance(each, Front) and each is not self and not each._busy]
-        for each in nsmallest(1 + self.limits.connections // 16, idle, key=lambda each: each.since):
+        fronts = (each for each in self.connections if isinstance(each, Front) and each is not self)
+        without = [each for each in fronts if not each._busy or each._reading is _Reading.BODY]
+        for each in nsmallest(1 + self.limits.connections // 16, without, key=lambda each: each.since):
             self.connections.discard(each)
             each.transport.abort()
-        return bool(idle)
+        return bool(without)
 
     @property
     def _busy(self) -> bool:
@@ -134,6 +135,7 @@ class Front(HttpToolsProtocol):
         self._clear_alarm()
         self._unset_keepalive_if_required()
         super().on_message_begin()
+        self.since = self.loop.time()
         self._reading, self._watched = _Reading.HEAD, _Reading.NOTHING
         self._unseen = self._header_bytes = 0
 
@@ -151,7 +153,7 @@ class Front(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if len(self.tasks) >= self.limits.connections:
+        if len(self.tasks) >= 2 * self.limits.connections:  # the clients of as many have left before their answer
             raise Overloaded
         if self.parser.should_upgrade() and any(
             name in (b"content-length", b"transfer-encoding") for name, _ in self.headers

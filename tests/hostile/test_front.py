@@ -16,7 +16,8 @@ import pytest
 import pytest_asyncio
 
 from api.server import _allow_files
-from tests.world import World
+from stack.ports import free_ports
+from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -307,6 +308,81 @@ async def test_2000_heads_that_never_end(running: World) -> None:
         assert (await client.get("/v1/sessions")).status_code == 200
     for _, writer in opened:
         writer.transport.abort()
+
+
+async def test_1500_bodies_that_never_end(running: World) -> None:
+    """Even of one who has a key."""
+    opened = []
+    for _ in range(1500):
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.api_port)
+        writer.write(post(running, b"Content-Length: 1000") + b"{")
+        opened.append((reader, writer))
+    async with running.client() as client:
+        assert (await client.get("/v1/sessions")).status_code == 200
+    for _, writer in opened:
+        writer.transport.abort()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def small(running: World) -> int:
+    """The port of an API for 16 connections; with no worker here, a create waits 3 s for a slot."""
+    port, internal = free_ports(2)
+    ports = {"GREENROOM_API_PORT": str(port), "GREENROOM_INTERNAL_PORT": str(internal)}
+    await running.start("api-2", **ports, GREENROOM_API_CONNECTIONS="16", GREENROOM_CAPACITY_WAIT_SECONDS="3")
+
+    async def ready() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return (await client.get(f"http://127.0.0.1:{internal}/readyz")).status_code == 200
+        return False
+
+    await eventually(ready)
+    return port
+
+
+async def waiting(running: World, port: int) -> Stranger:
+    body = json.dumps(running.request()).encode()
+    made = Stranger(*await asyncio.open_connection("127.0.0.1", port))
+    await made.send(post(running, b"Content-Length: %d" % len(body)) + body)
+    return made
+
+
+async def test_when_all_are_being_answered_one_more_is_told(running: World, small: int) -> None:
+    async def told() -> bool:
+        """False when the server had not read all of the others yet: then the oldest of those made room."""
+        held = [await waiting(running, small) for _ in range(16)]
+        one_more = Stranger(*await asyncio.open_connection("127.0.0.1", small))
+        try:
+            await one_more.send(GET + b"\r\n")
+            answer = await one_more.answer()
+            if answer.status != 503:
+                return False
+            assert (answer.code, answer.headers["retry-after"]) == ("overloaded", "1")
+            assert answer.headers["connection"] == "close"
+            assert [(await each.answer()).code for each in held] == ["at_capacity"] * 16
+            return True
+        finally:
+            for each in [*held, one_more]:
+                each.writer.close()
+
+    await eventually(told)
+
+
+async def test_requests_whose_clients_have_left_are_bounded(running: World, small: int) -> None:
+    told: list[str] = []
+    for _ in range(60):
+        left = await waiting(running, small)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                told.append((await left.answer()).code)
+        left.writer.transport.abort()
+    assert "overloaded" in told
+
+    async def over() -> bool:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.get(f"http://127.0.0.1:{small}/v1/sessions")).status_code == 401
+
+    await eventually(over)
 
 
 async def test_a_request_before_the_answer_is_not_read(running: World, stranger: Stranger) -> None:
