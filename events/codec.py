@@ -138,15 +138,17 @@ def decode(record: Record) -> Event:
 
 def _decode(record: Record) -> Event:
     fields = dict(record.headers)
-    subject = _id(fields, "ce_subject")
-    if record.key != subject.encode():
+    subject, event_id = _id(fields, "ce_subject"), _id(fields, "ce_id")
+    if record.key != fields["ce_subject"]:
         raise Malformed("the key is not ce_subject")  # order is by key: such an event has no place in its subject's
-    event_id, declared, schema = _id(fields, "ce_id"), _id(fields, "ce_type"), _id(fields, "ce_dataschema")
-    time_ms = _time(from_wire(_text(fields, "ce_time")), "ce_time")
-    _time(record.timestamp, "the append time")
-    source = _text(fields, "ce_source")
+    time_ms = from_wire(_text(fields, "ce_time"))
+    if not (0 <= time_ms <= LAST_MS and 0 <= record.timestamp <= LAST_MS):
+        raise Malformed("ce_time or the append time is not between 1970 and 3000")
+    source, declared, schema = _text(fields, "ce_source"), _text(fields, "ce_type"), _text(fields, "ce_dataschema")
     name = _NAME_OF_SCHEMA.get(schema)
-    if name is not None and name != declared:
+    if name is None:
+        _id(fields, "ce_type"), _id(fields, "ce_dataschema")  # they are stored with what is parked
+    elif name != declared:
         raise Malformed("ce_type is not that of ce_dataschema")
     if record.value is None:
         raise Malformed("no value")
@@ -176,7 +178,8 @@ def _text(fields: dict[str, bytes | None], name: str) -> str:
 
 def _id(fields: dict[str, bytes | None], name: str) -> str:
     text = _text(fields, name)
-    if not 0 < len(text) <= ID_CHARS or _CONTROL.search(text):
+    plain = text.isascii() and text.isprintable()  # the usual case, faster than the expression
+    if not 0 < len(text) <= ID_CHARS or (not plain and _CONTROL.search(text)):
         raise Malformed(f"{name} is empty, longer than {ID_CHARS} characters, or has control characters")
     return text
 
@@ -184,12 +187,6 @@ def _id(fields: dict[str, bytes | None], name: str) -> str:
 def _optional(fields: dict[str, bytes | None], name: str) -> str | None:
     value = fields.get(name)
     return None if value is None else value.decode()
-
-
-def _time(time_ms: int, name: str) -> int:
-    if not 0 <= time_ms <= LAST_MS:
-        raise Malformed(f"{name} is not between 1970 and 3000")
-    return time_ms
 
 
 def _deep(value: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Positions in the log, stored in the transaction of the work itself. Rules: docs/architecture.md, "Checkpoints"."""
+"""Positions in the log, stored in the transaction of the work itself. Rules: docs/decisions/0009."""
 
 from __future__ import annotations
 
