@@ -26,6 +26,7 @@ from api.errors import (
     request_id,
     respond,
 )
+from api.hosts import LiveKitHosts
 from api.middleware import Frame
 from api.settings import ApiSettings
 from events.producer import EventProducer
@@ -33,6 +34,7 @@ from events.sealing import Keyring
 from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import DatabaseUnreachable, listen, pool
+from projections.resolving import Resolver, WebhookHosts
 
 _ANSWER_WITHIN_S = 3.0
 """A database that takes longer is told as away: every answer comes within 8 s."""
@@ -69,9 +71,19 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             settings.database_url, settings.api_pool, connect_within_s=1.0, answer_within_s=_ANSWER_WITHIN_S
         ) as connections,
         EventProducer(settings) as producer,
+        Resolver(settings.nameservers) as resolver,
     ):
         assets = Assets(settings.assets)
-        ctx = Context(settings, connections, producer, keyring, DataKeys(connections, keyring), assets)
+        ctx = Context(
+            settings,
+            connections,
+            producer,
+            keyring,
+            DataKeys(connections, keyring),
+            assets,
+            WebhookHosts(settings, resolver),
+            LiveKitHosts(settings.livekit_permitted_networks, resolver),
+        )
         app.state.context = ctx
         tasks = [
             asyncio.create_task(keep_marking(ctx), name="mark acknowledged"),

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from api.hosts import LiveKitHosts
 from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import Pool
+from projections.resolving import WebhookHosts
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Context:
     keyring: Keyring
     data_keys: DataKeys
     assets: Assets
+    webhook_hosts: WebhookHosts
+    livekit_hosts: LiveKitHosts
     decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Pictures that are decoded at once: each may take 200 MB."""
     slot_free: asyncio.Event = field(default_factory=asyncio.Event)

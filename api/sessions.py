@@ -99,6 +99,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     key = _idempotency_key(request)
     body = parse(raw)
     try:
+        await ctx.livekit_hosts.check(body.transport.url)
         identity = tokens.check(body.transport, time.time())
         runtime_type, face = await avatars.usable(ctx, caller.account_id, body.avatar_id)
     except ApiError:

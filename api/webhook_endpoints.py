@@ -23,7 +23,8 @@ from api.errors import (
     documented,
 )
 from projections import webhooks
-from projections.deliver import Safety, UnsafeUrl
+from projections.resolving import ResolverAway, Unresolvable
+from schemas.addresses import InvalidUrl, UnsafeAddress
 from schemas.times import to_wire
 from schemas.webhooks import CreateWebhookEndpoint, WebhookEndpointResource
 
@@ -51,9 +52,11 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Conte
     """The answer carries the signing secret (`whsec_…`), once. Deliveries are signed as Standard Webhooks are."""
     body = bodies.validate(bodies.parse(await bodies.read(request)), CreateWebhookEndpoint)
     try:
-        await Safety(ctx.settings).resolve(body.url)
-    except UnsafeUrl as unsafe:
+        await ctx.webhook_hosts.addresses(body.url)
+    except (InvalidUrl, UnsafeAddress, Unresolvable) as unsafe:
         raise Unprocessable(f"url: {unsafe}.", code="url.unsafe", param="url") from None
+    except ResolverAway:
+        raise Unprocessable("url: no name server says what its host is.", code="url.unsafe", param="url") from None
     async with ctx.pool.connection() as connection:
         made = await webhooks.create_endpoint(
             connection, caller.account_id, body.url, body.events, body.description, body.enabled, ctx.keyring

@@ -162,6 +162,7 @@ def _environment(
     started: Servers, database_url: str, kept: dict[str, str], api_port: int, internal_port: int
 ) -> dict[str, str]:
     """The settings of all processes together: of our own environment, and above them those of this stack."""
+    own_networks = f"127.0.0.0/8,::1/128,{own_address()}/32"
     return {
         **{name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
         "GREENROOM_KAFKA_BOOTSTRAP": started.kafka_bootstrap,
@@ -174,7 +175,8 @@ def _environment(
         "GREENROOM_INTERNAL_PORT": str(internal_port),
         "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
-        "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": f"127.0.0.0/8,{own_address()}/32",
+        "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": own_networks,
+        "GREENROOM_LIVEKIT_PERMITTED_NETWORKS": own_networks,
     }
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.settings import JoinSettings, LogSettings
+from schemas.addresses import NetworkList
 
 
 class DatabaseSettings(BaseSettings):
@@ -63,7 +64,12 @@ class WebhookSettings(KeyringSettings):
     """Settings of `greenroom deliver`."""
 
     webhook_allow_insecure: bool = Field(False, description="Allow http:// endpoints. For a local stack only.")
-    webhook_permitted_networks: str = Field(
+    webhook_permitted_networks: NetworkList = Field(
         "",
         description="Comma-separated networks (CIDR) of your own that endpoints may be in although they are private.",
+    )
+    nameservers: str = Field(
+        "",
+        description="Comma-separated `address` or `address:port` of the name servers that are asked for hosts which"
+        " customers name; empty: the machine's own.",
     )

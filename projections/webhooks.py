@@ -18,6 +18,7 @@ from schemas.ids import WEBHOOK_DELIVERY, WEBHOOK_ENDPOINT, derived_id, new_id
 from schemas.times import to_wire
 
 MAX_ENDPOINTS = 16
+_DELETED_AT_ONCE = 2000
 INTERNAL = frozenset({"session.assigned", "session.declined", "session.joined", "session.end_requested"})
 """Transitions that stay inside: no webhook, no history."""
 
@@ -51,35 +52,48 @@ async def create_endpoint(
     endpoint_id = new_id(WEBHOOK_ENDPOINT)
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     master, wrapped = keyring.wrap(secret.encode(), endpoint_id)
-    cursor = await connection.execute(
-        """
-        WITH account AS (SELECT id FROM accounts WHERE id = %(account)s FOR UPDATE)
-        INSERT INTO webhook_endpoints (id, account_id, url, events, description, enabled, secret_key_id, secret)
-        SELECT %(id)s, account.id, %(url)s, %(events)s, %(description)s, %(enabled)s, %(master)s, %(secret)s
-        FROM account
-        WHERE (SELECT count(*) FROM webhook_endpoints w WHERE w.account_id = account.id) < %(most)s
-        RETURNING (extract(epoch FROM created_at) * 1000)::bigint
-        """,
-        {
-            "id": endpoint_id,
-            "account": account_id,
-            "url": url,
-            "events": events,
-            "description": description,
-            "enabled": enabled,
-            "master": master,
-            "secret": wrapped,
-            "most": MAX_ENDPOINTS,
-        },
-    )
-    row = await cursor.fetchone()
+    async with connection.transaction():
+        # Counted by a statement of its own: one that waits for the lock goes on seeing what was there before it waited.
+        await connection.execute("SELECT 1 FROM accounts WHERE id = %s FOR NO KEY UPDATE", [account_id])
+        cursor = await connection.execute(
+            """
+            INSERT INTO webhook_endpoints (id, account_id, url, events, description, enabled, secret_key_id, secret)
+            SELECT %(id)s, %(account)s, %(url)s, %(events)s, %(description)s, %(enabled)s, %(master)s, %(secret)s
+            WHERE (SELECT count(*) FROM webhook_endpoints w WHERE w.account_id = %(account)s) < %(most)s
+            RETURNING (extract(epoch FROM created_at) * 1000)::bigint
+            """,
+            {
+                "id": endpoint_id,
+                "account": account_id,
+                "url": url,
+                "events": events,
+                "description": description,
+                "enabled": enabled,
+                "master": master,
+                "secret": wrapped,
+                "most": MAX_ENDPOINTS,
+            },
+        )
+        row = await cursor.fetchone()
     if row is None:
         return None
     return Endpoint(endpoint_id, account_id, url, events, description, enabled, row[0]), secret
 
 
 async def delete_endpoint(connection: Connection, account_id: str, endpoint_id: str) -> bool:
-    """With its deliveries. False when this account has none such."""
+    """With its deliveries. False when this account has none such.
+
+    The fan-out waits for a delete of the endpoint's row, and everybody's events with it. So a backlog of any size goes
+    first, part by part; if we die in between, the endpoint is disabled and the next delete goes on.
+    """
+    cursor = await connection.execute(
+        "UPDATE webhook_endpoints SET enabled = false WHERE id = %s AND account_id = %s", [endpoint_id, account_id]
+    )
+    while cursor.rowcount:
+        cursor = await connection.execute(
+            "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d WHERE d.endpoint_id = %s LIMIT %s)",
+            [endpoint_id, _DELETED_AT_ONCE],
+        )
     cursor = await connection.execute(
         "DELETE FROM webhook_endpoints WHERE id = %s AND account_id = %s", [endpoint_id, account_id]
     )
@@ -114,16 +128,7 @@ class WebhooksProjection(StoredStates):
                 body = _body(change, await self._key(account_id))
                 rows.extend(_row(endpoint_id, change, body) for endpoint_id in matching)
         if rows:
-            await connection.execute(
-                """
-                INSERT INTO deliveries (id, endpoint_id, account_id, session_id, event_id, type, seq, body)
-                SELECT * FROM unnest(
-                    %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %b::bytea[])
-                ON CONFLICT DO NOTHING
-                """,
-                [list(column) for column in zip(*rows, strict=True)],
-            )
-            await connection.execute("SELECT pg_notify('delivery_due', '')")
+            await _insert(connection, rows)
 
     async def _key(self, account_id: str) -> DataKey | None:
         try:
@@ -167,6 +172,36 @@ def _row(endpoint_id: str, change: Change, body: bytes) -> tuple[object, ...]:
         state.seq,
         body,
     )
+
+
+async def _insert(connection: Connection, rows: list[tuple[object, ...]]) -> None:
+    """Deliveries of the endpoints that are still there and enabled; a delete waits until our batch is stored.
+
+    One behind a delivery that waits for its next attempt falls due with that, or after a minute: else those that may
+    not go yet would stand before those that may.
+    """
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(
+        """
+        WITH there AS (
+            SELECT w.id FROM webhook_endpoints w WHERE w.id = ANY(%s) AND w.enabled ORDER BY w.id FOR KEY SHARE
+        )
+        INSERT INTO deliveries (id, endpoint_id, account_id, session_id, event_id, type, seq, body, next_at)
+        SELECT x.*, least(greatest(now(), before.next_at), now() + interval '1 minute')
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %b::bytea[])
+            AS x (id, endpoint_id, account_id, session_id, event_id, type, seq, body)
+        JOIN there ON there.id = x.endpoint_id
+        LEFT JOIN LATERAL (
+            SELECT d.next_at FROM deliveries d
+            WHERE d.state = 'pending' AND d.endpoint_id = x.endpoint_id AND d.session_id = x.session_id
+                AND d.claimed_until IS NULL
+            ORDER BY d.seq LIMIT 1
+        ) before ON true
+        ON CONFLICT DO NOTHING
+        """,
+        [list({row[1] for row in rows}), *columns],
+    )
+    await connection.execute("SELECT pg_notify('delivery_due', '')")
 
 
 async def _endpoints(connection: Connection, accounts: set[str]) -> dict[str, list[tuple[str, list[str]]]]:

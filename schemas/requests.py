@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from schemas.addresses import host_of
 
 CONTROLS = re.compile(r"[\x00-\x1f]")
 """The C0 controls. PostgreSQL's text has no NUL, and the others have no place in an id, a name or a note."""
@@ -28,13 +29,7 @@ Text = Annotated[StrictStr, Field(pattern=r"^[^\x00-\x1f]*$")]
 """Every string of a request body is one of these, or a literal, or has a pattern that takes less."""
 
 
-def with_possible_host(url: str) -> str:
-    """The URL. Raises ValueError for a host or port that no resolver can be asked for."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError("has a host or a port that cannot be") from None
-    if len(host) > 253:
-        raise ValueError("has a host of more than 253 characters")
+def with_usable_host(url: str) -> str:
+    """The URL. Raises InvalidUrl, a ValueError, for a host or port that no resolver can be asked for."""
+    host_of(url)
     return url

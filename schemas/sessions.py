@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBo
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from schemas.events import Quality
-from schemas.requests import CONTROLS, SOCKET_URL, Strict, Text, with_possible_host
+from schemas.requests import CONTROLS, SOCKET_URL, Strict, Text, with_usable_host
 
 REDACTED: Literal["[redacted]"] = "[redacted]"
 MAX_METADATA_BYTES = 8 * 1024
@@ -76,7 +76,7 @@ class LiveKitTransport(Strict):
     url: Annotated[
         StrictStr,
         Field(min_length=1, max_length=2048, pattern=SOCKET_URL, examples=["wss://my-app.livekit.cloud"]),
-        AfterValidator(with_possible_host),
+        AfterValidator(with_usable_host),
     ]
     room_name: Annotated[Text, Field(min_length=1, max_length=512, examples=["demo-room"])]
     worker_token: Annotated[

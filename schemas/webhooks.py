@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictStr
 
-from schemas.requests import WEB_URL, Strict, Text, with_possible_host
+from schemas.requests import WEB_URL, Strict, Text, with_usable_host
 
 Subscription = Annotated[StrictStr, Field(max_length=100, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
 """An event type, a prefix such as `session.*`, or `*`."""
@@ -16,7 +16,7 @@ class CreateWebhookEndpoint(Strict):
     url: Annotated[
         StrictStr,
         Field(min_length=1, max_length=2048, pattern=WEB_URL, examples=["https://example.com/hook"]),
-        AfterValidator(with_possible_host),
+        AfterValidator(with_usable_host),
     ]
     events: Annotated[
         list[Subscription],

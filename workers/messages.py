@@ -15,6 +15,7 @@ class Limits(Struct, frozen=True):
     start_timeout_s: float
     heartbeat_s: float
     agent_absence_s: float
+    permitted_networks: str = ""
 
 
 # From the supervisor

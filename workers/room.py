@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable
 from typing import Protocol
 
+import structlog
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError
 
+from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
 from workers.hearing import Choice
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
+
+log = structlog.get_logger()
 
 AUDIO_TOPIC = "lk.audio_stream"
 CLEAR_BUFFER = "lk.clear_buffer"
@@ -22,6 +27,7 @@ ON_BEHALF = "lk.publish_on_behalf"
 _QUEUE_MS = 60
 _PUSH_TIMEOUT_S = 2.0
 _LEAVE_TIMEOUT_S = 3.0
+_UNREACHABLE = "LiveKit could not be reached at transport.url."
 _UNAUTHORIZED = ("401", "403", "unauthorized", "invalid token", "permission", "not authorized")
 
 
@@ -52,8 +58,9 @@ class Listener(Protocol):
 class LiveRoom:
     """One connection. A rejoin is a new LiveRoom."""
 
-    def __init__(self, task: Task, frame: Format, listener: Listener, choice: Choice) -> None:
+    def __init__(self, task: Task, frame: Format, listener: Listener, choice: Choice, policy: AddressPolicy) -> None:
         self._task = task
+        self._policy = policy
         self._frame = frame
         self._listener = listener
         self._choice = choice
@@ -82,18 +89,30 @@ class LiveRoom:
         return float(self._audio.queued_duration)
 
     async def join(self, timeout_s: float) -> None:
-        """Connect, ready to hear from the first moment. Raises RoomError."""
+        """Connect, ready to hear from the first moment. Raises RoomError.
+
+        What does not answer, is not there, or may not be connected to reads alike: else the customer of a session could
+        feel around in the operator's network.
+        """
         # A stream whose topic has no handler is thrown away, so the handler is there before the connection.
         self._room.register_byte_stream_handler(AUDIO_TOPIC, self._listener.on_stream)
         self._subscribe_to_events()
         try:
             async with asyncio.timeout(timeout_s):
+                await self._check_host()
                 await self._room.connect(self._task.url, self._task.worker_token, rtc.RoomOptions(auto_subscribe=False))
-        except TimeoutError:
-            raise RoomError("transport.connect_failed", f"LiveKit did not answer within {timeout_s:.0f} s.") from None
+        except (TimeoutError, InvalidUrl, UnsafeAddress, OSError) as failed:
+            log.warning("room not joined", reason=str(failed) or type(failed).__name__)
+            raise RoomError("transport.connect_failed", _UNREACHABLE) from None
         except rtc.ConnectError as refused:
             raise _as_room_error(str(refused)) from None
         self._room.local_participant.register_rpc_method(CLEAR_BUFFER, self._clear_buffer)
+
+    async def _check_host(self) -> None:
+        """Raises InvalidUrl, UnsafeAddress or OSError. The SDK resolves the name once more: docs/operations.md."""
+        host = host_of(self._task.url)
+        for found in await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM):
+            self._policy.check(str(found[4][0]))
 
     async def publish(self) -> None:
         """Video, then audio. Never leave between join and video: the agent's output would be broken for good.
@@ -203,4 +222,4 @@ class LiveRoom:
 def _as_room_error(text: str) -> RoomError:
     if any(word in text.lower() for word in _UNAUTHORIZED):
         return RoomError("transport.unauthorized", "LiveKit refused the worker token. Mint a new one for this room.")
-    return RoomError("transport.connect_failed", "LiveKit could not be reached at transport.url.")
+    return RoomError("transport.connect_failed", _UNREACHABLE)

@@ -19,6 +19,7 @@ import numpy as np
 import structlog
 from livekit import rtc
 
+from schemas.addresses import AddressPolicy
 from schemas.background import Background
 from schemas.events import EndReason, FailureCode
 from schemas.events import Segment as OpenSegment
@@ -90,6 +91,7 @@ class Session:
         self._task = start.task
         self._attempt = start.attempt
         self._limits = start.limits
+        self._policy = AddressPolicy(start.limits.permitted_networks)
         self.renewed_at = start.renewed_at
         self._frame = FORMATS[self._task.quality]
         self._face = _face(start)
@@ -193,7 +195,7 @@ class Session:
     async def _join(self, timeout_s: float, opening: asyncio.Task[None] | None = None) -> None:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
-        room = self._room = LiveRoom(self._task, self._frame, self, self._ears.choice)
+        room = self._room = LiveRoom(self._task, self._frame, self, self._ears.choice, self._policy)
         self._latencies.setdefault("received", self._since_accepted())
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from events.settings import JoinSettings, LogSettings
 from faces.settings import AssetSettings
+from schemas.addresses import NetworkList
 
 
 class BuildSettings(LogSettings, AssetSettings):
@@ -25,5 +26,10 @@ class WorkerSettings(JoinSettings, AssetSettings):
     worker_connect_timeout_s: float = Field(10.0, description="How long joining a room may take.")
     worker_start_timeout_s: float = Field(15.0, description="From the command to the first frame.")
     worker_drain_grace_s: float = Field(5.0, description="What running sessions get after SIGTERM.")
+    livekit_permitted_networks: NetworkList = Field(
+        "",
+        description="Comma-separated networks (CIDR) of your own that transport.url may lead to although they are"
+        " private. The same for API and workers.",
+    )
     worker_heartbeat_s: float = Field(5.0, gt=0, description="Interval of session.heartbeat.")
     worker_agent_absence_s: float = Field(10.0, description="An agent away for longer has left.")

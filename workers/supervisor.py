@@ -72,6 +72,7 @@ class Supervisor:
             settings.worker_start_timeout_s,
             settings.worker_heartbeat_s,
             settings.worker_agent_absence_s,
+            settings.livekit_permitted_networks,
         )
         self._pool = WarmPool(settings.worker_slots)
         self._renderer: Renderer | None = None

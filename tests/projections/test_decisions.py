@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from events.sessions import Evolved, State, evolve
 from events.settings import LogSettings
 from projections.accounts import new_secret, well_formed
 from projections.decisions import Decision, decide
-from projections.deliver import Safety, UnsafeUrl
-from projections.settings import WebhookSettings
 from projections.webhooks import wanted
 from schemas import events as e
 from tests.builders import T0, created, event, session_id
@@ -88,59 +84,6 @@ def test_a_terminal_session_needs_nothing() -> None:
 )
 def test_which_events_an_endpoint_wants(patterns: list[str], kind: str, expected: bool) -> None:
     assert wanted(kind, patterns) is expected
-
-
-def safety(**settings: Any) -> Safety:
-    return Safety(WebhookSettings(**settings))
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1",
-        "10.1.2.3",
-        "172.16.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "::1",
-        "fd00::1",
-        "fe80::1",
-        "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1",
-        "0.0.0.0",
-        "224.0.0.1",
-        "255.255.255.255",
-    ],
-)
-def test_addresses_inside_are_refused(address: str) -> None:
-    with pytest.raises(UnsafeUrl):
-        safety().check_address(address)
-
-
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1"])
-def test_public_addresses_are_fine(address: str) -> None:
-    safety().check_address(address)
-
-
-def test_own_networks_can_be_permitted() -> None:
-    permitted = safety(webhook_permitted_networks="127.0.0.0/8, 10.0.0.0/8")
-    permitted.check_address("127.0.0.1")
-    permitted.check_address("::ffff:10.0.0.1")
-    with pytest.raises(UnsafeUrl):
-        permitted.check_address("192.168.0.1")
-
-
-@pytest.mark.parametrize(
-    "url", ["http://example.com/", "https://user:pw@example.com/", "ftp://example.com/", "https://", "https://[/", "x"]
-)
-def test_urls_that_are_refused(url: str) -> None:
-    with pytest.raises(UnsafeUrl):
-        safety().check_url(url)
-
-
-def test_http_on_a_local_stack() -> None:
-    safety(webhook_allow_insecure=True).check_url("http://example.com/")
 
 
 def test_keys_carry_a_checksum() -> None:
