@@ -8,24 +8,26 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import httpcore
 import httpx
 import structlog
 from standardwebhooks.webhooks import Webhook
 
 from events.sealing import Keyring, SealError
 from projections.deliveries import Attempt, Due, retry_after_s
+from projections.outbound import Pinned
 from projections.resolving import ResolverAway, Unresolvable, WebhookHosts
 from schemas.addresses import InvalidUrl, UnsafeAddress
 
 log = structlog.get_logger()
 
 TIMEOUT_S = 15.0
-_CONNECT_S = 5.0
 _ANSWER_WITHIN_S = 3.0
 _ANSWER_READ = 64 * 1024
 _ANSWER_KEPT = 2048
 _MOST_ADDRESSES = 3
 _STOOD_STILL_S = 1.0
+_EXPECTED = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, TimeoutError, OSError)
 _OUR_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 
@@ -43,12 +45,7 @@ class _Answer:
 
 
 class Sender:
-    """Sends as docs/webhooks.md says. Nothing is kept between attempts.
-
-    No connection is used twice and none is waited for: a pool would be shared by accounts, and httpcore's looks at
-    address and port alone, so that two customers behind one address would get each other's connections; a client would
-    keep the cookies of one for the other. One request in a while to each of many receivers gains nothing from either.
-    """
+    """Sends as docs/webhooks.md says. Nothing is kept between attempts (docs/decisions/0010-no-pool-of-webhooks.md)."""
 
     def __init__(self, keyring: Keyring, hosts: WebhookHosts) -> None:
         self._keyring = keyring
@@ -68,26 +65,28 @@ class Sender:
             raise Hindered(f"name servers: {away}") from None
         except (InvalidUrl, UnsafeAddress, Unresolvable) as refused:
             error = f"URL {refused}" if isinstance(refused, InvalidUrl) else str(refused)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as failed:
+        except Exception as failed:
             if answer.status is None:
                 _look_for_our_own(failed, time.monotonic() - began)
                 error = type(failed).__name__
-        except Exception as unexpected:
-            log.exception("unexpected failure of an attempt", delivery=due.id)
-            error = type(unexpected).__name__
+            if not isinstance(failed, _EXPECTED):
+                log.exception("unexpected failure of an attempt", delivery=due.id)
         latency_ms = round((time.monotonic() - began) * 1000)
         return Attempt(at, answer.status, latency_ms, error, answer.text, answer.retry_after_s)
 
     async def _send(self, due: Due, at: datetime, answer: _Answer) -> None:
+        """Fills `answer` as far as it comes. Raises what ends it early."""
         headers = self._headers(due, at)
-        addresses = (await self._hosts.addresses(due.url))[:_MOST_ADDRESSES]
-        for address in addresses:
-            try:
-                await self._post(_request(due, address, headers), answer)
-                return
-            except (httpx.ConnectError, httpx.ConnectTimeout):  # nothing was sent yet
-                if address == addresses[-1]:
-                    raise
+        network = Pinned((await self._hosts.addresses(due.url))[:_MOST_ADDRESSES])
+        request = _request(due, headers)
+        async with httpcore.AsyncConnectionPool(
+            ssl_context=self._tls, max_connections=1, max_keepalive_connections=0, network_backend=network
+        ) as connection:
+            response = await connection.handle_async_request(request)
+            answer.status = response.status
+            answer.retry_after_s = _retry_after(response)
+            network.left = _ANSWER_READ
+            await _read(response, answer)
 
     def _headers(self, due: Due, at: datetime) -> dict[str, str]:
         try:
@@ -96,47 +95,45 @@ class Sender:
             raise Hindered(f"the endpoint's secret cannot be opened: {sealed}") from None
         return {
             "content-type": "application/json",
+            "content-length": str(len(due.body)),
             "user-agent": "Greenroom-Webhooks/1",
+            "accept": "*/*",
             "connection": "close",
             "webhook-id": due.id,
             "webhook-timestamp": str(int(at.timestamp())),
             "webhook-signature": Webhook(secret).sign(due.id, at, due.body.decode()),
         }
 
-    async def _post(self, request: httpx.Request, answer: _Answer) -> None:
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
-        async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits) as transport:
-            response = await transport.handle_async_request(request)
-            answer.status = response.status_code
-            answer.retry_after_s = retry_after_s(response.headers.get("retry-after", ""), datetime.now(UTC))
-            await _read(response, answer)
 
-
-def _request(due: Due, address: str, headers: dict[str, str]) -> httpx.Request:
-    """To the very address that was checked; TLS still verifies the name."""
+def _request(due: Due, headers: dict[str, str]) -> httpcore.Request:
     url = httpx.URL(due.url)
-    extensions = {"timeout": {"connect": _CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S}, "sni_hostname": url.host}
-    return httpx.Request(
+    return httpcore.Request(
         "POST",
-        url.copy_with(host=address),
-        headers={"host": url.netloc.decode(), **headers},
+        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        headers=[("host", url.netloc.decode()), *headers.items()],
         content=due.body,
-        extensions=extensions,
     )
 
 
-async def _read(response: httpx.Response, answer: _Answer) -> None:
-    """The beginning of the answer's body, for the customer to look at. Raises what ends it early."""
-    body = b""
+def _retry_after(response: httpcore.Response) -> int | None:
+    for name, value in response.headers:
+        if name.lower() == b"retry-after":
+            return retry_after_s(value.decode("latin-1"), datetime.now(UTC))
+    return None
+
+
+async def _read(response: httpcore.Response, answer: _Answer) -> None:
+    """The beginning of the answer's body, for the customer to look at."""
+    body = bytearray()
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_stream():
                 body += chunk
                 if len(body) >= _ANSWER_READ:
                     return
     finally:
         await response.aclose()
-        answer.text = body[:_ANSWER_KEPT].decode(errors="replace").replace("\0", "")
+        answer.text = bytes(body[:_ANSWER_KEPT]).decode(errors="replace").replace("\0", "")
 
 
 def _look_for_our_own(failed: BaseException, took_s: float) -> None:
@@ -147,4 +144,4 @@ def _look_for_our_own(failed: BaseException, took_s: float) -> None:
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _OUR_SHORTAGES:
             raise Hindered(errno.errorcode[cause.errno]) from failed
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__  # httpcore hides the cause of what it passes on

@@ -63,6 +63,7 @@ BEGIN
             SELECT first.id, first.next_at, first.seq FROM (
                 SELECT d.id, d.session_id, d.seq, d.next_at, d.created_at FROM deliveries d
                 WHERE d.state = 'pending' AND d.endpoint_id = r.id AND d.next_at <= moment
+                    AND (d.claimed_until <= moment) IS NOT FALSE
                 ORDER BY d.next_at, d.seq LIMIT 256
             ) first
             -- Not NOT EXISTS, of which the planner may make a join that reads all that is pending.
@@ -83,6 +84,7 @@ BEGIN
     ) f;
     SELECT coalesce(array_agg(m.id), '{}') INTO chosen FROM (
         SELECT d.id FROM deliveries d WHERE d.id = ANY (chosen) AND d.state = 'pending' AND d.next_at <= moment
+            AND (d.claimed_until <= moment) IS NOT FALSE
         FOR UPDATE SKIP LOCKED
     ) m;
     UPDATE deliveries d SET next_at = moment + p_lease, claimed_until = moment + p_lease, claims = d.claims + 1
