@@ -19,6 +19,14 @@ _LEAST_SPREAD = 36.0
 """Pixels between the eyes; below that a mouth is too few pixels to speak."""
 _MOUTH_BELOW = 1.06
 """From the eyes' line to the mouth, in distances of the eyes; people differ by a tenth."""
+_LEAST_BELOW, _MOST_BELOW = 0.4, 2.2
+_MOST_ASIDE = 0.3
+_NARROWEST, _WIDEST = 0.2, 1.2
+"""What is taken for a mouth, in distances of the eyes: how far below them, beside their middle, how wide. Drawn faces
+may be far from people; beyond this there is no room for the warp, and a session could not open the face."""
+_LOWER_LIP = 0.15
+_LOWEST = 0.97
+"""In sides of the cropped picture: where a lower lip must end."""
 _DETECT_AT = 640
 
 
@@ -46,6 +54,7 @@ def fit(picture: Pixels, given: Positions | None = None) -> Face:
     if found.spread < _LEAST_SPREAD:
         raise Unfit("The face is too small: the eyes must be at least 36 pixels apart; send a larger portrait.")
     square, found = _level(picture, found)
+    _refuse_misplaced(found)
     marks = _landmarks(found)
     face = Face(square, np.zeros((LIDS, GAZES, 0, 0, 3), np.uint8), marks)
     left, top, right, bottom = face.eye_pixels()
@@ -206,6 +215,17 @@ def _level(picture: Pixels, found: _Found) -> tuple[Pixels, _Found]:
     return np.asarray(square, np.uint8), levelled
 
 
+def _refuse_misplaced(found: _Found) -> None:
+    """`found` is level. Raises Unfit."""
+    away = (found.mouth - (found.eye_left + found.eye_right) / 2) / found.spread
+    if not (_LEAST_BELOW <= away[1] <= _MOST_BELOW and abs(away[0]) <= _MOST_ASIDE):
+        raise Unfit("The mouth is not below the middle of the eyes, as in an upright face that looks into the camera.")
+    if not _NARROWEST <= found.mouth_width / found.spread <= _WIDEST:
+        raise Unfit("The mouth is much wider or narrower than a mouth is; its positions are those of its corners.")
+    if found.mouth[1] + _LOWER_LIP * found.spread > _LOWEST * SIDE:
+        raise Unfit("There is no room for the mouth: the portrait must show the whole face with some space around it.")
+
+
 def _landmarks(found: _Found) -> Landmarks:
     """What was not looked for follows from the distance of eyes and mouth, as in most faces."""
     spread = found.spread / SIDE
@@ -218,7 +238,7 @@ def _landmarks(found: _Found) -> Landmarks:
         mouth_right=Point(float(mouth[0]) + half, float(mouth[1])),
         mouth_centre=Point(float(mouth[0]), float(mouth[1])),
         lip_upper=0.11 * spread,
-        lip_lower=0.15 * spread,
+        lip_lower=_LOWER_LIP * spread,
         chin=Point(float(mouth[0]), min(0.98, float(mouth[1]) + 0.68 * drop)),
         eye_left=Point(*(float(v) for v in found.eye_left / SIDE)),
         eye_right=Point(*(float(v) for v in found.eye_right / SIDE)),

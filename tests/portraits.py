@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from PIL import Image
 
-from faces.face import stock
+from faces.face import Face, stock
 
 
 def drawn(name: str = "av_demo", side: int = 720) -> Image.Image:
     return Image.fromarray(stock(name).portrait).resize((side, side))
+
+
+def undrawable() -> Face:
+    """A face as a file can hold it, whose mouth is where no movement of the head reaches."""
+    face = stock("av_demo")
+    marks = face.landmarks
+    aside = {name: structs.replace(getattr(marks, name), x=0.99) for name in ("mouth_left", "mouth_centre")}
+    return replace(face, landmarks=structs.replace(marks, mouth_right=structs.replace(marks.chin, x=1.2), **aside))
 
 
 def noise(width: int = 400, height: int = 400) -> Image.Image:

@@ -203,8 +203,11 @@ class RenderedFace:
                 async with asyncio.timeout(_OPEN_TIMEOUT_S):
                     await self._open()
                 break
-            except (TimeoutError, FaceUnloadable):
+            except TimeoutError:
                 await asyncio.sleep(_CONNECT_EVERY_S)
+            except FaceUnloadable as refused:  # it will not be another time either; `show` ends the session
+                log.warning("face not opened again", reason=str(refused))
+                return
         self._lost_at = None
         log.info("renderer is back")
 

@@ -142,9 +142,10 @@ class RendererProcess:
                 return
             try:
                 client = await self._open(pipe, first, handle)
-            except (MissingAsset, UnreadableFace) as wrong:
-                log.warning("face not loaded", avatar_id=first.avatar_id, reason=str(wrong))
-                pipe.send(Refused(str(wrong)))
+            except Exception as wrong:  # no answer would have the session ask again and again
+                known = isinstance(wrong, (MissingAsset, UnreadableFace))
+                log.warning("face not opened", avatar_id=first.avatar_id, reason=repr(wrong), exc_info=not known)
+                pipe.send(Refused(str(wrong) if known else "this face cannot be drawn"))
                 await pipe.flush()
                 pipe.close()
                 return

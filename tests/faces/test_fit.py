@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from faces.face import GAZES, LIDS, SIDE, Face, UnreadableFace, stock
 from faces.fit import Unfit, fit
+from faces.neural import NeuralRenderer
 from schemas.avatars import STOCK, Positions
 from tests import portraits
 
@@ -78,6 +81,66 @@ def test_given_positions_are_taken() -> None:
 def test_senseless_positions_are_told(where: Positions) -> None:
     with pytest.raises(Unfit):
         fit(pixels(portraits.noise()), where)
+
+
+EXTREMES = {
+    "corners": Positions((0, 0), (2047, 0), (0, 2047), (2047, 2047)),
+    "eyes at the sides, mouth at the bottom": Positions((0, 1900), (2047, 1900), (0, 2047), (2047, 2047)),
+    "all at the bottom": Positions((900, 2000), (1100, 2000), (900, 2047), (1100, 2047)),
+    "all in the last rows": Positions((900, 2046), (1100, 2046), (900, 2047), (1100, 2047)),
+    "in the first corner": Positions((0, 0), (40, 0), (0, 40), (40, 40)),
+    "in the last corner": Positions((2000, 2000), (2046, 2000), (2000, 2046), (2046, 2046)),
+    "at the left edge": Positions((0, 900), (40, 900), (0, 1000), (30, 1000)),
+    "eyes 37 pixels apart": Positions((1000, 1000), (1037, 1000), (1005, 1040), (1030, 1040)),
+    "the mouth far below": Positions((1000, 10), (1037, 10), (1005, 2040), (1030, 2040)),
+    "the mouth at the lower edge": Positions((850, 900), (1200, 900), (850, 2040), (1200, 2040)),
+    "the mouth just below the eyes": Positions((850, 900), (1200, 900), (850, 901), (1200, 901)),
+    "the mouth wider than the face": Positions((1000, 1000), (1037, 1000), (5, 1040), (2030, 1040)),
+    "the mouth as wide as it may be": Positions((850, 900), (1200, 900), (816, 1300), (1234, 1300)),
+    "the mouth narrower than a pixel": Positions((850, 900), (1200, 900), (1000, 1300), (1000.001, 1300)),
+    "the mouth upright": Positions((850, 900), (1200, 900), (1000, 910), (1001, 2040)),
+    "the mouth at one side": Positions((850, 900), (1200, 900), (2000, 1300), (2040, 1300)),
+    "the mouth as far aside as it may be": Positions((850, 900), (1200, 900), (1030, 1250), (1228, 1250)),
+    "a head lying on its side": Positions((1000, 100), (1001, 1500), (1000, 1600), (1100, 1600)),
+}
+
+
+def opens(face: Face) -> None:
+    """As a session opens it, in the smallest format, and one frame."""
+    renderer = NeuralRenderer(device="cpu")
+    stream = renderer.open(renderer.load("", face.to_bytes("av_1")), 256, seed=0)
+    for _ in range(2):
+        stream.push(np.zeros(1920, np.int16))
+        frames = renderer.step([stream])
+    assert frames[0] is not None
+    assert len(frames[0]) == 256 * 256 * 3 // 2
+
+
+@pytest.mark.parametrize("where", EXTREMES.values(), ids=EXTREMES)
+def test_any_positions_are_refused_or_give_a_face_that_opens(where: Positions) -> None:
+    try:
+        face = fit(pixels(portraits.noise(2048, 2048)), where)
+    except Unfit:
+        return
+    opens(face)
+
+
+place = st.tuples(st.floats(0, 399), st.floats(0, 399))
+
+
+@settings(max_examples=60, deadline=None)
+@given(place, st.floats(37, 300), st.floats(-60, 60), st.floats(-0.5, 0.5), st.floats(0, 2.5), st.floats(0, 1.5))
+def test_so_do_positions_that_look_like_a_face(
+    eye: tuple[float, float], apart: float, slope: float, aside: float, below: float, wide: float
+) -> None:
+    (x, y), half = eye, wide * apart / 2
+    middle, line = x + apart / 2 + aside * apart, y + slope / 2 + below * apart
+    where = Positions((x, y), (x + apart, y + slope), (middle - half, line), (middle + half, line))
+    try:
+        face = fit(pixels(portraits.noise()), where)
+    except Unfit:
+        return
+    opens(face)
 
 
 def test_a_face_survives_its_file() -> None:

@@ -96,6 +96,38 @@ async def test_a_damaged_asset_is_told(renderer: Renderer, assets: Path) -> None
         await face_of(renderer, "av_2", name).open()
 
 
+async def test_a_face_that_cannot_be_drawn_is_told_at_once(renderer: Renderer, assets: Path) -> None:
+    """It is a face file, and opening it fails: an answer, not a session that asks again every 0.2 s."""
+    name = Assets(assets).put(portraits.undrawable().to_bytes("av_3"))
+    good = face_of(renderer)
+    await good.open()
+    pid = renderer.pid
+    with pytest.raises(FaceUnloadable, match="cannot be drawn"):
+        await face_of(renderer, "av_3", name).open()
+    assert len(await good.show(SILENCE)) == 256 * 256 * 3 // 2
+    assert renderer.pid == pid
+    good.close()
+
+
+async def test_a_face_gone_while_the_renderer_restarts_is_asked_for_once(renderer: Renderer, assets: Path) -> None:
+    name = Assets(assets).put(fit(np.asarray(portraits.drawn("av_demo", 400))).to_bytes("av_4"))
+    face = face_of(renderer, "av_4", name)
+    await face.open()
+    Assets(assets).remove(name)
+    assert renderer.pid is not None
+    os.kill(renderer.pid, signal.SIGKILL)
+
+    while not face.lost:
+        await face.show(SILENCE)
+
+    async def refused() -> bool:
+        return face._reopening is not None and face._reopening.done()
+
+    await eventually(refused, what="the one refusal")
+    assert face.lost
+    face.close()
+
+
 async def test_a_broken_connection_harms_nobody_else(renderer: Renderer) -> None:
     good = face_of(renderer)
     await good.open()
