@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from api import avatars, openapi, sessions, webhook_endpoints
+from api import avatars, openapi, sessions, uploads, webhook_endpoints
 from api.admission import keep_marking, mark_acknowledged
 from api.context import Context
 from api.errors import (
@@ -88,6 +88,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(keep_marking(ctx), name="mark acknowledged"),
             asyncio.create_task(listen(settings.database_url, "slot_free", ctx.slot_free), name="listen"),
+            asyncio.create_task(uploads.sweep(ctx), name="sweep uploads"),
         ]
         gc.collect()
         gc.freeze()
@@ -99,6 +100,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(DatabaseUnreachable):  # a retry goes on with what is not marked
                 await mark_acknowledged(ctx)
+            await ctx.leaving.cancel()  # `sweep` of the next process goes on
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

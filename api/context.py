@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from api.decoders import Decoders
 from api.hosts import LiveKitHosts
 from api.settings import ApiSettings
 from events.producer import EventProducer
@@ -15,6 +17,7 @@ from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import Pool
 from projections.resolving import WebhookHosts
+from schemas.background import Background
 
 
 @dataclass
@@ -27,8 +30,11 @@ class Context:
     assets: Assets
     webhook_hosts: WebhookHosts
     livekit_hosts: LiveKitHosts
-    decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Pictures that are decoded at once: each may take 200 MB."""
+    decoders: Decoders = field(default_factory=Decoders)
+    disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "assets"))
+    """All that is written to the assets, one after the other."""
+    leaving: Background = field(default_factory=Background)
+    """What requests leave to be undone."""
     slot_free: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: int = 0
     acknowledged: list[tuple[str, bool]] = field(default_factory=list)

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -176,7 +177,8 @@ def _environment(
         "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
         "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": own_networks,
-        "GREENROOM_LIVEKIT_PERMITTED_NETWORKS": own_networks,
+        # without a network LiveKit stands at an address that was made for it
+        "GREENROOM_LIVEKIT_PERMITTED_NETWORKS": f"{own_networks},{urlsplit(started.livekit_url).hostname}/32",
     }
 
 

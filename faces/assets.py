@@ -14,6 +14,7 @@ import structlog
 log = structlog.get_logger()
 
 _NAME = re.compile(r"[0-9a-f]{64}")
+_OWNER = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 class MissingAsset(Exception):
@@ -31,23 +32,29 @@ class Assets:
         if folder.is_dir() and folder.stat().st_mode & 0o077:
             _shut(folder)
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, owner: str | None = None) -> str:
         """Store durably; returns the name. Storing the same again changes nothing. Raises OSError.
 
-        If it crashes here, a `.part` is left that nobody reads.
+        `owner`: the avatar that it belongs to, written down first. If it crashes here, `remove_owned` finds all of it.
         """
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if owner is not None:
+            self._note(owner, name)
         if path.exists():
             return name
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         partial = path.with_name(f"{name}.{secrets.token_hex(4)}.part")
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
+        try:
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except OSError:  # a full disk, say, which must not be kept full
+            partial.unlink(missing_ok=True)
+            raise
         _sync(path.parent)
         _sync(self._folder)
         return name
@@ -66,8 +73,37 @@ class Assets:
 
     def remove(self, name: str) -> None:
         """Nothing happens when it is not there. Raises OSError."""
-        if _NAME.fullmatch(name):
-            self._path(name).unlink(missing_ok=True)
+        if not _NAME.fullmatch(name):
+            return
+        path = self._path(name)
+        path.unlink(missing_ok=True)
+        for partial in path.parent.glob(f"{name}.*.part"):
+            partial.unlink(missing_ok=True)
+
+    def remove_owned(self, owner: str) -> None:
+        """All that was stored for `owner`, also what a crash has left nobody else to know of. Raises OSError."""
+        folder = self._owned(owner)
+        if not folder.is_dir():
+            return
+        for note in list(folder.iterdir()):
+            self.remove(note.name)
+            note.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # more was stored meanwhile
+            folder.rmdir()
+
+    def _note(self, owner: str, name: str) -> None:
+        folder = self._owned(owner)
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / name).touch(mode=0o600)
+        _sync(folder)
+        _sync(folder.parent)
+
+    def _owned(self, owner: str) -> Path:
+        """Raises ValueError for what cannot be the id of an avatar."""
+        if not _OWNER.fullmatch(owner):
+            raise ValueError("not the id of an owner")
+        return self._folder / "owners" / owner
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name

@@ -1,20 +1,24 @@
-"""Uploaded pictures: is this one, and what does it show? Needs no torch; the API asks before it accepts an upload."""
+"""Uploaded pictures: is this one, and what does it show? Needs no torch, and numpy only to hand pixels out: the API
+starts a process for each upload (`faces.decoder`)."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from faces.face import Pixels
+if TYPE_CHECKING:
+    from faces.face import Pixels
 
 MOST_BYTES = 10 * 1024 * 1024
 MOST_PIXELS = 40_000_000
-"""A picture is decoded only when its header promises no more: 120 MB at the most."""
+"""A picture is decoded only when its header promises no more."""
 LEAST_SIDE = 256
+MOST_KEPT_BYTES = 16 * 1024 * 1024
+"""Of a normalised portrait: a file of 10 MB can become a larger one, since PNG loses nothing."""
 _KEPT_SIDE = 2048
 _FORMATS = ["PNG", "JPEG"]
 
@@ -23,13 +27,42 @@ class BadImage(Exception):
     """The message says what is wrong with it, as a sentence to its sender."""
 
 
-def decode(data: bytes) -> Pixels:
+UNREADABLE = "This is not a PNG or JPEG image that can be read."
+TOO_LARGE = "This image needs too much memory to be decoded; save it as a plain PNG or baseline JPEG and send that."
+TOO_SLOW = "This image takes too long to be decoded; save it as a plain PNG or baseline JPEG and send that."
+
+
+def decode(data: bytes, most: int = MOST_BYTES) -> Pixels:
     """[height, width, 3] RGB: turned as its EXIF says, transparency on white, CMYK converted, only the first frame.
 
     Decided by content, never by name. Raises BadImage.
     """
-    if len(data) > MOST_BYTES:
-        raise BadImage("The image is larger than 10 MB.")
+    import numpy as np
+
+    return np.asarray(_on_white(_opened(data, most)))
+
+
+def normalise(data: bytes, mark: str) -> tuple[bytes, float]:
+    """What is kept of an upload: (PNG without metadata, factor from the upload's pixels to its own). Raises BadImage.
+
+    `mark` is written into it, so that the same picture uploaded twice is two assets and each can be removed alone.
+    """
+    image = _opened(data, MOST_BYTES)
+    scale = min(1.0, _KEPT_SIDE / max(image.size))
+    if scale < 1:  # before it is laid on white, which takes several pictures' memory
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    info = PngInfo()
+    info.add_text("avatar", mark)
+    buffer = io.BytesIO()
+    _on_white(image).save(buffer, "PNG", pnginfo=info, compress_level=3)
+    return buffer.getvalue(), scale
+
+
+def _opened(data: bytes, most: int) -> Image.Image:
+    """Upright, RGB, or RGBA where it may be transparent. Raises BadImage."""
+    if len(data) > most:
+        raise BadImage(f"The image is larger than {most // (1024 * 1024)} MB.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limits are above ours
@@ -40,40 +73,26 @@ def decode(data: bytes) -> Pixels:
             if min(width, height) < LEAST_SIDE:
                 raise BadImage(f"The image has {width} × {height} pixels; each side needs at least {LEAST_SIDE}.")
             image.load()
-            image = ImageOps.exif_transpose(image)
-            return np.asarray(_flat(image))
+            return _plain(ImageOps.exif_transpose(image))
     except BadImage:
         raise
+    except MemoryError:
+        raise BadImage(TOO_LARGE) from None
     except Exception:  # decoders raise a dozen types on what is broken: OSError, SyntaxError, struct.error, …
-        raise BadImage("This is not a PNG or JPEG image that can be read.") from None
+        raise BadImage(UNREADABLE) from None
 
 
-def normalise(data: bytes, mark: str) -> tuple[bytes, float]:
-    """What is kept of an upload: (PNG without metadata, factor from the upload's pixels to its own). Raises BadImage.
-
-    `mark` is written into it, so that the same picture uploaded twice is two assets and each can be removed alone.
-    """
-    pixels = decode(data)
-    scale = min(1.0, _KEPT_SIDE / max(pixels.shape[:2]))
-    image = Image.fromarray(pixels)
-    if scale < 1:
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    info = PngInfo()
-    info.add_text("avatar", mark)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info, compress_level=3)
-    return buffer.getvalue(), scale
-
-
-def _flat(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel: scaled, not cut
-        values = np.asarray(image, np.float32)
-        return Image.fromarray((values / max(1.0, 257.0 if values.max() > 255 else 1.0)).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        _, most = image.getextrema()
+        if most > 255:  # type: ignore[operator]  # of one band it is a number
+            image = image.point(lambda value: value * (1 / 257))
+        return image.convert("L").convert("RGB")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")

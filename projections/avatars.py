@@ -3,7 +3,7 @@ projection may not have yet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from schemas.events import Encrypted
 log = structlog.get_logger()
 
 NAME = "avatars"
-_UNKNOWN_FOR = "1 minute"
-"""An upload whose API died before the log answered counts against the account's slots for this long."""
+_UNFINISHED_FOR = "1 minute"
+"""An upload that its process neither renews nor finishes is undone after this: it has died, or slept through it."""
 
 
 class AvatarsProjection:
@@ -70,16 +70,22 @@ class AvatarsProjection:
             raise Recoverable(str(failed)) from failed
 
 
-async def _apply(connection: Connection, records: Iterable[Record]) -> dead_letters.Broken:
+async def _apply(connection: Connection, records: Sequence[Record]) -> dead_letters.Broken:
     """Returns what cannot be read."""
+    parked = await _parked(connection, {_key(record) for record in records})
     events, malformed = [], []
     for record in records:
         try:
-            events.append(decode(record))
+            event = decode(record)
         except Malformed as broken:
             malformed.append((record, str(broken)))
         except Unknown as unknown:
-            log.warning("avatar event of a newer version", offset=record.offset, reason=str(unknown))
+            if _key(record) not in parked:
+                parked.add(_key(record))
+                await _park(connection, record, str(unknown))
+        else:
+            if event.subject not in parked:
+                events.append(event)
     avatars = await _load(connection, {event.subject for event in events})
     changed = {}
     for event in events:
@@ -89,6 +95,29 @@ async def _apply(connection: Connection, records: Iterable[Record]) -> dead_lett
     for avatar in changed.values():
         await _store(connection, avatar)
     return malformed
+
+
+def _key(record: Record) -> str:
+    return str((record.key or b"").decode(errors="replace").replace("\0", ""))
+
+
+async def _parked(connection: Connection, avatar_ids: set[str]) -> set[str]:
+    """Of these, the avatars with an event of a newer version: what comes after it means nothing without it."""
+    cursor = await connection.execute(
+        "SELECT session_id FROM parked WHERE consumer = %s AND session_id = ANY(%s)", [NAME, list(avatar_ids)]
+    )
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def _park(connection: Connection, record: Record, reason: str) -> None:
+    log.warning("avatar parked", avatar_id=_key(record), offset=record.offset, reason=reason)
+    await connection.execute(
+        """
+        INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason) VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT DO NOTHING
+        """,
+        [NAME, AVATARS.name, record.partition, _key(record), record.offset, reason.replace("\0", "")],
+    )
 
 
 async def _load(connection: Connection, avatar_ids: set[str]) -> dict[str, Avatar]:
@@ -151,30 +180,56 @@ class Found:
     resource: str | None
 
 
-async def find(connection: Connection, account_id: str, avatar_id: str | None = None) -> list[Found]:
-    """The account's avatars, newest first, or the one of that id. A deletion that was answered holds at once."""
+async def find(connection: Connection, account_id: str, avatar_id: str) -> list[Found]:
+    """The account's avatar of that id, or none. A deletion that was answered holds at once."""
+    return await _find(connection, account_id, "{id} = %(avatar)s", {"avatar": avatar_id})
+
+
+async def page(connection: Connection, account_id: str, after: str | None, limit: int) -> list[Found]:
+    """Up to `limit` of the account's avatars, newest first, behind `after`, which may have been deleted meanwhile."""
+    before = "TRUE" if after is None else "{id} < %(after)s"
+    return await _find(connection, account_id, before, {"after": after, "limit": limit})
+
+
+async def _find(connection: Connection, account_id: str, condition: str, values: dict[str, Any]) -> list[Found]:
     cursor = await connection.execute(
-        """
-        SELECT v.avatar_id, v.account_id, v.status, v.name_key_id, v.name, v.runtime_type, v.asset, v.face,
+        f"""
+        (SELECT v.avatar_id, v.account_id, v.status, v.name_key_id, v.name, v.runtime_type, v.asset, v.face,
             v.failure_reason, v.created_ms, NULL
         FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
-        WHERE v.account_id = %(account)s AND a.deleted IS NOT TRUE
-            AND (%(avatar)s::text IS NULL OR v.avatar_id = %(avatar)s)
+        WHERE v.account_id = %(account)s AND a.deleted IS NOT TRUE AND {condition.format(id="v.avatar_id")}
+        ORDER BY v.avatar_id DESC LIMIT %(limit)s)
         UNION ALL
-        SELECT a.avatar_id, a.account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.resource
+        (SELECT a.avatar_id, a.account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.resource
         FROM avatar_admissions a
-        WHERE a.account_id = %(account)s AND NOT a.deleted AND a.acknowledged
-            AND (%(avatar)s::text IS NULL OR a.avatar_id = %(avatar)s)
+        WHERE a.account_id = %(account)s AND NOT a.deleted AND a.acknowledged AND {condition.format(id="a.avatar_id")}
             AND NOT EXISTS (SELECT 1 FROM avatars_v1.avatars v WHERE v.avatar_id = a.avatar_id)
-        ORDER BY 1 DESC
-        """,
-        {"account": account_id, "avatar": avatar_id},
+        ORDER BY a.avatar_id DESC LIMIT %(limit)s)
+        ORDER BY 1 DESC LIMIT %(limit)s
+        """,  # noqa: S608 - constants
+        {"account": account_id, "limit": 1, **values},
     )
     return [Found(row[0], None if row[10] else _avatar(row[:10]), row[10]) for row in await cursor.fetchall()]
 
 
+async def failed_beyond(connection: Connection, account_id: str, kept: int) -> list[str]:
+    """Failed avatars behind the latest `kept`; some of them, when they are many."""
+    cursor = await connection.execute(
+        """
+        SELECT v.avatar_id FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
+        WHERE v.account_id = %s AND v.status = 'failed' AND a.deleted IS NOT TRUE
+        ORDER BY v.avatar_id DESC LIMIT 20 OFFSET %s
+        """,
+        [account_id, kept],
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def admit(connection: Connection, account_id: str, avatar_id: str, resource: str) -> bool:
-    """Take one of the plan's avatar slots, before the log is asked; False when there is none. Failed ones hold none."""
+    """Take one of the plan's avatar slots, before anything is stored; False when there is none. Failed ones hold none.
+
+    An upload that nobody finished, because its API died, holds its slot for a minute.
+    """
     async with connection.transaction():
         cursor = await connection.execute(
             """
@@ -184,21 +239,14 @@ async def admit(connection: Connection, account_id: str, avatar_id: str, resourc
         )
         row = await cursor.fetchone()
         assert row is not None
-        await connection.execute(
-            f"""
-            DELETE FROM avatar_admissions a WHERE a.account_id = %(account)s AND (
-                (NOT a.acknowledged AND a.created_at < now() - interval '{_UNKNOWN_FOR}')
-                OR EXISTS (SELECT 1 FROM avatars_v1.avatars v
-                           WHERE v.avatar_id = a.avatar_id AND (NOT a.deleted OR v.status = 'deleted')))
-            """,  # noqa: S608 - a constant
-            {"account": account_id},
-        )
         cursor = await connection.execute(
-            """
+            f"""
             SELECT (SELECT count(*) FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
                     WHERE v.account_id = %(account)s AND v.status <> 'failed' AND a.deleted IS NOT TRUE)
-                 + (SELECT count(*) FROM avatar_admissions a WHERE a.account_id = %(account)s AND NOT a.deleted)
-            """,
+                 + (SELECT count(*) FROM avatar_admissions a WHERE a.account_id = %(account)s AND NOT a.deleted
+                        AND (a.acknowledged OR a.created_at > now() - interval '{_UNFINISHED_FOR}')
+                        AND NOT EXISTS (SELECT 1 FROM avatars_v1.avatars v WHERE v.avatar_id = a.avatar_id))
+            """,  # noqa: S608 - a constant
             {"account": account_id},
         )
         held = await cursor.fetchone()
@@ -212,14 +260,58 @@ async def admit(connection: Connection, account_id: str, avatar_id: str, resourc
     return True
 
 
-async def acknowledged(connection: Connection, avatar_id: str) -> None:
-    """The upload is in the log."""
-    await connection.execute("UPDATE avatar_admissions SET acknowledged = true WHERE avatar_id = %s", [avatar_id])
+async def renew(connection: Connection, avatar_id: str) -> bool:
+    """The upload is about to be appended; False when it was given up meanwhile."""
+    cursor = await connection.execute(
+        "UPDATE avatar_admissions SET created_at = now() WHERE avatar_id = %s AND NOT acknowledged AND NOT deleted",
+        [avatar_id],
+    )
+    return cursor.rowcount == 1
+
+
+async def acknowledged(connection: Connection, avatar_id: str) -> bool:
+    """The upload is in the log; False when it was given up meanwhile."""
+    cursor = await connection.execute(
+        "UPDATE avatar_admissions SET acknowledged = true WHERE avatar_id = %s AND NOT deleted", [avatar_id]
+    )
+    return cursor.rowcount == 1
+
+
+async def give_up(connection: Connection, avatar_id: str) -> None:
+    """The upload will not be finished: its slot is free. What is stored for it is still to be removed."""
+    await connection.execute(
+        "UPDATE avatar_admissions SET deleted = true, created_at = now() WHERE avatar_id = %s AND NOT acknowledged",
+        [avatar_id],
+    )
 
 
 async def forget(connection: Connection, avatar_id: str) -> None:
-    """The upload was given up: its slot is free again."""
+    """An upload that was given up has left nothing, neither in the assets nor in the log."""
     await connection.execute("DELETE FROM avatar_admissions WHERE avatar_id = %s AND NOT acknowledged", [avatar_id])
+
+
+async def left_behind(connection: Connection) -> list[tuple[str, str]]:
+    """(account, avatar) of uploads that nobody has finished or undone for a minute; they are the caller's for another.
+
+    What the projection has by now is in the log, and no longer needs its row.
+    """
+    await connection.execute(
+        f"""
+        DELETE FROM avatar_admissions a USING avatars_v1.avatars v
+        WHERE v.avatar_id = a.avatar_id AND a.created_at < now() - interval '{_UNFINISHED_FOR}'
+            AND (NOT a.deleted OR (a.acknowledged AND v.status = 'deleted'))
+        """  # noqa: S608 - a constant
+    )
+    cursor = await connection.execute(
+        f"""
+        UPDATE avatar_admissions SET deleted = true, created_at = now() WHERE avatar_id IN (
+            SELECT avatar_id FROM avatar_admissions
+            WHERE NOT acknowledged AND created_at < now() - interval '{_UNFINISHED_FOR}'
+            ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+        RETURNING account_id, avatar_id
+        """  # noqa: S608 - a constant
+    )
+    return await cursor.fetchall()
 
 
 async def deleted(connection: Connection, account_id: str, avatar_id: str) -> None:
@@ -227,7 +319,8 @@ async def deleted(connection: Connection, account_id: str, avatar_id: str) -> No
     await connection.execute(
         """
         INSERT INTO avatar_admissions (avatar_id, account_id, resource, acknowledged, deleted)
-        VALUES (%s, %s, '', true, true) ON CONFLICT (avatar_id) DO UPDATE SET deleted = true
+        VALUES (%s, %s, '', true, true)
+        ON CONFLICT (avatar_id) DO UPDATE SET deleted = true, acknowledged = true
         """,
         [avatar_id, account_id],
     )

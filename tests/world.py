@@ -70,6 +70,12 @@ class Settings(ApiSettings, ProjectSettings):
     """All at once, for what a test does in the place of a process."""
 
 
+def stored(world: World) -> list[str]:
+    """Names of all portraits and faces in its assets, and of what is left of any."""
+    files = [path for path in (world.folder / "assets").rglob("*") if path.is_file()]
+    return sorted(path.name for path in files if path.parent.parent.name != "owners")
+
+
 class World:
     def __init__(self, servers: Servers, folder: Path) -> None:
         name = f"t{secrets.token_hex(5)}"

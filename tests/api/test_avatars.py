@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import struct
-import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import pytest_asyncio
 
 from events.topics import AVATARS
+from faces.assets import Assets
+from projections.accounts import DataKeys
+from projections.database import pool as open_pool
+from projections.resources import context as bound_to
 from schemas import events as e
-from tests import portraits
+from schemas.ids import AVATAR, new_id
+from tests import bombs, portraits
 from tests.api.test_sessions import error
-from tests.world import World, eventually
+from tests.world import World, eventually, stored
 
 pytestmark = pytest.mark.servers
 
@@ -48,9 +52,12 @@ async def client(running: World) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def upload(client: httpx.AsyncClient, image: bytes = PORTRAIT, **fields: str) -> httpx.Response:
+async def upload(
+    client: httpx.AsyncClient, image: bytes = PORTRAIT, timeout: float = 30, **fields: str
+) -> httpx.Response:
     # As the published SDK does: always octet-stream.
-    return await client.post("/v1/avatars", files={"image": ("a.bin", image, "application/octet-stream")}, data=fields)
+    files = {"image": ("a.bin", image, "application/octet-stream")}
+    return await client.post("/v1/avatars", files=files, data=fields, timeout=timeout)
 
 
 async def built(client: httpx.AsyncClient, avatar_id: str) -> dict[str, Any]:
@@ -89,8 +96,7 @@ async def test_from_portrait_to_session_and_away(running: World, client: httpx.A
     assert [a["id"] for a in listed["data"]][-2:] == ["av_demo", "av_stock_001"]
     assert [a["id"] for a in (await client.get("/v1/avatars?q=SECRET")).json()["data"]] == [avatar["id"]]
 
-    folder = running.folder / "assets"
-    assert len([p for p in folder.rglob("*") if p.is_file()]) == 2  # portrait and face
+    assert len(stored(running)) == 2  # portrait and face
     gone = await client.delete(f"/v1/avatars/{avatar['id']}")
     assert (gone.status_code, gone.content) == (204, b"")
     for answer in (
@@ -102,7 +108,7 @@ async def test_from_portrait_to_session_and_away(running: World, client: httpx.A
     assert avatar["id"] not in (await client.get("/v1/avatars")).text
 
     async def removed() -> bool:
-        return not [p for p in folder.rglob("*") if p.is_file()]
+        return not [p for p in (running.folder / "assets").rglob("*") if p.is_file()]
 
     await eventually(removed, what="the removal of portrait and face")
     told = [event.data for event, _ in await running.log(avatar["id"], AVATARS)]
@@ -171,13 +177,6 @@ async def test_a_killed_builder_goes_on(running: World, client: httpx.AsyncClien
     await eventually(replayed, what="the same rows from a replay")
 
 
-def _bomb() -> bytes:
-    """A PNG whose header promises 50,000 × 50,000 pixels."""
-    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", len(head)) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
-    return b"\x89PNG\r\n\x1a\n" + chunk + b"\x00\x00\x00\x00IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-
-
 @pytest.mark.parametrize(
     ("image", "status", "code"),
     [
@@ -185,7 +184,7 @@ def _bomb() -> bytes:
         (b"GIF89a" + bytes(100), 422, "image.invalid"),
         (b"%PDF-1.7 not a picture", 422, "image.invalid"),
         (PORTRAIT[:2000], 422, "image.invalid"),
-        (_bomb(), 422, "image.invalid"),
+        (bombs.promise(), 422, "image.invalid"),
         (portraits.file(portraits.noise(100, 100)), 422, "image.invalid"),
         (portraits.file(portraits.noise(), "GIF"), 422, "image.invalid"),
         (b"\x89PNG\r\n\x1a\n" + bytes(11 * 1024 * 1024), 413, "body.too_large"),
@@ -215,6 +214,146 @@ async def test_bad_requests(client: httpx.AsyncClient, request_: dict[str, Any],
     answer = await client.post("/v1/avatars", **request_)
     assert error(answer)["code"].startswith(code), answer.text
     assert answer.status_code in (status, 400)
+
+
+async def test_a_decode_bomb_is_told(client: httpx.AsyncClient) -> None:
+    """Ten seconds of work at the most; it would be an hour of a thread that nobody can stop."""
+    answer = await upload(client, bombs.progressive(), timeout=60)
+    assert (answer.status_code, error(answer)["code"]) == (422, "image.invalid")
+    assert "too long" in error(answer)["message"]
+
+
+async def test_a_refused_upload_leaves_nothing(running: World) -> None:
+    """Its slot is free and its portrait is gone, whatever it was refused for."""
+    _, key = await running.new_account("refused", "trial")
+    before = stored(running)
+    async with running.client(key) as other:
+        for image in (b"", b"GIF89a", portraits.file(portraits.noise(100, 100)), PORTRAIT[:2000]):
+            assert (await upload(other, image)).status_code == 422
+        taken = await upload(other, runtime_type="mock")
+        assert taken.status_code == 202
+        kept = stored(running)
+        assert len(kept) == len(before) + 1
+        for n in range(30):
+            refused = await upload(other, portraits.file(portraits.drawn(side=300 + n)))
+            assert (refused.status_code, error(refused)["code"]) == (429, "avatar_slots")
+        assert stored(running) == kept
+
+
+async def test_a_full_disk_leaves_nothing(running: World) -> None:
+    """No file may grow beyond 2 MB: an error of the disk in the midst of storing 3 MB."""
+    _, key = await running.new_account("full disk", "trial")
+    before, api = stored(running), psutil.Process(running.processes["api"].pid)
+    picture = portraits.file(portraits.noise(1024, 1024), "JPEG", quality=60)
+    limits = api.rlimit(psutil.RLIMIT_FSIZE)
+    api.rlimit(psutil.RLIMIT_FSIZE, (2 * 1024 * 1024, limits[1]))
+    try:
+        async with running.client(key) as other:
+            answer = await upload(other, picture)
+            assert (answer.status_code, error(answer)["code"]) == (500, "internal")
+            assert stored(running) == before
+            api.rlimit(psutil.RLIMIT_FSIZE, limits)
+            assert (await upload(other, picture)).status_code == 202
+    finally:
+        api.rlimit(psutil.RLIMIT_FSIZE, limits)
+
+
+async def test_an_api_that_dies_while_it_takes_an_upload_in_leaves_nothing(running: World) -> None:
+    """Its row is all that is known of the upload; any API process finds it, a minute later, and what was stored."""
+    account, _ = await running.new_account("crashed", "trial")
+    avatar_id = new_id(AVATAR)
+    before = stored(running)
+    Assets(running.folder / "assets").put(b"a portrait", avatar_id)
+    await running.sql(
+        "INSERT INTO avatar_admissions (avatar_id, account_id, resource, created_at)"
+        " VALUES (%s, %s, '{}', now() - interval '61 seconds')",
+        *(avatar_id, account),
+    )
+
+    async def undone() -> bool:
+        return stored(running) == before
+
+    await eventually(undone, what="the removal of what it stored")
+
+    async def said() -> bool:
+        return [type(event.data) for event, _ in await running.log(avatar_id, AVATARS)] == [e.AvatarDeleted]
+
+    await eventually(said, what="a deletion in the log, behind whatever it still may have sent")
+
+
+async def test_failed_avatars_do_not_pile_up(running: World) -> None:
+    """They hold no slot; the ten latest are kept, without their portraits."""
+    account, key = await running.new_account("failing", "trial")
+    await _rows(running, account, [(new_id(AVATAR), None, "failed") for _ in range(15)])
+    async with running.client(key) as other:
+        assert len((await other.get("/v1/avatars?scope=org")).json()["data"]) == 15
+        assert (await upload(other, runtime_type="mock")).status_code == 202
+        statuses = [each["status"] for each in (await other.get("/v1/avatars?scope=org")).json()["data"]]
+        assert statuses.count("failed") == 10
+        assert len(statuses) == 11
+
+
+async def test_a_list_decrypts_only_what_it_shows(running: World) -> None:
+    """All but the latest 30 of 300 names cannot be decrypted: who tries answers 500."""
+    account, key = await running.new_account("many")
+    ids = sorted(new_id(AVATAR) for _ in range(300))
+    async with open_pool(running.database_url, 1) as pool:
+        data_key = await DataKeys(pool, running.keyring).of(account)
+    names = {each: data_key.encrypt(f"Number {n}", bound_to(each, "name")) for n, each in enumerate(ids)}
+    broken = e.Encrypted("AAAA", names[ids[0]].key_id)
+    rows = [(each, names[each] if n >= 270 else broken, "ready") for n, each in enumerate(ids)]
+    await _rows(running, account, rows)
+    async with running.client(key) as other:
+        page = (await other.get("/v1/avatars?limit=20")).json()
+        assert [each["name"] for each in page["data"]] == [f"Number {n}" for n in range(299, 279, -1)]
+        assert page["has_more"]
+        assert page["next_cursor"] == ids[280]
+        beyond = await other.get(f"/v1/avatars?limit=20&starting_after={page['next_cursor']}")
+        assert beyond.status_code == 500
+
+        await _rows(running, account, [(each, names[each], "ready") for each in ids])
+        found = (await other.get("/v1/avatars?q=number%2017&limit=5")).json()
+        assert [each["name"] for each in found["data"]] == [f"Number {n}" for n in (179, 178, 177, 176, 175)]
+        rest = (await other.get(f"/v1/avatars?q=number%2017&starting_after={found['next_cursor']}")).json()
+        assert [each["name"] for each in rest["data"]] == [f"Number {n}" for n in (174, 173, 172, 171, 170, 17)]
+        assert not rest["has_more"]
+
+        walked: list[str] = []
+        cursor = ""
+        while cursor is not None:
+            page = (await other.get(f"/v1/avatars?limit=100{cursor and '&starting_after=' + cursor}")).json()
+            walked += [each["id"] for each in page["data"]]
+            cursor = page["next_cursor"]
+        assert walked == [*reversed(ids), "av_demo", "av_stock_001"]
+
+
+async def test_a_search_looks_at_a_bounded_number_and_says_where_to_go_on(running: World) -> None:
+    account, key = await running.new_account("very many")
+    async with open_pool(running.database_url, 1) as pool:
+        data_key = await DataKeys(pool, running.keyring).of(account)
+    ids = sorted(new_id(AVATAR) for _ in range(1100))
+    named = [(each, data_key.encrypt("Ada" if n == 0 else "Bob", bound_to(each, "name"))) for n, each in enumerate(ids)]
+    await _rows(running, account, [(each, name, "ready") for each, name in named])
+    async with running.client(key) as other:
+        first = (await other.get("/v1/avatars?q=ada")).json()
+        assert (first["data"], first["has_more"], first["next_cursor"]) == ([], True, ids[100])
+        second = (await other.get(f"/v1/avatars?q=ada&starting_after={first['next_cursor']}")).json()
+        assert ([each["id"] for each in second["data"]], second["has_more"]) == ([ids[0]], False)
+
+
+async def _rows(world: World, account: str, rows: list[tuple[str, e.Encrypted | None, str]]) -> None:
+    """As the projection would write them."""
+    ids, names, statuses = zip(*rows, strict=True)
+    await world.sql(
+        """
+        INSERT INTO avatars_v1.avatars
+        SELECT id, %s, status, key_id, name, 'avtr1', NULL, NULL, NULL, 0
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS x (id, status, key_id, name)
+        ON CONFLICT (avatar_id) DO UPDATE SET name = excluded.name
+        """,
+        *(account, list(ids), list(statuses)),
+        *([name and name.key_id for name in names], [name and name.enc for name in names]),
+    )
 
 
 async def test_stock_avatars(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,255 @@
+"""Taking a portrait in: slot, decoding, asset, log, in this order, and the way back from each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import structlog
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from api.context import Context
+from api.errors import AvatarSlotsExceeded, InvalidRequest, LogUnavailable, Unprocessable
+from api.middleware import bounded
+from events.codec import Event, new_event
+from events.producer import UnknownOutcome
+from events.topics import AVATARS
+from faces.portrait import MOST_BYTES, UNREADABLE, BadImage
+from projections import avatars
+from projections.database import DatabaseUnreachable
+from projections.resources import context as bound_to
+from schemas import events as e
+from schemas.avatars import DEFAULT_NAME, MOST_NAME, AvatarResource, Positions, RuntimeType
+from schemas.requests import CONTROLS
+from schemas.times import from_wire
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+SOURCE = "greenroom/api"
+FAILED_KEPT = 10
+"""Failed avatars hold no slot: an account keeps its latest, and loses older ones to its next upload."""
+_FIELDS = ("image", "name", "runtime_type", "positions")
+_AROUND_IMAGE = 64 * 1024
+_STORE_WITHIN_S = 10.0
+_GIVE_BACK_WITHIN_S = 3.0
+_SWEEP_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A valid request, its picture not yet looked at."""
+
+    image: UploadFile
+    name: str
+    runtime_type: RuntimeType
+    positions: Positions | None
+
+
+# The request
+
+
+@asynccontextmanager
+async def read(request: Request) -> AsyncIterator[Upload]:
+    """The picture is in a temporary file until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
+    form = await _form(request)
+    try:
+        yield _upload(form)
+    finally:
+        await form.close()
+
+
+def _upload(form: FormData) -> Upload:
+    for name in form:
+        if name not in _FIELDS:
+            raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
+    name = _text(form, "name") or DEFAULT_NAME
+    if len(name) > MOST_NAME:
+        raise Unprocessable(f"name has more than {MOST_NAME} characters.", code="name.too_long", param="name")
+    if CONTROLS.search(name):
+        raise Unprocessable("name has a control character.", code="name.invalid", param="name")
+    runtime_type = _text(form, "runtime_type") or "avtr1"
+    if runtime_type not in ("avtr1", "mock"):
+        raise Unprocessable("runtime_type is avtr1 or mock.", code="runtime_type.invalid", param="runtime_type")
+    positions = _positions(_text(form, "positions"))
+    image = form.get("image")
+    if image is None:
+        raise Unprocessable("image is required.", code="image.required", param="image")
+    if not isinstance(image, UploadFile):
+        raise Unprocessable(UNREADABLE, code="image.invalid", param="image")
+    return Upload(image, name, runtime_type, positions)  # type: ignore[arg-type]
+
+
+async def _form(request: Request) -> FormData:
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise InvalidRequest("Send the avatar as multipart/form-data.", code="multipart.malformed")
+    stream = bounded(request, MOST_BYTES + _AROUND_IMAGE)
+    try:
+        parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=8, max_part_size=_AROUND_IMAGE)
+        return await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as broken:
+        raise InvalidRequest(
+            f"The body is not valid multipart/form-data: {broken}.", code="multipart.malformed"
+        ) from None
+
+
+def _text(form: FormData, name: str) -> str | None:
+    value = form.get(name)
+    if isinstance(value, UploadFile):
+        raise Unprocessable(f"{name} must be text.", code=f"{name}.invalid_type", param=name)
+    return value
+
+
+def _positions(text: str | None) -> Positions | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=Positions)
+    except msgspec.MsgspecError as wrong:
+        raise Unprocessable(
+            f"positions is JSON with eye_left, eye_right, mouth_left and mouth_right as [x, y]: {wrong}.",
+            code="positions.invalid",
+            param="positions",
+        ) from None
+
+
+# There and back
+
+
+async def take_in(ctx: Context, account_id: str, correlation: str, upload: Upload, shown: AvatarResource) -> None:
+    """`shown`: what is answered. Raises AvatarSlotsExceeded, Unprocessable, AtCapacity, LogUnavailable.
+
+    1. a row for the avatar takes the slot; 2. the portrait is stored in the avatar's name; 3. the row is seen to be
+    there still; 4. the log gets the upload. Whatever goes wrong after 1 is undone. If the process dies in here, nobody
+    renews the row, and `sweep` of any API process undoes it after a minute.
+    """
+    avatar_id = shown.id
+    key = await ctx.data_keys.of(account_id)
+    async with ctx.pool.connection() as connection:
+        if not await avatars.admit(connection, account_id, avatar_id, shown.model_dump_json()):
+            raise AvatarSlotsExceeded
+    sent = False
+    try:
+        asset, scale = await _stored(ctx, account_id, upload.image, avatar_id)
+        await _forget_failed(ctx, account_id, correlation)
+        async with ctx.pool.connection() as connection:
+            if not await avatars.renew(connection, avatar_id):
+                raise LogUnavailable
+        data = e.AvatarCreated(
+            avatar_id,
+            account_id=account_id,
+            name=key.encrypt(upload.name, bound_to(avatar_id, "name")),
+            runtime_type=upload.runtime_type,
+            asset=asset,
+            positions=upload.positions.scaled(scale) if upload.positions else None,
+        )
+        event = avatar_event(data, account_id, correlation)
+        sent = True
+        await _append(ctx, msgspec.structs.replace(event, time_ms=from_wire(shown.created_at)))
+        async with ctx.pool.connection() as connection:
+            if not await avatars.acknowledged(connection, avatar_id):
+                raise LogUnavailable  # we slept through our minute: the upload was undone
+    except BaseException as failed:
+        undoing = ctx.leaving.spawn(_undo(ctx, avatar_id, sent), "undo an upload")
+        if not isinstance(failed, asyncio.CancelledError):  # the next request should find the slot free
+            await asyncio.wait([undoing], timeout=_GIVE_BACK_WITHIN_S)
+        raise
+
+
+async def _stored(ctx: Context, account_id: str, image: UploadFile, avatar_id: str) -> tuple[str, float]:
+    """(name of the normalised portrait, factor from the upload's pixels to its own)."""
+    try:
+        portrait, scale = await ctx.decoders.normalise(account_id, image, avatar_id)
+    except BadImage as bad:
+        raise Unprocessable(str(bad), code="image.invalid", param="image") from None
+    async with asyncio.timeout(_STORE_WITHIN_S):
+        return await _on_disk(ctx, ctx.assets.put, portrait, avatar_id), scale
+
+
+async def _on_disk(ctx: Context, work: Callable[..., T], *values: str | bytes) -> T:
+    """In the one thread of the disk: a removal runs after the storing that it undoes, even if nobody waits for that."""
+    return await asyncio.get_running_loop().run_in_executor(ctx.disk, work, *values)
+
+
+async def _undo(ctx: Context, avatar_id: str, sent: bool) -> None:
+    async with ctx.pool.connection() as connection:
+        await avatars.give_up(connection, avatar_id)
+    if sent:
+        return  # a create may be in the log: `sweep` puts a deletion behind it before it removes anything
+    await _on_disk(ctx, ctx.assets.remove_owned, avatar_id)
+    async with ctx.pool.connection() as connection:
+        await avatars.forget(connection, avatar_id)
+
+
+async def sweep(ctx: Context) -> None:
+    """For ever: undo uploads that were given up, or whose process died. Several API processes do each other no harm."""
+    while True:
+        await asyncio.sleep(_SWEEP_EVERY_S)
+        try:
+            async with ctx.pool.connection() as connection:
+                left = await avatars.left_behind(connection)
+            for account_id, avatar_id in left:
+                await ctx.producer.send(AVATARS, avatar_event(e.AvatarDeleted(avatar_id), account_id, avatar_id))
+                await _on_disk(ctx, ctx.assets.remove_owned, avatar_id)
+                async with ctx.pool.connection() as connection:
+                    await avatars.deleted(connection, account_id, avatar_id)
+                log.info("upload undone", avatar_id=avatar_id)
+        except (DatabaseUnreachable, UnknownOutcome, OSError) as failed:
+            log.warning("uploads not swept", error=repr(failed))
+
+
+# The log
+
+
+def avatar_event(data: e.AvatarEvent, account_id: str, correlation: str) -> Event:
+    return new_event(data, source=SOURCE, subject=data.avatar_id, account=account_id, correlation=correlation)
+
+
+async def delete(ctx: Context, account_id: str, avatar_id: str, correlation: str) -> None:
+    """Raises LogUnavailable."""
+    try:
+        await ctx.producer.send(AVATARS, avatar_event(e.AvatarDeleted(avatar_id), account_id, correlation))
+    except UnknownOutcome as unknown:
+        raise LogUnavailable from unknown
+    async with ctx.pool.connection() as connection:
+        await avatars.deleted(connection, account_id, avatar_id)
+
+
+async def _forget_failed(ctx: Context, account_id: str, correlation: str) -> None:
+    async with ctx.pool.connection() as connection:
+        surplus = await avatars.failed_beyond(connection, account_id, FAILED_KEPT)
+    for avatar_id in surplus:
+        await delete(ctx, account_id, avatar_id, correlation)
+
+
+async def _append(ctx: Context, event: Event) -> None:
+    """Unknown outcome: a deletion goes behind it in the same producer, so that a late create changes nothing.
+
+    Raises LogUnavailable.
+    """
+    data = event.data
+    assert isinstance(data, e.AvatarCreated)
+    correlation = event.correlation or ""
+    try:
+        await ctx.producer.send(AVATARS, event)
+        if data.runtime_type == "mock":  # there is nothing to build
+            ready = e.AvatarReady(data.avatar_id, face=None)
+            await ctx.producer.send(AVATARS, avatar_event(ready, data.account_id, correlation))
+    except UnknownOutcome as unknown:
+        deletion = avatar_event(e.AvatarDeleted(data.avatar_id), data.account_id, correlation)
+        with contextlib.suppress(UnknownOutcome):  # `sweep` says it again
+            (await ctx.producer.enqueue(AVATARS, deletion, timeout_s=0.3)).add_done_callback(_ignore)
+        raise LogUnavailable from unknown
+
+
+def _ignore(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,15 @@
+"""Avatars of an account found by index, and uploads that nobody finished; its text is in 0006_avatars_bounded.sql."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    # The driver's own connection: SQLAlchemy always passes parameters, and then one call is one statement.
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute(Path(__file__).with_suffix(".sql").read_text())
