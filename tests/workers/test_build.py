@@ -1,0 +1,186 @@
+"""The builder, a real process on a real log: what it builds, removes, and leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from events.codec import decode, encode, new_event
+from events.producer import EventProducer
+from events.topics import AVATARS
+from faces.assets import Assets
+from faces.fit import fit
+from faces.neural import NeuralRenderer
+from faces.portrait import normalise
+from schemas import events as e
+from schemas.ids import AVATAR, new_id
+from tests import portraits
+from tests.builders import HIDDEN
+from tests.world import World, eventually, stored
+from workers.build import open_as_sessions_do
+
+pytestmark = pytest.mark.servers
+
+PORTRAIT = portraits.file(portraits.drawn())
+NOISE = portraits.file(portraits.noise())
+
+
+class Workshop:
+    """The log and the assets of a builder."""
+
+    def __init__(self, world: World, producer: EventProducer) -> None:
+        self.world = world
+        self.assets = Assets(world.folder / "assets")
+        self._producer = producer
+
+    async def say(self, *data: e.AvatarEvent) -> None:
+        for each in data:
+            await self._producer.send(AVATARS, new_event(each, source="tests", subject=each.avatar_id))
+
+    async def upload(self, picture: bytes = PORTRAIT, avatar_id: str | None = None) -> str:
+        avatar_id = avatar_id or new_id(AVATAR)
+        asset = self.assets.put(normalise(picture, avatar_id)[0], avatar_id)
+        await self.say(e.AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", asset, None))
+        return avatar_id
+
+    async def verdicts(self, avatar_id: str) -> list[e.AvatarReady | e.AvatarFailed]:
+        records = [each for each in await self.world.records(AVATARS) if each.key == avatar_id.encode()]
+        verdicts = [each for each in records if dict(each.headers)["ce_type"] in (b"avatar.ready", b"avatar.failed")]
+        return [decode(each.value, each.headers).data for each in verdicts]  # type: ignore[misc]
+
+    async def verdict(self, avatar_id: str) -> e.AvatarReady | e.AvatarFailed:
+        async def there() -> list[e.AvatarReady | e.AvatarFailed]:
+            return await self.verdicts(avatar_id)
+
+        return (await eventually(there, timeout_s=120, what="a verdict"))[0]
+
+    def stored(self) -> set[str]:
+        return set(stored(self.world))
+
+    async def gone(self, *names: str) -> None:
+        async def absent() -> bool:
+            return not self.stored() & set(names)
+
+        await eventually(absent, what=f"the removal of {names}")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def shop(world: World) -> AsyncIterator[Workshop]:
+    async with EventProducer(world.settings) as producer:
+        yield Workshop(world, producer)
+
+
+async def test_what_a_crash_left_behind_is_removed_and_nothing_is_built_twice(shop: Workshop) -> None:
+    """A builder died between storing a face and saying so; then its avatar was deleted. Others have their verdicts."""
+    deleted, orphan = await shop.upload(), b"a face that no event names"
+    lost = shop.assets.put(orphan, deleted)
+    await shop.say(e.AvatarDeleted(deleted))
+    done = [new_id(AVATAR) for _ in range(1200)]
+    for avatar_id in done:
+        created = e.AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", "a" * 64, None)
+        await asyncio.gather(shop.say(created), shop.say(e.AvatarReady(avatar_id, "f" * 64)))
+    wanted = await shop.upload()
+    await shop.world.start("build")
+    assert isinstance(await shop.verdict(wanted), e.AvatarReady)
+    await shop.gone(lost)
+    by_builder = [event for event, _ in await shop.world.log(topic=AVATARS) if event.source == "greenroom/build"]
+    assert [event.subject for event in by_builder] == [wanted]
+
+
+async def test_news_all_the_time_do_not_keep_it_from_building(shop: Workshop) -> None:
+    """Three events a second, of which none is work."""
+
+    async def drip() -> None:
+        while True:
+            await shop.say(e.AvatarDeleted(new_id(AVATAR)))
+            await asyncio.sleep(0.3)
+
+    dripping = asyncio.create_task(drip())
+    try:
+        assert isinstance(await shop.verdict(await shop.upload()), e.AvatarReady)
+    finally:
+        dripping.cancel()
+
+
+async def test_a_deletion_while_it_builds_leaves_nothing(shop: Workshop) -> None:
+    before = shop.stored()
+    deleted = [await shop.upload() for _ in range(3)]
+    await shop.say(*(e.AvatarDeleted(avatar_id) for avatar_id in deleted))
+    after = await shop.verdict(await shop.upload())  # it builds one after the other
+    assert isinstance(after, e.AvatarReady)
+
+    async def left() -> bool:
+        more = shop.stored() - before
+        return len(more) == 2 and after.face in more
+
+    await eventually(left, what="portrait and face of the last alone")
+
+
+async def test_a_verdict_that_came_too_late_takes_its_face_with_it(shop: Workshop) -> None:
+    avatar_id = await shop.upload()
+    first = await shop.verdict(avatar_id)
+    assert isinstance(first, e.AvatarReady)
+    assert first.face is not None
+    late = shop.assets.put(b"the same face by another builder", avatar_id)
+    await shop.say(e.AvatarReady(avatar_id, late), e.AvatarReady(avatar_id, first.face))
+    await shop.gone(late)
+    assert first.face in shop.stored()
+
+
+async def test_the_portrait_of_a_failed_avatar_is_removed(shop: Workshop) -> None:
+    before = shop.stored()
+    assert isinstance(await shop.verdict(await shop.upload(NOISE)), e.AvatarFailed)
+
+    async def as_before() -> bool:
+        return shop.stored() == before
+
+    await eventually(as_before, what="the removal of its portrait")
+
+
+async def test_what_it_cannot_read_it_leaves_alone(shop: Workshop) -> None:
+    """A newer version said something of the avatar: neither a build nor a removal may contradict it."""
+    before = shop.stored()
+    avatar_id = new_id(AVATAR)
+    value, headers = encode(new_event(e.AvatarDeleted(avatar_id), source="tests", subject=avatar_id))
+    newer = {"ce_type": b"avatar.moved", "ce_dataschema": b"urn:greenroom:avatar.moved:1"}
+    headers = [(name, newer.get(name, content)) for name, content in headers]
+    await shop._producer._producer.send_and_wait(
+        shop.world.prefix + AVATARS.name, value=value, key=avatar_id.encode(), headers=headers
+    )
+    await shop.upload(avatar_id=avatar_id)
+    await shop.say(e.AvatarDeleted(avatar_id))
+    other = await shop.verdict(await shop.upload())
+    assert isinstance(other, e.AvatarReady)
+    assert await shop.verdicts(avatar_id) == []
+    assert len(shop.stored() - before) == 3  # its portrait, and the other's portrait and face
+
+
+async def test_a_portrait_that_becomes_larger_than_an_upload_is_read(shop: Workshop) -> None:
+    """PNG loses nothing: of 4 MB of grainy JPEG become 12 MB, and the builder judges the picture, not its size."""
+    picture = portraits.file(portraits.noise(2048, 2048), "JPEG", quality=90)
+    verdict = await shop.verdict(await shop.upload(picture))
+    assert isinstance(verdict, e.AvatarFailed)
+    assert verdict.reason.startswith("No face")
+
+
+async def test_a_face_that_no_session_could_open_is_told_before_it_is_ready() -> None:
+    renderer = NeuralRenderer(device="cpu")
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is, it becomes avatar.failed
+        open_as_sessions_do(renderer, portraits.undrawable().to_bytes("av_1"))
+    open_as_sessions_do(renderer, fit(np.asarray(portraits.drawn())).to_bytes("av_1"))
+
+
+async def test_partitions_move_between_builders(shop: Workshop) -> None:
+    await shop.world.start("build-2")
+    uploads = [await shop.upload() for _ in range(2)]
+    await shop.world.kill("build-2")
+    uploads.append(await shop.upload())
+    for avatar_id in uploads:
+        assert isinstance(await shop.verdict(avatar_id), e.AvatarReady)
+        faces = {verdict.face for verdict in await shop.verdicts(avatar_id) if isinstance(verdict, e.AvatarReady)}
+        assert len(faces) == 1  # built twice, it is the same one
+        assert faces <= shop.stored()
