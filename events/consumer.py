@@ -183,6 +183,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             except Exception as failure:
                 log.warning("binding failed", group=self._group, reason=str(failure))
                 self._failed = failure  # the loop recovers or raises it; aiokafka logs what is raised here, and goes on
+            # While the handler was asked, the loop may have fetched from where the hint in Kafka says.
+            self._epoch += 1
 
     async def _bind(self, consumer: AIOKafkaConsumer, fresh: bool) -> None:
         positions = await self._handler.assigned(self._owned, fresh)

@@ -73,12 +73,8 @@ class Assets:
 
     def remove(self, name: str) -> None:
         """Nothing happens when it is not there. Raises OSError."""
-        if not _NAME.fullmatch(name):
-            return
-        path = self._path(name)
-        path.unlink(missing_ok=True)
-        for partial in path.parent.glob(f"{name}.*.part"):
-            partial.unlink(missing_ok=True)
+        if _NAME.fullmatch(name):
+            self._path(name).unlink(missing_ok=True)
 
     def remove_owned(self, owner: str) -> None:
         """All that was stored for `owner`, also what a crash has left nobody else to know of. Raises OSError."""
@@ -86,8 +82,9 @@ class Assets:
         if not folder.is_dir():
             return
         for note in list(folder.iterdir()):
-            self.remove(note.name)
-            note.unlink(missing_ok=True)
+            path = self._path(note.name)
+            for each in (path, *path.parent.glob(f"{note.name}.*.part"), note):
+                each.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # more was stored meanwhile
             folder.rmdir()
 
@@ -100,10 +97,8 @@ class Assets:
         _sync(folder.parent)
 
     def _owned(self, owner: str) -> Path:
-        """Raises ValueError for what cannot be the id of an avatar."""
-        if not _OWNER.fullmatch(owner):
-            raise ValueError("not the id of an owner")
-        return self._folder / "owners" / owner
+        safe = owner if _OWNER.fullmatch(owner) else hashlib.sha256(owner.encode()).hexdigest()
+        return self._folder / "owners" / safe
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name

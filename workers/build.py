@@ -126,8 +126,11 @@ class Builder:
         for number, records in batches.items():
             partition = self._mine.get(number)
             for record in records:
-                if partition is not None and record.offset >= partition.next:
-                    partition.follow(record)
+                if partition is None or record.offset < partition.next:
+                    continue
+                if record.offset > partition.next:  # the log has no gaps, and half of a history is a wrong one
+                    raise Recoverable(f"offset {partition.next} of partition {number} was expected")
+                partition.follow(record)
         if any(partition.known and (partition.wanted or partition.useless) for partition in self._mine.values()):
             self._news.set()
 
@@ -166,7 +169,7 @@ class Builder:
                     self._assets.remove(avatar.face or "")
                 for name in faces - {avatar.face}:
                     self._assets.remove(name)
-            except (OSError, ValueError) as failed:
+            except OSError as failed:
                 log.warning("assets not removed", avatar_id=avatar.avatar_id, error=repr(failed))
 
     # Building

@@ -1,15 +1,57 @@
-"""The folder of portraits and faces: who may read it."""
+"""The asset store: durable, content-addressed, and nothing in it that nobody can find."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from faces.assets import Assets
+from faces.assets import Assets, MissingAsset
 
 pytestmark = pytest.mark.unit
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_all_that_was_stored_for_one_is_removed_together(tmp_path: Path) -> None:
+    assets = Assets(tmp_path)
+    one, other = assets.put(b"portrait", "av_1"), assets.put(b"face", "av_1")
+    kept = assets.put(b"somebody else's", "av_2")
+    (tmp_path / one[:2] / f"{one}.0a1b2c3d.part").write_bytes(b"of a put that died")
+    assets.remove_owned("av_1")
+    assets.remove_owned("av_1")
+    assert assets.get(kept) == b"somebody else's"
+    for name in (one, other):
+        with pytest.raises(MissingAsset):
+            assets.get(name)
+    assert len(files(tmp_path)) == 2  # the blob, and whose it is
+
+
+@pytest.mark.parametrize("owner", ["../../etc", "", "a" * 300, "av_1/x", "av\0"])
+def test_an_owner_is_no_path(tmp_path: Path, owner: str) -> None:
+    folder = tmp_path / "assets"
+    Assets(folder).put(b"portrait", owner)
+    assert len(files(folder)) == len(files(tmp_path)) == 2
+    Assets(folder).remove_owned(owner)
+    assert files(tmp_path) == []
+
+
+def test_a_full_disk_is_not_kept_full(tmp_path: Path) -> None:
+    """In a process of its own, that may write no file beyond 1,000 bytes."""
+    script = (
+        "import resource, sys; from pathlib import Path; from faces.assets import Assets;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); Assets(Path(sys.argv[1])).put(bytes(5000), 'av_1')"
+    )
+    died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
+    assert b"File too large" in died.stderr
+    assert [path.stat().st_size for path in files(tmp_path)] == [0]  # that it was to be the avatar's
+    Assets(tmp_path).remove_owned("av_1")
+    assert files(tmp_path) == []
 
 
 def modes(folder: Path) -> set[tuple[bool, int]]:

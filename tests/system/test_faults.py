@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from events.topics import SESSIONS
+from events.topics import AVATARS, SESSIONS
 from projections import audit
 from projections.database import pool
 from schemas import events as e
@@ -24,7 +24,8 @@ from stack import servers as embedded
 from stack.ports import free_ports
 from stack.process import Process
 from stack.servers import Servers
-from tests.world import World, eventually
+from tests import portraits
+from tests.world import World, eventually, stored
 
 pytestmark = pytest.mark.servers
 
@@ -104,6 +105,36 @@ async def test_a_dead_kafka_is_told_within_5_seconds_and_leaves_no_slot_taken(br
         await eventually(works)
         await world.until(client, kept["id"], "canceled")  # that end was in the log after all
         assert (await client.post(f"/v1/sessions/{kept['id']}/end")).status_code == 200
+
+
+async def test_an_upload_while_kafka_is_away_leaves_nothing(broken: Broken) -> None:
+    """No slot, and no portrait; a late create is followed by a deletion. The row is made older instead of waiting."""
+    world = broken.world
+    _, key = await world.new_account("uploads", "trial")
+    before, image = stored(world), portraits.file(portraits.drawn())
+    async with world.client(key) as client:
+
+        async def upload() -> httpx.Response:
+            return await client.post("/v1/avatars", files={"image": ("a", image)}, data={"runtime_type": "mock"})
+
+        os.kill(broken.kafka.pid, signal.SIGSTOP)
+        try:
+            assert await code_of(await upload()) == (503, "log.unavailable")
+        finally:
+            os.kill(broken.kafka.pid, signal.SIGCONT)
+        await world.sql("UPDATE avatar_admissions SET created_at = now() - interval '2 minutes'")
+
+        async def undone() -> bool:
+            return set(stored(world)) <= set(before)
+
+        await eventually(undone, what="the removal of its portrait")
+
+        async def told() -> bool:
+            kinds = [event.type for event, _ in await world.log(topic=AVATARS)]
+            return kinds[-1:] == ["avatar.deleted"]
+
+        await eventually(told, what="the deletion in the log")
+        assert (await upload()).status_code == 202
 
 
 async def test_late_creates_of_the_outage_change_nothing(broken: Broken) -> None:
