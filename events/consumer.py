@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from events.settings import LogSettings
+from events.stopping import stop
 from events.topics import Topic
 
 log = structlog.get_logger()
@@ -104,8 +105,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             async with self._lock:
                 await self._handler.drain()
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(consumer.stop(), 10)
+            await stop(consumer)
 
     async def _round(self, consumer: AIOKafkaConsumer) -> None:
         try:

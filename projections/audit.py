@@ -7,7 +7,6 @@ but the fold states. It reads only.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from aiokafka.errors import KafkaError
 from events.codec import Malformed, Unknown
 from events.sessions import Evolved, State, decode_session_event, evolve
 from events.settings import LogSettings
+from events.stopping import stop
 from events.topics import SESSIONS
 from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.folding import Change
@@ -113,8 +113,7 @@ async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progr
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
     finally:
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(consumer.stop(), _FETCH_TIMEOUT_S)
+        await stop(consumer)
 
 
 async def _audit(

@@ -18,11 +18,11 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from events.codec import Malformed, Unknown, decode, new_event
 from events.producer import EventProducer, UnknownOutcome, assignment_partition
 from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
+from events.stopping import stop
 from events.topics import ASSIGNMENTS, SESSIONS, WORKERS
 from schemas import events as e
 from schemas.assignments import Task
@@ -117,8 +117,7 @@ class Supervisor:
             await self._renderer.close()
         with contextlib.suppress(UnknownOutcome):
             await self._producer.send_tombstone(WORKERS, self.worker_id)
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(consumer.stop(), 5)
+        await stop(consumer)
         for result in results:
             if isinstance(result, Exception):
                 raise result
