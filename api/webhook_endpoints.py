@@ -52,7 +52,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Conte
     """The answer carries the signing secret (`whsec_…`), once. Deliveries are signed as Standard Webhooks are."""
     body = bodies.validate(bodies.parse(await bodies.read(request)), CreateWebhookEndpoint)
     try:
-        await ctx.webhook_hosts.addresses(body.url)
+        await ctx.webhook_hosts.addresses(body.url, within_s=2)
     except (InvalidUrl, UnsafeAddress, Unresolvable) as unsafe:
         raise Unprocessable(f"url: {unsafe}.", code="url.unsafe", param="url") from None
     except ResolverAway:

@@ -69,13 +69,13 @@ class WebhookHosts:
         self._policy = AddressPolicy(settings.webhook_permitted_networks)
         self._resolver = resolver
 
-    async def addresses(self, url: str) -> list[str]:
+    async def addresses(self, url: str, within_s: float = RESOLVE_WITHIN_S) -> list[str]:
         """All addresses of its host, checked; whoever connects must use these very ones.
 
         Raises InvalidUrl, UnsafeAddress, Unresolvable or ResolverAway.
         """
         host = self.check(url)
-        found = await self._resolver.addresses(host)
+        found = await self._resolver.addresses(host, within_s)
         for address in found:
             self._policy.check(address)
         return found

@@ -91,7 +91,10 @@ async def delete_endpoint(connection: Connection, account_id: str, endpoint_id: 
     )
     while cursor.rowcount:
         cursor = await connection.execute(
-            "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d WHERE d.endpoint_id = %s LIMIT %s)",
+            """
+            DELETE FROM deliveries WHERE id IN (
+                SELECT d.id FROM deliveries d WHERE d.endpoint_id = %s LIMIT %s FOR UPDATE SKIP LOCKED)
+            """,
             [endpoint_id, _DELETED_AT_ONCE],
         )
     cursor = await connection.execute(
