@@ -101,7 +101,10 @@ class Child:
         return message
 
     async def receive(self) -> FromSession | None:
-        """The next message that is not a sign of life; None when the process is gone or silent for too long."""
+        """The next message that is not a sign of life; None when the process is gone.
+
+        One that is silent for too long, or says what is no message, is killed.
+        """
         while True:
             try:
                 async with asyncio.timeout(SILENT_S):
@@ -110,6 +113,9 @@ class Child:
                 log.warning("process silent, killed", module=self._module, pid=self.pid)
                 self.kill()
                 return None
+            if message is None and self.pipe.broken:
+                log.error("process says what is no message, killed", module=self._module, pid=self.pid)
+                self.kill()
             if not isinstance(message, Alive):
                 return message
 
@@ -134,11 +140,16 @@ async def _session() -> Child:
     return child
 
 
+class PoolClosed(Exception):
+    """There are no more children."""
+
+
 class WarmPool:
     """As many warm children as there are free slots."""
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._closed = False
         self._warm: list[Child] = []
         self._spawning = Background()
         self._news = asyncio.Event()
@@ -147,9 +158,14 @@ class WarmPool:
         self._warm.extend(await asyncio.gather(*(_session() for _ in range(self._size))))
 
     async def take(self) -> Child:
-        """A warm child; waits for one that is being spawned. Ask for its replacement (`refill`) when there is time."""
+        """A warm child; waits for one that is being spawned. Ask for its replacement (`refill`) when there is time.
+
+        Raises PoolClosed. May be cancelled: no child is lost then.
+        """
         while True:
             while not self._warm:
+                if self._closed:
+                    raise PoolClosed
                 if not self._spawning:
                     self.refill()
                 self._news.clear()
@@ -160,7 +176,7 @@ class WarmPool:
 
     def refill(self) -> None:
         """Spawn in the background until as many as at the start are warm."""
-        if len(self._warm) + len(self._spawning) < self._size:
+        if not self._closed and len(self._warm) + len(self._spawning) < self._size:
             self._spawning.spawn(self._spawn_one(), "spawn session process")
 
     async def _spawn_one(self) -> None:
@@ -169,10 +185,13 @@ class WarmPool:
                 self._warm.append(await _session())
                 self._news.set()
                 return
-            except (TimeoutError, OSError) as failed:
+            except Exception as failed:  # whatever it was: without this loop no session would ever start again
                 log.warning("no warm session process", error=repr(failed))
                 await asyncio.sleep(1)
 
     async def close(self) -> None:
+        self._closed = True
+        self._news.set()
         await self._spawning.cancel()
-        await asyncio.gather(*(child.ended() for child in self._warm))
+        warm, self._warm = self._warm, []
+        await asyncio.gather(*(child.ended() for child in warm))

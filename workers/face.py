@@ -203,7 +203,7 @@ class RenderedFace:
                 async with asyncio.timeout(_OPEN_TIMEOUT_S):
                     await self._open()
                 break
-            except TimeoutError:
+            except (TimeoutError, OSError):
                 await asyncio.sleep(_CONNECT_EVERY_S)
             except FaceUnloadable as refused:  # it will not be another time either; `show` ends the session
                 log.warning("face not opened again", reason=str(refused))

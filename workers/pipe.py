@@ -7,6 +7,9 @@ import socket
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import structlog
+
+log = structlog.get_logger()
 
 _MOST = 1024 * 1024
 _encode = msgspec.msgpack.Encoder().encode
@@ -22,6 +25,8 @@ class Pipe(Generic[In]):
         self._writer = writer
         self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)
         self._size: int | None = None
+        self.broken = False
+        """What came was no message. Nothing that follows can be trusted to be one."""
 
     @classmethod
     async def over(cls, end: socket.socket, incoming: Any) -> Pipe[In]:
@@ -42,16 +47,25 @@ class Pipe(Generic[In]):
             return
 
     async def receive(self) -> In | None:
-        """The next message, or None at the end of the pipe. May be cancelled: nothing of a message is lost then."""
+        """The next message, or None at the end of the pipe, or where it broke.
+
+        May be cancelled: nothing of a message is lost then.
+        """
+        if self.broken:
+            return None
         try:
             if self._size is None:
                 self._size = int.from_bytes(await self._reader.readexactly(4), "big")
             if self._size > _MOST:
-                return None
-            message = self._decoder.decode(await self._reader.readexactly(self._size))
+                raise ValueError(f"{self._size} bytes")
+            data = await self._reader.readexactly(self._size)
             self._size = None
-            return message
+            return self._decoder.decode(data)
         except (asyncio.IncompleteReadError, OSError):
+            return None
+        except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+            log.error("not a message", reason=str(wrong))
+            self.broken = True
             return None
 
     def close(self) -> None:

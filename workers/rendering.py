@@ -36,12 +36,13 @@ class Renderer:
         self._folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         self.path = self._folder / "renderer"
         self._child: Child | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self.keeping: asyncio.Task[None] | None = None
+        """Done, nobody starts it again."""
 
     async def start(self) -> str:
         """Returns the device once it is ready to draw. Raises RendererGone."""
         device = await self._spawn()
-        self._keeping = asyncio.create_task(self._keep())
+        self.keeping = asyncio.create_task(self._keep(), name="keep renderer")
         return device
 
     @property
@@ -77,9 +78,9 @@ class Renderer:
                 failures += 1
 
     async def close(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self.keeping is not None:
+            self.keeping.cancel()
+            await asyncio.gather(self.keeping, return_exceptions=True)
         if self._child is not None:
             await self._child.ended()
         shutil.rmtree(self._folder, ignore_errors=True)

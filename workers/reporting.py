@@ -26,7 +26,8 @@ class Reporter:
         self._attempt = attempt
         self._n = 0
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._appending = asyncio.create_task(self._append_all(), name="append session events")
+        self.appending = asyncio.create_task(self._append_all(), name="append session events")
+        """Done before `close` it has failed, and nothing of this attempt gets into the log any more."""
 
     def say(self, kind: type[e.WorkerEvent], **fields: object) -> None:
         self._put(kind(session_id=self._task.session_id, attempt=self._attempt, worker_id=self._worker_id, **fields))
@@ -46,13 +47,15 @@ class Reporter:
         self._put(e.SessionFailed(sid, self._attempt, code, message, worker_id=self._worker_id, n=self._n, meter=meter))
 
     async def close(self) -> None:
-        """Wait until everything said is in the log."""
+        """Wait until everything said is in the log. Raises what appending failed with."""
         self._queue.put_nowait(None)
-        await self._appending
+        await asyncio.wait([self.appending])
+        if not self.appending.cancelled():
+            self.appending.result()
 
     def abort(self) -> None:
         """The lease is over: what is not in the log yet never will be."""
-        self._appending.cancel()
+        self.appending.cancel()
 
     def _put(self, data: Struct) -> None:
         self._queue.put_nowait(

@@ -15,7 +15,7 @@ from livekit.rtc.participant import PublishTrackError
 from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
-from workers.hearing import Choice
+from workers.hearing import Ears
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
 
@@ -42,29 +42,26 @@ class RoomError(Exception):
 class Listener(Protocol):
     """What the session hears from its room."""
 
-    def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None: ...
-
     def on_clear(self, identity: str) -> Awaitable[bool]: ...
 
     def on_gone(self, reason: int) -> None: ...
 
     def on_presence(self) -> None: ...
 
-    def on_speaking(self) -> None: ...
-
-    def on_track(self, track: rtc.RemoteAudioTrack, identity: str) -> None: ...
+    def on_heard(self) -> None:
+        """Anybody speaks in the room."""
 
 
 class LiveRoom:
     """One connection. A rejoin is a new LiveRoom."""
 
-    def __init__(self, task: Task, frame: Format, listener: Listener, choice: Choice, policy: AddressPolicy) -> None:
+    def __init__(self, task: Task, frame: Format, listener: Listener, ears: Ears, policy: AddressPolicy) -> None:
         self._task = task
         self._policy = policy
         self._frame = frame
         self._listener = listener
-        self._choice = choice
-        choice.begin()
+        self._ears = ears
+        ears.choice.begin()
         self._left = False
         self._room = rtc.Room()
         self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
@@ -95,7 +92,7 @@ class LiveRoom:
         feel around in the operator's network.
         """
         # A stream whose topic has no handler is thrown away, so the handler is there before the connection.
-        self._room.register_byte_stream_handler(AUDIO_TOPIC, self._listener.on_stream)
+        self._room.register_byte_stream_handler(AUDIO_TOPIC, self._ears.on_stream)
         self._subscribe_to_events()
         try:
             async with asyncio.timeout(timeout_s):
@@ -177,7 +174,7 @@ class LiveRoom:
         self._room.on("active_speakers_changed", self._on_speakers)
         self._room.on("track_published", lambda publication, participant: self._wanted(publication, participant))
         self._room.on("track_unpublished", lambda publication, _: self._on_track_gone(publication.sid))
-        self._room.on("track_subscribed", self._on_track)
+        self._room.on("track_subscribed", lambda track, *_: self._on_track(track))
 
     def _on_disconnected(self, reason: int) -> None:
         if not self._left:
@@ -185,7 +182,7 @@ class LiveRoom:
 
     def _on_speakers(self, speakers: list[rtc.Participant]) -> None:
         if speakers:
-            self._listener.on_speaking()
+            self._listener.on_heard()
 
     async def _clear_buffer(self, call: rtc.RpcInvocationData) -> str:
         return "ok" if await self._listener.on_clear(call.caller_identity) else "reject"
@@ -201,12 +198,12 @@ class LiveRoom:
             self._task.audio_source == "track"
             and publication.kind == rtc.TrackKind.KIND_AUDIO
             and publication.source != rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
-            and self._choice.wants(participant.identity, publication.sid)
+            and self._ears.choice.wants(participant.identity, publication.sid)
         ):
             publication.set_subscribed(True)
 
     def _on_track_gone(self, sid: str) -> None:
-        if self._choice.ended(sid):
+        if self._ears.choice.ended(sid):
             self._subscribe_to_tracks()
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
@@ -214,9 +211,9 @@ class LiveRoom:
             self._on_track_gone(sid)
         self._listener.on_presence()
 
-    def _on_track(self, track: rtc.Track, _: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
+    def _on_track(self, track: rtc.Track) -> None:
         if isinstance(track, rtc.RemoteAudioTrack):
-            self._listener.on_track(track, participant.identity)
+            self._ears.on_track(track)
 
 
 def _as_room_error(text: str) -> RoomError:

@@ -113,6 +113,7 @@ class Session:
         self._tone = Tone()
         self._latencies: dict[str, int] = {}
         self._tasks = Background()
+        self._vital: list[asyncio.Task[None]] = []
         self._ears = Ears(self._task, self._playback, self._link, self._tasks, self)
 
     def request_end(self, reason: EndReason) -> None:
@@ -121,21 +122,24 @@ class Session:
 
     async def run(self) -> None:
         """From the task to the last message; raises nothing."""
-        self._tasks.spawn(self._link.run(), "reports to the agent")
+        self._vital.append(self._tasks.spawn(self._link.run(), "reports to the agent"))
+        failure: tuple[FailureCode, str] | None = None
         try:
             reason = await self._live()
             self._pipe.send(Ending(reason))
-            await self._leave()
-            self._pipe.send(Ended(reason, self._meter.read()))
         except SessionFailed as failed:
-            await self._leave()
-            self._pipe.send(Failed(failed.code, str(failed), self._meter.read()))
+            failure = failed.code, str(failed)
         except RendererLost as lost:
-            await self._leave()
-            self._pipe.send(Failed("renderer.crashed", str(lost), self._meter.read()))
+            failure = "renderer.crashed", str(lost)
         except Exception:
             log.exception("session crashed", session_id=self._task.session_id)
-            self._pipe.send(Failed("renderer.crashed", "The session process failed.", self._meter.read()))
+            failure = "renderer.crashed", "The session process failed."
+        try:
+            await self._leave()
+        except Exception:
+            log.exception("room not left", session_id=self._task.session_id)
+        meter = self._meter.read()
+        self._pipe.send(Ended(reason, meter) if failure is None else Failed(*failure, meter))
         self._face.close()
         await self._tasks.cancel()
 
@@ -190,12 +194,12 @@ class Session:
             # The agent still waits for the segment that the lost attempt was playing.
             self._link.agent = self._link.agent or next(iter(self._room.others if self._room else ()), None)
             self._link.finished(Finish("lost", self._task.resume_played_ms / 1000, interrupted=True))
-        self._tasks.spawn(self._beats(), "heartbeats")
+        self._vital.append(self._tasks.spawn(self._beats(), "heartbeats"))
 
     async def _join(self, timeout_s: float, opening: asyncio.Task[None] | None = None) -> None:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
-        room = self._room = LiveRoom(self._task, self._frame, self, self._ears.choice, self._policy)
+        room = self._room = LiveRoom(self._task, self._frame, self, self._ears, self._policy)
         self._latencies.setdefault("received", self._since_accepted())
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
@@ -247,6 +251,8 @@ class Session:
             except TimeoutError:
                 return self._gone.result() if self._gone.done() else int(rtc.DisconnectReason.MEDIA_FAILURE)
             self._check_time(time.monotonic())
+            for failed in (task for task in self._vital if task.done()):
+                failed.result()  # raises: without heartbeats it would play on unbilled, without reports unanswered
         return None
 
     async def _tick(self, room: LiveRoom) -> None:
@@ -323,9 +329,6 @@ class Session:
 
     # What the room says
 
-    def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None:
-        self._ears.on_stream(reader, identity)
-
     def on_heard(self) -> None:
         self._timers.active(time.monotonic())
 
@@ -336,9 +339,6 @@ class Session:
         for finish in self._interrupt(self._room):
             self._link.finished(finish)
         return True
-
-    def on_track(self, track: rtc.RemoteAudioTrack, identity: str) -> None:
-        self._ears.on_track(track)
 
     def on_voice(self) -> None:
         self._heard_anybody = True
@@ -359,9 +359,6 @@ class Session:
             self._absent_since = None
         elif self._absent_since is None:
             self._absent_since = time.monotonic()
-
-    def on_speaking(self) -> None:
-        self.on_heard()
 
 
 def _face(start: Start) -> SessionFace:

@@ -23,13 +23,17 @@ class WorkerSettings(JoinSettings, AssetSettings):
     worker_render_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of the renderer process; 0: half of the cores."
     )
-    worker_connect_timeout_s: float = Field(10.0, description="How long joining a room may take.")
-    worker_start_timeout_s: float = Field(15.0, description="From the command to the first frame.")
-    worker_drain_grace_s: float = Field(5.0, description="What running sessions get after SIGTERM.")
+    worker_connect_timeout_s: float = Field(10.0, gt=0, le=60, description="How long joining a room may take.")
+    worker_start_timeout_s: float = Field(
+        15.0, gt=0, le=40, description="From the command to the first frame. The roster gives a session up after 45 s."
+    )
+    worker_drain_grace_s: float = Field(5.0, ge=0, le=3600, description="What running sessions get after SIGTERM.")
     livekit_permitted_networks: NetworkList = Field(
         "",
         description="Comma-separated networks (CIDR) of your own that transport.url may lead to although they are"
         " private. The same for API and workers.",
     )
-    worker_heartbeat_s: float = Field(5.0, gt=0, description="Interval of session.heartbeat.")
-    worker_agent_absence_s: float = Field(10.0, description="An agent away for longer has left.")
+    worker_heartbeat_s: float = Field(
+        5.0, ge=0.1, le=60, description="Interval of session.heartbeat: as much may stay unbilled after a crash."
+    )
+    worker_agent_absence_s: float = Field(10.0, gt=0, le=3600, description="An agent away for longer has left.")

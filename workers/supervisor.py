@@ -12,10 +12,11 @@ import os
 import signal
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, assert_never
 
+import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -33,7 +34,7 @@ from schemas.ids import WORKER, new_id
 from schemas.times import now_ms
 from workers import messages as m
 from workers import watch
-from workers.children import Child, WarmPool
+from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
 from workers.renderers import RENDERED, neural_missing
 from workers.rendering import Renderer
@@ -51,12 +52,18 @@ _REFILL_AFTER_S = 3.0
 
 @dataclass
 class Held:
-    """A session of ours. `child` is None until a warm one is there; `over`: only its last events are on their way."""
+    """A session of ours. `child` is None until a warm one is there; `over`: only its last events are on their way.
+
+    `deadline`: loop time of the first frame at the latest. `patience`: the wait for a child, while there is one.
+    """
 
     attempt: int
     reporter: Reporter
+    deadline: float
     child: Child | None = None
+    patience: asyncio.Timeout | None = None
     end: e.EndReason | None = None
+    meter: Meter = field(default_factory=lambda: Meter(0, 0, 0))
     over: bool = False
 
 
@@ -107,11 +114,14 @@ class Supervisor:
         states = asyncio.create_task(self._say_states())
         commands = asyncio.create_task(self._take_commands(consumer))
         stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([states, commands, stopping], return_when=asyncio.FIRST_COMPLETED)
+        vital: list[asyncio.Task[Any]] = [states, commands, stopping]
+        if self._renderer is not None and self._renderer.keeping is not None:
+            vital.append(self._renderer.keeping)
+        await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
         await self._drain()
-        for task in (states, commands, stopping):
+        for task in vital:
             task.cancel()
-        results = await asyncio.gather(states, commands, stopping, return_exceptions=True)
+        results = await asyncio.gather(*vital, return_exceptions=True)
         await self._pool.close()
         if self._renderer is not None:
             await self._renderer.close()
@@ -214,7 +224,8 @@ class Supervisor:
             return
         reporter = Reporter(self._producer, self.worker_id, task, attempt)
         reporter.say(e.SessionStarting)
-        held = self._held[sid] = Held(attempt, reporter)
+        deadline = asyncio.get_running_loop().time() + self._limits.start_timeout_s
+        held = self._held[sid] = Held(attempt, reporter, deadline)
         self._tasks.spawn(self._attend(sid, held, task), "attend session")
         log.info("session taken", session_id=sid, attempt=attempt)
 
@@ -245,38 +256,79 @@ class Supervisor:
         held.end = reason
         if held.child is not None:
             held.child.pipe.send(m.End(reason))
+        elif held.patience is not None and not held.patience.expired():
+            held.patience.reschedule(0)  # it ends before it has begun
 
     # Sessions
 
     async def _attend(self, sid: str, held: Held, task: Task) -> None:
-        """Give the task to a warm child and turn what it says into events until it is gone."""
-        child = held.child = await self._pool.take()
-        renderer = str(self._renderer.path) if self._renderer else None
-        child.pipe.send(m.Start(task, held.attempt, self.renewed_at, self._limits, renderer))
-        if held.end is not None:
-            child.pipe.send(m.End(held.end))
-        meter = Meter(0, 0, 0)
-        while (message := await child.receive()) is not None:
-            held.over = self._report(held.reporter, message) or held.over
-            if isinstance(message, m.Beat):
-                meter = message.meter
-            if isinstance(message, m.FirstFrame):
-                # Later: importing the SDK takes half a second of a core, which the first frames need more.
-                asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self._pool.refill)
-            elif held.over:
-                self._pool.refill()
+        """One attempt. Whatever happens to it, it ends with one terminal event and a free slot.
+
+        When its events cannot be appended it leaves its room: the roster misses it in our state and assigns it anew.
+        """
+        playing = asyncio.create_task(self._play(held, task), name="play session")
+        await asyncio.wait([playing, held.reporter.appending], return_when=asyncio.FIRST_COMPLETED)
+        playing.cancel()
+        (failure,) = await asyncio.gather(playing, return_exceptions=True)
+        if failure is not None:
+            log.error("session given up", session_id=sid, exc_info=failure)
+        child, held.child = held.child, None
+        if child is not None:
+            if failure is not None:
+                child.kill()
+            await child.ended()
         if not held.over:
             # The process died: everything that it proved is in its last heartbeat.
             log.error("session process died", session_id=sid)
-            held.reporter.failed("renderer.crashed", "The session process ended unexpectedly.", meter)
+            held.reporter.failed("renderer.crashed", "The session process ended unexpectedly.", held.meter)
             held.over = True
-        held.child = None
-        await child.ended()
         self._pool.refill()
-        await held.reporter.close()
+        try:
+            await held.reporter.close()
+        except Exception:
+            log.exception("events not appended", session_id=sid)
         self._held.pop(sid, None)
         self._ended[sid] = held.attempt
         self._state_now.set()
+
+    async def _play(self, held: Held, task: Task) -> None:
+        """Give the task to a warm child and turn what it says into events until it is gone."""
+        child = held.child = await self._child(held)
+        if child is None:
+            held.over = True
+            if held.end is None:
+                held.reporter.failed("start_timeout", "No session process was ready in time.", held.meter)
+            else:
+                held.reporter.say(e.SessionEnding, reason=held.end)
+                held.reporter.ended(held.end, held.meter)
+            return
+        loop = asyncio.get_running_loop()
+        limits = msgspec.structs.replace(self._limits, start_timeout_s=max(0.0, held.deadline - loop.time()))
+        renderer = str(self._renderer.path) if self._renderer else None
+        child.pipe.send(m.Start(task, held.attempt, self.renewed_at, limits, renderer))
+        if held.end is not None:
+            child.pipe.send(m.End(held.end))
+        while (message := await child.receive()) is not None:
+            held.over = self._report(held.reporter, message) or held.over
+            if isinstance(message, m.Beat):
+                held.meter = message.meter
+            if isinstance(message, m.FirstFrame):
+                # Later: importing the SDK takes half a second of a core, which the first frames need more.
+                loop.call_later(_REFILL_AFTER_S, self._pool.refill)
+            elif held.over:
+                self._pool.refill()
+
+    async def _child(self, held: Held) -> Child | None:
+        """A warm one; None when none was there before the deadline, or before the session was told to end."""
+        if held.end is not None:
+            return None
+        try:
+            async with asyncio.timeout_at(held.deadline) as held.patience:
+                return await self._pool.take()
+        except (TimeoutError, PoolClosed):
+            return None
+        finally:
+            held.patience = None
 
     @staticmethod
     def _report(reporter: Reporter, message: m.FromSession) -> bool:
@@ -300,6 +352,10 @@ class Supervisor:
             case m.Failed(code, text, meter):
                 reporter.failed(code, text, meter)
                 return True
+            case m.Ready() | m.Alive():
+                pass  # of the time before the task
+            case _:
+                assert_never(message)
         return False
 
     async def _drain(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from faces.neural import NeuralRenderer
+from tests.workers import documented
 from workers import renderers
 from workers.face import RenderedFace
 from workers.playback import TICK_SAMPLES
@@ -21,8 +21,6 @@ from workers.renderers.mock import MockRenderer
 from workers.rendering import Renderer as Process
 
 pytestmark = pytest.mark.unit
-
-PAGE = Path(__file__).parents[2] / "docs" / "renderers.md"
 
 
 @pytest.fixture
@@ -66,13 +64,7 @@ def test_with_torch_nothing_is_missing() -> None:
 
 async def test_the_documented_renderer_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of docs/renderers.md as an installed package, drawn by a real renderer process."""
-    code, entry = re.findall(r"```(?:python|toml)\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(code.splitlines()) <= 60
-    (tmp_path / "scope.py").write_text(code)
-    package = tmp_path / "scope-1.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: scope\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[greenroom.renderers]\n" + entry.splitlines()[-1].replace('"', ""))
+    assert len(documented.install(tmp_path).splitlines()) <= 60
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process = Process("scope", 1, tmp_path)
     assert await process.start() == "cpu"

@@ -1,0 +1,234 @@
+"""The supervisor's side of an attempt that goes wrong: it ends, the log says so, and the slot is free again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from events.codec import Event
+from events.producer import EventProducer
+from events.sealing import public_text, seal
+from schemas import events as e
+from schemas.assignments import Task
+from schemas.times import now_ms
+from tests.builders import session_id
+from tests.world import World, eventually
+from workers import children
+from workers.children import Child, PoolClosed, WarmPool
+from workers.settings import WorkerSettings
+from workers.supervisor import Supervisor
+
+pytestmark = pytest.mark.servers
+
+
+class Attempt:
+    """A session that was assigned to a supervisor whose session processes are rogue."""
+
+    def __init__(self, world: World, supervisor: Supervisor) -> None:
+        self._world = world
+        self.supervisor = supervisor
+        self.id = session_id()
+        task = Task(
+            session_id=self.id,
+            account_id=world.account,
+            url="ws://127.0.0.1:1",
+            room_name="room",
+            worker_identity="avatar",
+            worker_token="token",
+            audio_source="data_stream",
+            subscribe_to_identity=None,
+            synthetic_audio_if_no_input=False,
+            avatar_id="av_demo",
+            quality="mock",
+            max_duration_ms=60_000,
+            idle_timeout_ms=60_000,
+            accepted_ms=now_ms(),
+        )
+        worker, key = supervisor.worker_id, public_text(supervisor._key)
+        supervisor._assign(e.AssignmentAssign(worker, self.id, 1, seal(task, 1, worker, key)))
+
+    def end(self, reason: e.EndReason) -> None:
+        self.supervisor._end(e.AssignmentEnd(self.supervisor.worker_id, self.id, 1, reason))
+
+    async def is_playing(self) -> bool:
+        held = self.supervisor._held.get(self.id)
+        return held is not None and held.child is not None
+
+    async def over(self) -> list[Any]:
+        """What the log says of it once its slot is free."""
+
+        async def freed() -> bool:
+            return not self.supervisor._held
+
+        await eventually(freed, what="a free slot")
+        said = {event.id: event.data for event, _ in await self._world.log(self.id)}  # some may be there twice
+        return list(said.values())
+
+
+@asynccontextmanager
+async def supervised(world: World, **settings: Any) -> AsyncIterator[Callable[[], Attempt]]:
+    known = WorkerSettings(
+        kafka_bootstrap=world.servers.kafka_bootstrap, topic_prefix=world.prefix, worker_slots=1, **settings
+    )
+    async with EventProducer(known) as producer:
+        supervisor = Supervisor(known, producer)
+        try:
+            yield lambda: Attempt(world, supervisor)
+        finally:
+            await supervisor._pool.close()
+
+
+def rogues(monkeypatch: pytest.MonkeyPatch, how: str) -> list[Child]:
+    """Session processes are of this kind from now on; returns those that there are."""
+    spawned: list[Child] = []
+
+    async def spawn() -> Child:
+        child = await Child.spawn("tests.workers.rogue", how)
+        await child.begin(60)
+        spawned.append(child)
+        return child
+
+    monkeypatch.setattr(children, "_session", spawn)
+    return spawned
+
+
+async def never() -> Child:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
+
+
+def kinds(said: list[Any]) -> list[type]:
+    return [type(data) for data in said]
+
+
+@pytest.mark.parametrize("how", ["raving", "endless"])
+async def test_a_process_that_says_what_is_no_message_is_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    spawned = rogues(monkeypatch, how)
+    async with supervised(world) as assigned:
+        said = await assigned().over()
+    assert kinds(said) == [e.SessionStarting, e.SessionFailed]
+    assert said[-1].code == "renderer.crashed"
+    assert not psutil.pid_exists(spawned[0].pid)
+
+
+async def test_no_process_in_time_is_a_start_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_session", never)
+    async with supervised(world, worker_start_timeout_s=0.5) as assigned:
+        said = await assigned().over()
+    assert kinds(said) == [e.SessionStarting, e.SessionFailed]
+    assert said[-1].code == "start_timeout"
+
+
+async def test_an_end_does_not_wait_for_a_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_session", never)
+    async with supervised(world, worker_start_timeout_s=40) as assigned:
+        attempt, began = assigned(), time.monotonic()
+        await asyncio.sleep(0.1)
+        attempt.end("api_request")
+        said = await attempt.over()
+    assert time.monotonic() - began < 30
+    assert kinds(said) == [e.SessionStarting, e.SessionEnding, e.SessionEnded]
+    assert said[-1].reason == "api_request"
+
+
+async def test_the_time_for_the_first_frame_goes_on_while_a_process_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rogues(monkeypatch, "silent")
+    told: list[Any] = []
+    send = children.Pipe.send
+    monkeypatch.setattr(children.Pipe, "send", lambda self, message: (told.append(message), send(self, message)))
+    async with supervised(world, worker_start_timeout_s=40) as assigned:
+        attempt = assigned()
+        await eventually(attempt.is_playing)
+        held = attempt.supervisor._held[attempt.id]
+        assert held.child is not None
+        (start,) = (message for message in told if hasattr(message, "limits"))
+        left = held.deadline - asyncio.get_running_loop().time()
+        assert left <= start.limits.start_timeout_s < 40
+        held.child.kill()
+        await attempt.over()
+
+
+async def test_what_cannot_be_made_an_event_ends_the_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned = rogues(monkeypatch, "beating")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no event")
+
+    monkeypatch.setattr("workers.reporting.Reporter.heartbeat", fail)
+    async with supervised(world) as assigned:
+        said = await assigned().over()
+    assert kinds(said) == [e.SessionStarting, e.SessionFailed]
+    assert said[-1].code == "renderer.crashed"
+    assert not psutil.pid_exists(spawned[0].pid)
+
+
+async def test_an_attempt_whose_events_cannot_be_appended_leaves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would play on unbilled. Its terminal event cannot be told either: the roster misses it and assigns anew."""
+    spawned = rogues(monkeypatch, "beating")
+    async with supervised(world) as assigned:
+        attempt = assigned()
+        send = attempt.supervisor._producer.send
+
+        async def broken(topic: Any, event: Event, **rest: Any) -> None:
+            if event.type == "session.heartbeat":
+                raise ValueError("not to be encoded")
+            await send(topic, event, **rest)
+
+        monkeypatch.setattr(attempt.supervisor._producer, "send", broken)
+        said = await attempt.over()
+    assert kinds(said) == [e.SessionStarting]
+    assert not psutil.pid_exists(spawned[0].pid)
+
+
+async def test_a_pool_that_is_closed_while_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_session", never)
+    pool = WarmPool(1)
+    waiting = asyncio.create_task(pool.take())
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(PoolClosed):
+        await asyncio.wait_for(waiting, 10)
+    pool.refill()
+    assert len(pool._spawning) == 0
+
+
+async def test_a_spawn_that_fails_in_any_way_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception] = [OSError(24, "Too many open files"), RuntimeError("anything")]
+    rogues(monkeypatch, "silent")
+    spawn = children._session
+
+    async def flaky() -> Child:
+        if failures:
+            raise failures.pop()
+        return await spawn()
+
+    monkeypatch.setattr(children, "_session", flaky)
+    pool = WarmPool(1)
+    child = await asyncio.wait_for(pool.take(), 60)
+    assert child.running
+    await child.ended()
+    await pool.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"worker_start_timeout_s": 0}, {"worker_start_timeout_s": 50}, {"worker_connect_timeout_s": float("nan")}),
+        *({"worker_heartbeat_s": 0.0}, {"worker_heartbeat_s": float("inf")}, {"worker_drain_grace_s": -1}),
+        {"worker_agent_absence_s": 0},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        WorkerSettings(**wrong)
