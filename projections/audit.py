@@ -147,6 +147,7 @@ async def _snapshot(connection: Connection) -> AsyncIterator[None]:
     """Rows and checkpoint of one moment: while the projection writes on, each row has its record before that."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it reads the log in between
         yield
 
 

@@ -21,11 +21,18 @@ from sqlalchemy.pool import NullPool
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 STATEMENT_TIMEOUT_S = 10.0
+IDLE_IN_TRANSACTION_S = 15.0
+"""A process that is stopped amidst a transaction holds its locks, an account's among them, no longer than this."""
 CONNECT_TIMEOUT_S = 3
 POOL_TIMEOUT_S = 3.0
 ANSWER_WITHIN_S = 30.0
 
-_DRIVER = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_DRIVER = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 
 
 class DatabaseUnreachable(Exception):
@@ -90,7 +97,8 @@ def new_pool(
             "autocommit": True,
             "prepare_threshold": 0,
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT_S * 1000)} -c timezone=UTC",
+            "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT_S * 1000)}"
+            f" -c idle_in_transaction_session_timeout={int(IDLE_IN_TRANSACTION_S * 1000)} -c timezone=UTC",
         },
     )
 

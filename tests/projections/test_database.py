@@ -49,3 +49,20 @@ async def test_what_the_caller_does_wrong_is_not_the_databases_fault(world: Worl
         with pytest.raises(psycopg.errors.UndefinedTable):
             async with connections.connection() as connection:
                 await connection.execute("SELECT * FROM nothing")
+
+
+async def test_a_process_stopped_amidst_a_transaction_holds_no_lock_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.database.IDLE_IN_TRANSACTION_S", 0.3)
+    async with pool(world.database_url, 1) as stopped, pool(world.database_url, 1) as other:
+
+        async def holds() -> None:
+            async with stopped.connection() as connection, connection.transaction():
+                await connection.execute("SELECT 1 FROM accounts WHERE id = %s FOR UPDATE", [world.account])
+                async with asyncio.timeout(8), other.connection() as free:  # waits for the lock, and gets it
+                    await free.execute("UPDATE accounts SET name = name WHERE id = %s", [world.account])
+                await connection.execute("SELECT 1")
+
+        with pytest.raises(DatabaseUnreachable):
+            await holds()
