@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import structlog
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 from msgspec import structs
 
 from events.codec import new_event
@@ -20,7 +19,7 @@ from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, load_task, seal
 from events.sessions import HIDDEN_REASON, State, load_state
-from events.topics import ASSIGNMENTS, SESSIONS
+from events.topics import ASSIGNMENTS, SESSIONS, partition_of
 from projections import admissions, checkpoints, slots
 from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.decisions import Decision, decide
@@ -269,7 +268,7 @@ class Roster(StoredStates):
             found = [
                 (sid, account_id)
                 for sid, account_id in await self._untouched(connection)
-                if read.get(_partition(sid), 0) >= ends[_partition(sid)]
+                if read.get(partition_of(sid.encode()), 0) >= ends[partition_of(sid.encode())]
             ]
             settled = [
                 sid
@@ -282,7 +281,7 @@ class Roster(StoredStates):
 
     async def _untouched(self, connection: Connection) -> list[tuple[str, str]]:
         found = await admissions.untouched(connection, self.name, SETTLE_AFTER_S)
-        return [(sid, account_id) for sid, account_id in found if _partition(sid) in self._partitions]
+        return [(sid, account_id) for sid, account_id in found if partition_of(sid.encode()) in self._partitions]
 
     async def _prune(self) -> None:
         try:
@@ -318,8 +317,3 @@ def _is_refused_move(refusal: Refusal) -> bool:
 
 def _is_created(change: Change) -> bool:
     return isinstance(change.event.data, e.SessionCreated)
-
-
-def _partition(session_id: str) -> int:
-    """Kafka's own partitioner: murmur2 of the key, sign bit cleared."""
-    return int(murmur2(session_id.encode()) & 0x7FFFFFFF) % SESSIONS.partitions
