@@ -198,6 +198,20 @@ def test_errors_of_the_command_line_are_sentences(folder: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(("command", "away"), [("worker", "Kafka"), ("prune", "database"), ("build", "Kafka")])
+def test_a_process_blames_what_it_cannot_reach(folder: Path, command: str, away: str) -> None:
+    """A worker has no database, and blamed one for whatever time-out and full disk."""
+    nowhere = {
+        "GREENROOM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "GREENROOM_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+    }
+    result = greenroom(folder, command, env={**described(folder)["environment"], **nowhere})
+    assert result.returncode == 1
+    assert away in result.stderr
+    assert {"Kafka": "database", "database": "Kafka"}[away] not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_down_leaves_nothing(folder: Path) -> None:
     pids = family(described(folder))
     assert len(pids) > 8
