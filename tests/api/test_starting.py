@@ -25,7 +25,7 @@ def greenroom(*args: str, pepper: str) -> subprocess.CompletedProcess[str]:
         "COLUMNS": "500",
     }
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", *args], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "cli.main", *args], env=env, capture_output=True, text=True, timeout=120
     )
 
 
