@@ -1,0 +1,78 @@
+"""The consumer loop on a real log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from events.codec import new_event
+from events.consumer import Batches, LogConsumer, end_offsets
+from events.producer import EventProducer
+from events.topics import AVATARS
+from schemas import events as e
+from schemas.ids import AVATAR, new_id
+from tests.world import World, eventually
+
+pytestmark = pytest.mark.servers
+
+
+class Slow:
+    """A handler whose database takes a second to say where to go on: at the beginning."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, list[int]] = {}
+
+    async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
+        await asyncio.sleep(1)
+        self.seen = {partition: [] for partition in partitions}
+        return self.positions()
+
+    async def handle(self, batches: Batches) -> None:
+        for partition, records in batches.items():
+            self.seen[partition] += [record.offset for record in records]
+
+    async def drain(self) -> None:
+        return
+
+    def positions(self) -> Mapping[int, int]:
+        return {partition: len(seen) for partition, seen in self.seen.items()}
+
+
+async def test_the_hint_in_kafka_is_never_where_it_begins(world: World) -> None:
+    """The group has committed the last offset but one. What was fetched from there while the handler was asked is
+    dropped, or a handler that was to begin at 0 would take it for its first and skip all before it."""
+    async with EventProducer(world.settings) as producer:
+        for _ in range(40):
+            data = e.AvatarDeleted(new_id(AVATAR))
+            await producer.send(AVATARS, new_event(data, source="tests", subject=data.avatar_id), timeout_s=20)
+    ends = await end_offsets(world.settings, AVATARS, range(AVATARS.partitions))
+    assert sum(ends.values()) == 40
+    group = world.prefix + "slow"
+    hinting = AIOKafkaConsumer(
+        bootstrap_servers=world.servers.kafka_bootstrap, group_id=group, enable_auto_commit=False
+    )
+    places = {TopicPartition(world.prefix + AVATARS.name, partition): end - 1 for partition, end in ends.items()}
+    hinting.assign(list(places))
+    await hinting.start()
+    try:
+        await hinting.commit(places)
+    finally:
+        await hinting.stop()
+
+    handler = Slow()
+    consuming = asyncio.create_task(LogConsumer(world.settings, AVATARS, "slow", handler).run())
+    try:
+
+        async def all_of_it() -> bool:
+            return {partition: seen[-1:] for partition, seen in handler.seen.items()} == {
+                partition: [end - 1] for partition, end in ends.items()
+            }
+
+        await eventually(all_of_it, what="the end of the log")
+        assert handler.seen == {partition: list(range(end)) for partition, end in ends.items()}
+    finally:
+        consuming.cancel()
+        await asyncio.gather(consuming, return_exceptions=True)
