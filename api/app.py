@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
@@ -35,6 +34,7 @@ from faces.assets import Assets
 from projections.accounts import DataKeys
 from projections.database import DatabaseUnreachable, listen, pool
 from projections.resolving import Resolver, WebhookHosts
+from schemas.background import Background
 
 _ANSWER_WITHIN_S = 3.0
 """A database that takes longer is told as away: every answer comes within 8 s."""
@@ -85,19 +85,16 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             LiveKitHosts(settings.livekit_permitted_networks, resolver),
         )
         app.state.context = ctx
-        tasks = [
-            asyncio.create_task(keep_marking(ctx), name="mark acknowledged"),
-            asyncio.create_task(listen(settings.database_url, "slot_free", ctx.slot_free), name="listen"),
-            asyncio.create_task(uploads.sweep(ctx), name="sweep uploads"),
-        ]
+        tasks = Background()
+        tasks.spawn(keep_marking(ctx), "mark acknowledged")
+        tasks.spawn(listen(settings.database_url, "slot_free", ctx.slot_free), "listen")
+        tasks.spawn(uploads.sweep(ctx), "sweep uploads")
         gc.collect()
         gc.freeze()
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.cancel()
             with contextlib.suppress(DatabaseUnreachable):  # a retry goes on with what is not marked
                 await mark_acknowledged(ctx)
             await ctx.leaving.cancel()  # `sweep` of the next process goes on

@@ -15,7 +15,7 @@ from projections.accounts import Principal
 KEPT_S = 1.0
 """A principal is remembered this long, so a revoked key can still read for a second; admission checks it again."""
 _MOST = 10_000
-_WITHIN_S = 1.0
+_WITHIN_S = 0.9
 """For a connection, and again for its answer: what comes after has to fit into 8 s, too."""
 
 _known: dict[bytes, tuple[float, Principal]] = {}

@@ -70,7 +70,7 @@ class Decoders:
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-m", "faces.decoder", str(os.getpid()), mark, *self._limits),
-                env={},
+                env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -10,7 +10,7 @@ from api.context import Context
 from api.deadline import Deadline
 from api.errors import InFlight, LogUnavailable
 from events.codec import Event, new_event
-from events.producer import UnknownOutcome
+from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.topics import ASSIGNMENTS, SESSIONS
 from projections import admissions
 from schemas import events as e
@@ -27,7 +27,7 @@ async def supersede(ctx: Context, account_id: str, session_id: str, request_id: 
 
     Two workers under one identity would throw each other out of the room for ever.
     """
-    await request_end(ctx, account_id, session_id, "superseded", request_id)
+    await request_end(ctx, account_id, session_id, "superseded", request_id, min(SEND_TIMEOUT_S, deadline.left_s))
     waiting = deadline.within(_SUPERSEDE_WAIT_S)
     while not waiting.over:
         async with ctx.pool.connection(within_s=waiting.left_s) as connection:
@@ -51,12 +51,19 @@ async def await_create(ctx: Context, session_id: str, within_s: float) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def request_end(ctx: Context, account_id: str, session_id: str, reason: e.RequestReason, request_id: str) -> None:
+async def request_end(
+    ctx: Context,
+    account_id: str,
+    session_id: str,
+    reason: e.RequestReason,
+    request_id: str,
+    within_s: float = SEND_TIMEOUT_S,
+) -> None:
     """Append the request, then tell the worker. Raises LogUnavailable: the end may still come."""
     data = e.SessionEndRequested(session_id, by="api", reason=reason)
     event = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=request_id)
     try:
-        await ctx.producer.send(SESSIONS, event)
+        await ctx.producer.send(SESSIONS, event, within_s)
     except UnknownOutcome as unknown:
         raise LogUnavailable from unknown
     async with ctx.pool.connection() as connection:

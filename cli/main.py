@@ -168,7 +168,7 @@ def deliver() -> None:
     from projections.processes import deliver as run_deliverer
     from projections.settings import WebhookSettings
 
-    asyncio.run(run_deliverer(WebhookSettings()))
+    _run(run_deliverer(WebhookSettings()))
 
 
 @app.command(rich_help_panel="Processes")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -98,8 +98,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         self._consumer = consumer
         consumer.subscribe([self._topic], listener=self)
-        await asyncio.wait_for(consumer.start(), _START_TIMEOUT_S)
         try:
+            await asyncio.wait_for(consumer.start(), _START_TIMEOUT_S)
             while True:
                 await self._round(consumer)
         finally:
@@ -132,10 +132,10 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.warning("batch dropped", group=self._group, reason=str(failure))
                 await self._recover(consumer)
                 return
-        self._watch(consumer, bool(batches))
+        self._watch(consumer, batches.keys())
         self._hint(consumer)
 
-    def _watch(self, consumer: AIOKafkaConsumer, progress: bool) -> None:
+    def _watch(self, consumer: AIOKafkaConsumer, read: Collection[int]) -> None:
         """Exit a process that stands still although there is more to read: a restart is the only cure known."""
         now = time.monotonic()
         positions = self._handler.positions()  # without those that another process works on
@@ -144,7 +144,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             for place in consumer.assignment()
             if place.partition in positions
         )
-        if progress or not behind:
+        if not behind or any(partition in positions for partition in read):
             self._moved_at = now
         elif now - self._moved_at > _STUCK_S:
             raise Stuck(f"{self._group} has been behind without progress for {_STUCK_S:.0f} s")

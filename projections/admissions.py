@@ -94,6 +94,7 @@ async def earlier(
         cursor = await connection.execute(
             """
             SELECT i.session_id, CASE WHEN i.done OR a.session_id IS NULL OR a.acknowledged OR a.state <> 'live'
+                OR EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = i.session_id)
                 THEN i.response END
             FROM idempotency_keys i LEFT JOIN admissions a USING (session_id)
             WHERE i.account_id = %s AND i.key = %s AND i.body_hmac = %b AND i.created_at > now() - interval '24 hours'
@@ -103,7 +104,9 @@ async def earlier(
     else:
         cursor = await connection.execute(
             """
-            SELECT session_id, CASE WHEN acknowledged THEN resource END FROM admissions
+            SELECT session_id, CASE WHEN acknowledged
+                OR EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = admissions.session_id)
+                THEN resource END FROM admissions
             WHERE account_id = %s AND body_hmac = %b AND state = 'live' AND created_ms > %s
             ORDER BY created_ms DESC LIMIT 1
             """,
@@ -155,9 +158,11 @@ async def is_over(connection: Connection, session_id: str) -> bool:
     return await cursor.fetchone() is None
 
 
-async def is_abandoned(connection: Connection, session_id: str) -> bool:
+async def stands(connection: Connection, session_id: str) -> bool:
+    """Mark that the create is in the log, unless it was given up; from then on nobody gives it up."""
+    await connection.execute("UPDATE admissions SET acknowledged = true WHERE session_id = %s", [session_id])
     cursor = await connection.execute("SELECT 1 FROM abandoned WHERE session_id = %s", [session_id])
-    return await cursor.fetchone() is not None
+    return await cursor.fetchone() is None
 
 
 async def abandon(
@@ -173,11 +178,15 @@ async def abandon(
         cursor = await connection.execute(
             """
             UPDATE admissions SET state = 'ending'
-            WHERE session_id = %s AND NOT acknowledged AND (%s::int IS NULL OR tries = %s)
-              AND touched_at <= clock_timestamp() - make_interval(secs => %s)
+            WHERE session_id = %(id)s AND state <> 'over' AND NOT acknowledged
+              AND (%(tries)s::int IS NULL OR tries = %(tries)s)
+              AND touched_at <= clock_timestamp() - make_interval(secs => %(untouched)s)
+              -- an earlier request may have been answered: then what is in the log stays
+              AND (tries = 1 AND %(tries)s::int IS NOT NULL OR NOT EXISTS (
+                  SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = %(id)s))
             RETURNING 1
             """,
-            [session_id, tries, tries, untouched_s],
+            {"id": session_id, "tries": tries, "untouched": untouched_s},
         )
         if await cursor.fetchone() is None:
             return False

@@ -31,6 +31,7 @@ _DRIVER = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,  # the old primary, after a failover
     PoolTimeout,
 )
 

@@ -8,6 +8,8 @@ from typing import Literal
 from events.sessions import State
 
 MAX_ATTEMPTS = 3
+MAX_DECLINES = 10
+"""Two full workers would hand a session to and fro without end."""
 SILENT_MS = 20_000
 START_DEADLINE_MS = 45_000
 REPLACE_WITHIN_MS = 30_000
@@ -41,8 +43,12 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision
         return Decision("request_end", "max_duration")
     if not state.started and now - state.created_ms > START_DEADLINE_MS:
         return Decision("fail", "start_timeout")
+    fail = Decision("fail", "worker_lost" if state.started else "start_timeout")
     if state.attempt_phase == "declined":
-        return Decision("assign", "declined")
+        if state.declines >= MAX_DECLINES:
+            return fail
+        too_late = state.started and now - state.last_append_ms > REPLACE_WITHIN_MS + 15_000
+        return Decision("assign", "declined", otherwise=fail if too_late else None)
     if lost:
         fail = Decision("fail", "worker_lost")
         if state.attempt - state.declines >= MAX_ATTEMPTS:

@@ -165,7 +165,8 @@ class FoldingHandler:
         self._claims = Claims([p.name for p in projections], topic)
         self._cache: dict[str, State | None] = {}
         """None: nothing is stored of this session."""
-        self._parked: set[str] = set()
+        self._parked: dict[str, int] = {}
+        """Session → the offset from which on nobody here reads it."""
         self._gap: tuple[int, int] | None = None
         self._pending: asyncio.Task[None] | None = None
 
@@ -179,8 +180,10 @@ class FoldingHandler:
             async with self._pool.connection() as connection:
                 places = await self._claims.bind(connection, partitions, fresh)
                 names = list(self._claims.of)
-                cursor = await connection.execute("SELECT session_id FROM parked WHERE consumer = ANY(%s)", [names])
-                self._parked = {row[0] for row in await cursor.fetchall()}
+                cursor = await connection.execute(
+                    'SELECT session_id, min("offset") FROM parked WHERE consumer = ANY(%s) GROUP BY 1', [names]
+                )
+                self._parked = dict(await cursor.fetchall())
                 for projection in self._projections:
                     await projection.assigned(connection, frozenset(self._claims.of[projection.name].bound))
         except DatabaseUnreachable as failed:
@@ -254,11 +257,11 @@ class FoldingHandler:
                     folded.malformed.append((record, str(broken)))
                 except Unknown as unknown:
                     sid = (record.key or b"").decode(errors="replace")
-                    if sid not in self._parked:
-                        self._parked.add(sid)
+                    # Also when another projection has parked it already: each has a row of its own.
+                    if record.offset <= self._parked.setdefault(sid, record.offset):
                         folded.parkings.append(Parking(sid, partition, record.offset, str(unknown)))
                 else:
-                    if event.subject not in self._parked:
+                    if record.offset < self._parked.get(event.subject, record.offset + 1):
                         events.append((event, partition, record.offset, record.timestamp))
         return events
 

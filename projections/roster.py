@@ -34,6 +34,8 @@ from schemas.times import now_ms
 log = structlog.get_logger()
 
 SETTLE_AFTER_S = 15
+REPEAT_TASK_MS = 5000
+_SETTLE_WAIT_S = 3.0
 _TICK_S = 1.0
 _SETTLE_EVERY_S = 3.0
 _ASKED_AGAIN_AFTER_S = 5.0
@@ -85,9 +87,10 @@ class Roster(StoredStates):
             over = [sid for sid, state in folded.states.items() if state.terminal and state.hidden is hidden]
             if over:
                 await admissions.release(connection, over, forget=hidden)
-        moved = [_move(data) for data in (c.event.data for c in folded.changes) if isinstance(data, e.SessionAssigned)]
+        assigned = (c.event.data for c in folded.changes if isinstance(c.event.data, e.SessionAssigned))
+        moved = {data.session_id: _move(data) for data in assigned}  # of two in one batch the latest counts
         if moved:
-            await slots.accepted(connection, moved)
+            await slots.accepted(connection, list(moved.values()))
         refused = [_move(r.event.data) for r in folded.refusals if _is_refused_move(r)]
         if refused:
             await slots.refused(connection, refused)
@@ -149,7 +152,7 @@ class Roster(StoredStates):
                 await self._tick()
                 if time.monotonic() - settled > _SETTLE_EVERY_S:
                     await self._settle()
-                    await self._without_admission([sid for sid, s in self._live.items() if s.status == "queued"])
+                    await self._without_admission([sid for sid, s in self._live.items() if not s.end_requested])
                     settled = time.monotonic()
                 if time.monotonic() - pruned > _PRUNE_EVERY_S:
                     pruned = time.monotonic()
@@ -167,9 +170,18 @@ class Roster(StoredStates):
             decision = decide(state, now, self._directory.gone(state.worker_id), self._dropped(state))
             if decision is not None and self._may_ask(sid, state.seq):
                 await self._carry_out(state, decision)
+            elif decision is None and self._silent(state, now) and self._may_ask(sid, -state.attempt):
+                await self._send_task(state)  # the command may have been lost; whoever holds it does not mind
+
+    @staticmethod
+    def _silent(state: State, now: int) -> bool:
+        return state.attempt_phase == "assigned" and now - state.attempt_append_ms > REPEAT_TASK_MS
 
     def _may_ask(self, sid: str, seq: int) -> bool:
-        """Once per seq, and again only when the answer has not come back through the log for a while."""
+        """Once per seq, and again only when the answer has not come back through the log for a while.
+
+        `-attempt` stands for the task of that attempt.
+        """
         now = time.monotonic()
         if now - self._asked.get((sid, seq), -_ASKED_AGAIN_AFTER_S) < _ASKED_AGAIN_AFTER_S:
             return False
@@ -181,7 +193,7 @@ class Roster(StoredStates):
     def _dropped(self, state: State) -> bool:
         """Its worker's two latest records, both newer than the assignment, do not list it."""
         seen = self._directory.seen(state.worker_id)
-        if seen is None or state.attempt_phase == "assigned":
+        if seen is None or state.attempt_phase == "assigned" or not self._directory.at_end:
             return False
         sid = state.session_id
         if (sid, state.attempt) in seen.state.held:
@@ -263,8 +275,13 @@ class Roster(StoredStates):
             if not await self._untouched(connection):
                 return
         ends = await end_offsets(self._settings, SESSIONS)
+        deadline = time.monotonic() + _SETTLE_WAIT_S  # on a busy log the reader is always a little behind
         async with self._pool.connection() as connection:
-            read = await checkpoints.positions(connection, self.name, SESSIONS.name)
+            while True:
+                read = await checkpoints.positions(connection, self.name, SESSIONS.name)
+                if all(read.get(p, 0) >= ends[p] for p in self._partitions) or time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(0.1)
             found = [
                 (sid, account_id)
                 for sid, account_id in await self._untouched(connection)

@@ -20,7 +20,7 @@ from events.settings import JoinSettings
 from events.stopping import stop
 from events.topics import ASSIGNMENTS, WORKERS
 from projections.database import Connection, DatabaseUnreachable, Pool
-from projections.presence import Presence
+from projections.presence import LOST_AFTER_S, Presence
 from schemas.events import AssignmentRetire, WorkerState
 
 log = structlog.get_logger()
@@ -34,10 +34,10 @@ SOURCE = "greenroom/roster"
 
 @dataclass
 class Seen:
-    """The last state record of a worker, and how many were read."""
+    """The last state record of a worker, and how many were read at the log's end."""
 
     state: WorkerState
-    records: int = 1
+    records: int
 
 
 class Directory:
@@ -65,6 +65,11 @@ class Directory:
     def seen(self, worker_id: str) -> Seen | None:
         return self._seen.get(worker_id)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether what is seen is what the workers say now."""
+        return self._presence.at_end
+
     def gone(self, worker_id: str) -> bool:
         """Stopped, and its last words had time to be read, or declared lost: its sessions need a decision."""
         stopped_at = self._stopped_at.get(worker_id)
@@ -81,8 +86,8 @@ class Directory:
 
     async def _read(self) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="earliest")
-        await asyncio.wait_for(consumer.start(), 30)
         try:
+            await asyncio.wait_for(consumer.start(), 30)
             partitions = [TopicPartition(self._topic, p) for p in range(WORKERS.partitions)]
             consumer.assign(partitions)
             self._target = None
@@ -133,10 +138,13 @@ class Directory:
             log.warning("worker state not genuine: is the join secret the same?", worker_id=worker_id)
             return
         seen = self._seen.get(worker_id)
-        self._seen[worker_id] = Seen(state, seen.records + 1 if seen else 1)
+        records = seen.records if seen else 0
+        # What is read on the way to the end may be older than any session of today: it says nothing of what is held.
+        self._seen[worker_id] = Seen(state, records + 1 if self._presence.at_end else records)
         self._presence.heard(worker_id, self._clock())
         if worker_id in self._gone:
-            await self._retire(worker_id)
+            if self._presence.at_end:
+                await self._retire(worker_id)
         elif self._registered.get(worker_id) != state.phase and self._presence.at_end:
             # Only at the log's end: what was read on the way there may be long dead, and says so again in a second.
             await self._register(state)
@@ -161,7 +169,12 @@ class Directory:
     async def _never_heard(self) -> list[str]:
         """Registered once, but not one record since this process reads: their records were compacted away."""
         async with self._pool.connection(within_s=_NETWORK_TIMEOUT_S) as connection:
-            cursor = await connection.execute("SELECT worker_id FROM workers WHERE phase <> 'gone'")
+            # Another roster may have registered it just now, from a record that this one reads next.
+            cursor = await connection.execute(
+                "SELECT worker_id FROM workers WHERE phase <> 'gone'"
+                " AND registered_at < clock_timestamp() - make_interval(secs => %s)",
+                [LOST_AFTER_S],
+            )
             return [row[0] for row in await cursor.fetchall() if row[0] not in self._seen]
 
     async def _bury(self, worker_id: str, why: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from events.producer import EventProducer
-from events.topics import SESSIONS
+from events.topics import ASSIGNMENTS, SESSIONS
 from projections import admissions
 from projections.database import pool
 from projections.roster import Roster
@@ -252,3 +252,49 @@ async def test_a_create_that_comes_after_it_was_given_up_is_ended_and_never_show
         return not await running.sql("SELECT 1 FROM admissions WHERE session_id = %s", sid)
 
     await eventually(released)
+
+
+async def test_a_retry_never_works_on_what_the_projection_has_already(
+    running: World, client: httpx.AsyncClient
+) -> None:
+    """The API was killed before it marked the create. A retry that went on with it, and then could not reach Kafka,
+    gave up a session that had been answered with 201."""
+    body, header = running.request(), key()
+    first = await client.post("/v1/sessions", json=body, headers=header)
+    sid = first.json()["id"]
+    await is_marked(running, sid)
+
+    async def folded() -> list[Any]:
+        return await running.sql("SELECT 1 FROM r.sessions WHERE session_id = %s", sid)
+
+    await eventually(folded)
+    await running.sql(
+        "UPDATE admissions SET acknowledged = false, touched_at = now() - interval '7 s' WHERE session_id = %s", sid
+    )
+    await running.sql("UPDATE idempotency_keys SET done = false WHERE session_id = %s", sid)
+    again = await client.post("/v1/sessions", json=body, headers=header)
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert await running.kinds(sid) == ["session.created"]
+    async with pool(running.database_url, 1) as connections, connections.connection() as connection:
+        assert not await admissions.abandon(connection, running.account, sid, tries=2)
+
+
+async def test_a_lost_command_is_sent_again(running: World, client: httpx.AsyncClient) -> None:
+    """To the same worker: there may be no other, and it may have nothing to do."""
+    sid = (await running.create(client))["id"]
+
+    async def told_twice() -> bool:
+        told = [x.data for x, _ in await running.log(topic=ASSIGNMENTS) if isinstance(x.data, e.AssignmentAssign)]
+        return [data.attempt for data in told if data.session_id == sid][:2] == [1, 1]
+
+    await eventually(told_twice)
+
+
+async def test_a_paused_request_answers_no_201_for_what_was_given_up(running: World, client: httpx.AsyncClient) -> None:
+    sid = (await running.create(client))["id"]
+    async with pool(running.database_url, 1) as connections, connections.connection() as connection:
+        assert await admissions.stands(connection, sid)
+        assert not await admissions.abandon(connection, running.account, sid)  # from then on nobody gives it up
+        await running.sql("INSERT INTO abandoned (session_id) VALUES (%s)", sid)
+        assert not await admissions.stands(connection, sid)

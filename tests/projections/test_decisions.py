@@ -7,7 +7,7 @@ import pytest
 from events.sessions import Evolved, State, evolve
 from events.settings import LogSettings
 from projections.accounts import new_secret, well_formed
-from projections.decisions import Decision, decide
+from projections.decisions import MAX_DECLINES, Decision, decide
 from projections.webhooks import wanted
 from schemas import events as e
 from tests.builders import T0, created, event, session_id
@@ -65,6 +65,20 @@ def test_three_attempts_are_the_most() -> None:
         seq = state(*items).seq
         items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
     assert decide(state(*items), T0 + 1, True, False) == Decision("fail", "worker_lost")
+
+
+def test_a_session_that_only_full_workers_are_left_for_ends() -> None:
+    """It was shown as running for its whole duration, without a picture."""
+    items: list[e.SessionEvent] = [created(SID), e.SessionStarting(SID, 1, "wrk_1")]
+    items.append(e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", state(*items).seq))
+    items.append(e.SessionDeclined(SID, 2, "wrk_2", "no_slot"))
+    soon, late = (decide(state(*items), T0 + ms, False, False) for ms in (1_000, 60_000))
+    assert soon == Decision("assign", "declined")
+    assert late == Decision("assign", "declined", otherwise=Decision("fail", "worker_lost"))
+    for attempt in range(3, 2 + MAX_DECLINES):
+        items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "declined", state(*items).seq))
+        items.append(e.SessionDeclined(SID, attempt, f"wrk_{attempt}", "no_slot"))
+    assert decide(state(*items), T0 + 1_000, False, False) == Decision("fail", "worker_lost")
 
 
 def test_a_terminal_session_needs_nothing() -> None:

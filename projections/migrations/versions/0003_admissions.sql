@@ -58,7 +58,8 @@ BEGIN
         IF FOUND THEN
             SELECT * INTO adm FROM admissions a WHERE a.session_id = idem.session_id FOR UPDATE;
             -- An admission goes, or ends, only once its create is in the log; one that was given up has no key here.
-            idem.done := idem.done OR adm.session_id IS NULL OR adm.acknowledged OR adm.state <> 'live';
+            idem.done := idem.done OR adm.session_id IS NULL OR adm.acknowledged OR adm.state <> 'live' OR EXISTS (
+                SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = adm.session_id);
             IF idem.done AND idem.created_at < now() - interval '24 hours' THEN
                 DELETE FROM idempotency_keys i WHERE i.account_id = p_account AND i.key = p_idempotency_key;
                 adm := NULL;
@@ -81,7 +82,8 @@ BEGIN
         IF adm.state <> 'live' OR adm.created_ms <= p_created_ms - 60000 THEN
             adm := NULL;
         END IF;
-        IF adm.session_id IS NOT NULL AND adm.acknowledged THEN
+        IF adm.session_id IS NOT NULL AND (adm.acknowledged OR EXISTS (
+            SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = adm.session_id)) THEN
             outcome := 'replayed';
             session_id := adm.session_id;
             resource := adm.resource;
