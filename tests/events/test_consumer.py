@@ -9,7 +9,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from events.codec import new_event
-from events.consumer import Batches, LogConsumer, end_offsets
+from events.consumer import Batches, LogConsumer
+from events.offsets import end_offsets
 from events.producer import EventProducer
 from events.topics import AVATARS
 from schemas import events as e
@@ -48,7 +49,7 @@ async def test_the_hint_in_kafka_is_never_where_it_begins(world: World) -> None:
         for _ in range(40):
             data = e.AvatarDeleted(new_id(AVATAR))
             await producer.send(AVATARS, new_event(data, source="tests", subject=data.avatar_id), timeout_s=20)
-    ends = await end_offsets(world.settings, AVATARS, range(AVATARS.partitions))
+    ends = await end_offsets(world.settings, AVATARS)
     assert sum(ends.values()) == 40
     group = world.prefix + "slow"
     hinting = AIOKafkaConsumer(
