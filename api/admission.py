@@ -127,8 +127,8 @@ async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: 
         found = await admissions.earlier(
             connection, caller.account_id, body_hmac, idempotency_key, now_ms() - _SAME_BODY_MS
         )
-    if found is None:
-        return None
+        if found is None or (found[1] is not None and not await admissions.stands(connection, found[0])):
+            return None
     session_id, stored = found
     if stored is None:
         raise InFlight

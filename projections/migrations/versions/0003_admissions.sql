@@ -27,6 +27,18 @@ CREATE INDEX abandoned_at ON abandoned (at);
 -- One round trip. RAISE rolls everything back, so a refused request leaves nothing. Lock order everywhere: account,
 -- admission, slot. GR001: no free slot; GR002: the plan's cap; GR003: the key was revoked.
 
+-- Whether the create of an admission, whose row is locked, is known to be in the log. What the sessions projection has is
+-- marked: whoever is told of it now must not have it given up by a request that has not heard from Kafka yet.
+CREATE FUNCTION in_the_log(adm admissions) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF adm.session_id IS NULL OR adm.acknowledged THEN
+        RETURN adm.acknowledged;
+    END IF;
+    UPDATE admissions a SET acknowledged = true WHERE a.session_id = adm.session_id
+        AND EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = a.session_id);
+    RETURN FOUND;
+END $$;
+
 DROP FUNCTION admit(text, text, text, text, text, bytea, bytea, text, bigint, text, text, bytea);
 
 CREATE FUNCTION admit(
@@ -58,8 +70,8 @@ BEGIN
         IF FOUND THEN
             SELECT * INTO adm FROM admissions a WHERE a.session_id = idem.session_id FOR UPDATE;
             -- An admission goes, or ends, only once its create is in the log; one that was given up has no key here.
-            idem.done := idem.done OR adm.session_id IS NULL OR adm.acknowledged OR adm.state <> 'live' OR EXISTS (
-                SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = adm.session_id);
+            adm.acknowledged := in_the_log(adm);
+            idem.done := idem.done OR adm.session_id IS NULL OR adm.acknowledged OR adm.state <> 'live';
             IF idem.done AND idem.created_at < now() - interval '24 hours' THEN
                 DELETE FROM idempotency_keys i WHERE i.account_id = p_account AND i.key = p_idempotency_key;
                 adm := NULL;
@@ -82,8 +94,7 @@ BEGIN
         IF adm.state <> 'live' OR adm.created_ms <= p_created_ms - 60000 THEN
             adm := NULL;
         END IF;
-        IF adm.session_id IS NOT NULL AND (adm.acknowledged OR EXISTS (
-            SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = adm.session_id)) THEN
+        IF adm.session_id IS NOT NULL AND in_the_log(adm) THEN
             outcome := 'replayed';
             session_id := adm.session_id;
             resource := adm.resource;
