@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -80,7 +81,8 @@ async def test_a_session_ends_with_what_it_lives_by(
     one, other = socket.socketpair()
     ours: Pipe[FromSession] = await Pipe.over(one, FromSession)
     theirs: Pipe[ToSession] = await Pipe.over(other, ToSession)
-    running = asyncio.create_task(Session(theirs, Start(task, 1, boottime(), Limits(30, 40, 1, 10))).run())
+    limits = Limits(30, 40, 1, 10, permitted_networks=f"{urlsplit(servers.livekit_url).hostname}/32")
+    running = asyncio.create_task(Session(theirs, Start(task, 1, boottime(), limits)).run())
     said: list[FromSession] = []
     try:
         async with asyncio.timeout(90):
