@@ -122,7 +122,7 @@ async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: 
 
     Raises InFlight while its outcome is open.
     """
-    body_hmac = _body_hmac(ctx, caller, raw)
+    body_hmac = _peppered(ctx, caller, raw)
     async with ctx.pool.connection() as connection:
         found = await admissions.earlier(
             connection, caller.account_id, body_hmac, idempotency_key, now_ms() - _SAME_BODY_MS
@@ -182,12 +182,8 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         event_id=event_id,
         resource=orjson.dumps(resource(first.state, key)).decode(),
         target_hash=_peppered(ctx, caller, target),
-        body_hmac=_body_hmac(ctx, caller, call.raw),
+        body_hmac=_peppered(ctx, caller, call.raw),
     )
-
-
-def _body_hmac(ctx: Context, caller: Principal, raw: bytes) -> bytes:
-    return _peppered(ctx, caller, raw)
 
 
 def _peppered(ctx: Context, caller: Principal, content: bytes) -> bytes:

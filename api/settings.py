@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from events.settings import RoomSettings
 from faces.settings import AssetSettings
 from projections.settings import KeySettings, StoreSettings, WebhookSettings
-from schemas.addresses import NetworkList
 
 
-class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings):
+class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, RoomSettings):
     api_host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     api_port: int = Field(8080, description="Port of the public API.")
     internal_port: int = Field(0, description="Port of /healthz, /readyz and /metrics; 0: none.")
@@ -18,11 +18,6 @@ class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings):
     )
     api_head_s: float = Field(10.0, gt=0, description="Seconds for the head of a request to arrive.")
     api_body_s: float = Field(60.0, gt=0, description="Seconds for the body of a request to arrive.")
-    livekit_permitted_networks: NetworkList = Field(
-        "",
-        description="Comma-separated networks (CIDR) of your own that transport.url may lead to although they are"
-        " private. The same for API and workers.",
-    )
     api_pool: int = Field(16, description="Connections to Postgres per API process.")
     capacity_wait_seconds: float = Field(2.0, ge=0, le=3, description="How long a create waits for a free slot.")
     capacity_waiters: int = Field(256, description="Creates of one process that may wait for a slot at once.")

@@ -359,7 +359,7 @@ def audit(
 
 def _with_database(work: Any) -> Any:
     """Call `work(connection)` on the database of the settings."""
-    from projections.database import DatabaseUnreachable, pool
+    from projections.database import pool
     from projections.settings import DatabaseSettings
 
     async def run() -> Any:
@@ -369,10 +369,7 @@ def _with_database(work: Any) -> Any:
         ):
             return await work(connection)
 
-    try:
-        return asyncio.run(run())
-    except DatabaseUnreachable:
-        raise fail("The database cannot be reached: is GREENROOM_DATABASE_URL right?") from None
+    return _run(run())
 
 
 def _run(work: Coroutine[Any, Any, T], code: int = 1) -> T:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.addresses import NetworkList
+
 
 class LogSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GREENROOM_", extra="ignore", frozen=True)
@@ -22,4 +24,16 @@ class JoinSettings(LogSettings):
     join_secret: SecretStr = Field(
         SecretStr(""),
         description="Shared by workers and roster: signs worker state records. Without it no worker registers.",
+    )
+
+
+class RoomSettings(BaseSettings):
+    """Whoever looks where `transport.url` leads: the API at a create, the worker before it connects."""
+
+    model_config = SettingsConfigDict(env_prefix="GREENROOM_", extra="ignore", frozen=True)
+
+    livekit_permitted_networks: NetworkList = Field(
+        "",
+        description="Comma-separated networks (CIDR) of your own that transport.url may lead to although they are"
+        " private. The same for API and workers.",
     )

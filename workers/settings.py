@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.settings import JoinSettings, LogSettings
+from events.settings import JoinSettings, LogSettings, RoomSettings
 from faces.settings import AssetSettings
-from schemas.addresses import NetworkList
 
 
 class BuildSettings(LogSettings, AssetSettings):
     """Settings of `greenroom build`."""
 
 
-class WorkerSettings(JoinSettings, AssetSettings):
+class WorkerSettings(JoinSettings, AssetSettings, RoomSettings):
     worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
     worker_renderer: str = Field(
         "neural",
@@ -28,11 +27,6 @@ class WorkerSettings(JoinSettings, AssetSettings):
         15.0, gt=0, le=40, description="From the command to the first frame. The roster gives a session up after 45 s."
     )
     worker_drain_grace_s: float = Field(5.0, ge=0, le=3600, description="What running sessions get after SIGTERM.")
-    livekit_permitted_networks: NetworkList = Field(
-        "",
-        description="Comma-separated networks (CIDR) of your own that transport.url may lead to although they are"
-        " private. The same for API and workers.",
-    )
     worker_heartbeat_s: float = Field(
         5.0, ge=0.1, le=60, description="Interval of session.heartbeat: as much may stay unbilled after a crash."
     )
