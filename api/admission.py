@@ -31,10 +31,6 @@ from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.sealing import DataKey, dump_task, seal
 from events.sessions import HIDDEN_REASON, RULES, Evolved, evolve
 from events.topics import SESSIONS
-from projections import admissions
-from projections.accounts import Principal
-from projections.admissions import HELD_S, Answer, Application
-from projections.database import DatabaseUnreachable
 from projections.resources import context, resource
 from schemas import events as e
 from schemas.assignments import Task
@@ -43,6 +39,10 @@ from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import rate_for
 from schemas.sessions import MAX_METADATA_BYTES, CreateSession
 from schemas.times import now_ms
+from store import admissions
+from store.accounts import Principal
+from store.admissions import HELD_S, Answer, Application
+from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
 

@@ -31,10 +31,10 @@ from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
-from projections.accounts import DataKeys
-from projections.database import DatabaseUnreachable, listen, pool
-from projections.resolving import Resolver, WebhookHosts
 from schemas.background import Background
+from store.accounts import DataKeys
+from store.database import DatabaseUnreachable, listen, pool
+from store.resolving import Resolver, WebhookHosts
 
 _ANSWER_WITHIN_S = 3.0
 """A database that takes longer is told as away: every answer comes within 8 s."""

@@ -9,8 +9,8 @@ from fastapi import Depends, Request
 
 from api.context import Context, context
 from api.errors import KeyInvalid, KeyMissing, KeyRevoked
-from projections import accounts
-from projections.accounts import Principal
+from store import accounts
+from store.accounts import Principal
 
 KEPT_S = 1.0
 """A principal is remembered this long, so a revoked key can still read for a second; admission checks it again."""

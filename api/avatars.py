@@ -30,7 +30,6 @@ from api.errors import (
     request_id,
 )
 from projections import avatars
-from projections.accounts import AccountErased
 from projections.avatars import Found
 from projections.resources import ERASED
 from projections.resources import context as bound_to
@@ -46,6 +45,7 @@ from schemas.avatars import (
 from schemas.ids import AVATAR, new_id
 from schemas.requests import Text
 from schemas.times import now_ms, to_wire
+from store.accounts import AccountErased
 
 router = APIRouter(prefix="/v1/avatars", tags=["Avatars"])
 

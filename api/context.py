@@ -14,10 +14,10 @@ from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
-from projections.accounts import DataKeys
-from projections.database import Pool
-from projections.resolving import WebhookHosts
 from schemas.background import Background
+from store.accounts import DataKeys
+from store.database import Pool
+from store.resolving import WebhookHosts
 
 
 @dataclass

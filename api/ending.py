@@ -12,8 +12,8 @@ from api.errors import InFlight, LogUnavailable
 from events.codec import Event, new_event
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.topics import ASSIGNMENTS, SESSIONS
-from projections import admissions
 from schemas import events as e
+from store import admissions
 
 log = structlog.get_logger()
 

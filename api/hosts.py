@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from api.errors import Unprocessable
-from projections.resolving import Resolver, ResolverAway, Unresolvable
 from schemas.addresses import AddressPolicy, UnsafeAddress, host_of, is_address
+from store.resolving import Resolver, ResolverAway, Unresolvable
 
 _RESOLVE_WITHIN_S = 0.5
 _REMEMBERED_S = 60.0

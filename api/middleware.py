@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, InvalidRequest, RouteNotFound, respond
-from projections.database import DatabaseUnreachable
 from schemas.ids import REQUEST, new_id
 from schemas.requests import CONTROLS
+from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
 

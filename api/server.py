@@ -17,8 +17,8 @@ from starlette.routing import Route
 from api.app import create_app
 from api.front import KEEP_ALIVE_S, Limits, bounded_by
 from api.settings import ApiSettings
-from projections.accounts import check_pepper
-from projections.database import DatabaseUnreachable
+from store.accounts import check_pepper
+from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
 

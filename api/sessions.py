@@ -38,12 +38,12 @@ from api.errors import (
     request_id,
 )
 from projections import sessions
-from projections.accounts import AccountErased
 from projections.resources import resource
 from projections.sessions import Found
 from schemas.requests import Text
 from schemas.sessions import CreateSession, SessionList, SessionResource
 from schemas.times import from_wire
+from store.accounts import AccountErased
 
 router = APIRouter(prefix="/v1/sessions", tags=["Sessions"])
 

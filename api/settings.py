@@ -6,7 +6,7 @@ from pydantic import Field
 
 from events.settings import RoomSettings
 from faces.settings import AssetSettings
-from projections.settings import KeySettings, StoreSettings, WebhookSettings
+from store.settings import KeySettings, StoreSettings, WebhookSettings
 
 
 class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, RoomSettings):

@@ -23,12 +23,13 @@ from events.producer import UnknownOutcome
 from events.topics import AVATARS
 from faces.portrait import MOST_BYTES, UNREADABLE, BadImage
 from projections import avatars
-from projections.database import DatabaseUnreachable
 from projections.resources import context as bound_to
 from schemas import events as e
 from schemas.avatars import DEFAULT_NAME, MOST_NAME, AvatarResource, Positions, RuntimeType
 from schemas.requests import CONTROLS
 from schemas.times import from_wire
+from store import uploads as rows
+from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
 
@@ -134,14 +135,14 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
     avatar_id = shown.id
     key = await ctx.data_keys.of(account_id)
     async with ctx.pool.connection() as connection:
-        if not await avatars.admit(connection, account_id, avatar_id, shown.model_dump_json()):
+        if not await rows.admit(connection, account_id, avatar_id, shown.model_dump_json()):
             raise AvatarSlotsExceeded
     sent = False
     try:
         asset, scale = await _stored(ctx, account_id, upload.image, avatar_id)
         await _forget_failed(ctx, account_id, correlation)
         async with ctx.pool.connection() as connection:
-            if not await avatars.renew(connection, avatar_id):
+            if not await rows.renew(connection, avatar_id):
                 raise LogUnavailable
         data = e.AvatarCreated(
             avatar_id,
@@ -155,7 +156,7 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
         sent = True
         await _append(ctx, msgspec.structs.replace(event, time_ms=from_wire(shown.created_at)))
         async with ctx.pool.connection() as connection:
-            if not await avatars.acknowledged(connection, avatar_id):
+            if not await rows.acknowledged(connection, avatar_id):
                 raise LogUnavailable  # we slept through our minute: the upload was undone
     except BaseException as failed:
         undoing = ctx.leaving.spawn(_undo(ctx, avatar_id, sent), "undo an upload")
@@ -181,12 +182,12 @@ async def _on_disk(ctx: Context, work: Callable[..., T], *values: str | bytes) -
 
 async def _undo(ctx: Context, avatar_id: str, sent: bool) -> None:
     async with ctx.pool.connection() as connection:
-        await avatars.give_up(connection, avatar_id)
+        await rows.abandon(connection, avatar_id)
     if sent:
         return  # a create may be in the log: `sweep` puts a deletion behind it before it removes anything
     await _on_disk(ctx, ctx.assets.remove_owned, avatar_id)
     async with ctx.pool.connection() as connection:
-        await avatars.forget(connection, avatar_id)
+        await rows.drop(connection, avatar_id)
 
 
 async def sweep(ctx: Context) -> None:
@@ -195,12 +196,12 @@ async def sweep(ctx: Context) -> None:
         await asyncio.sleep(_SWEEP_EVERY_S)
         try:
             async with ctx.pool.connection() as connection:
-                left = await avatars.left_behind(connection)
+                left = await rows.left_behind(connection)
             for account_id, avatar_id in left:
                 await ctx.producer.send(AVATARS, avatar_event(e.AvatarDeleted(avatar_id), account_id, avatar_id))
                 await _on_disk(ctx, ctx.assets.remove_owned, avatar_id)
                 async with ctx.pool.connection() as connection:
-                    await avatars.deleted(connection, account_id, avatar_id)
+                    await rows.deleted(connection, account_id, avatar_id)
                 log.info("upload undone", avatar_id=avatar_id)
         except (DatabaseUnreachable, UnknownOutcome, OSError) as failed:
             log.warning("uploads not swept", error=repr(failed))
@@ -220,7 +221,7 @@ async def delete(ctx: Context, account_id: str, avatar_id: str, correlation: str
     except UnknownOutcome as unknown:
         raise LogUnavailable from unknown
     async with ctx.pool.connection() as connection:
-        await avatars.deleted(connection, account_id, avatar_id)
+        await rows.deleted(connection, account_id, avatar_id)
 
 
 async def _forget_failed(ctx: Context, account_id: str, correlation: str) -> None:

@@ -22,11 +22,11 @@ from api.errors import (
     Unprocessable,
     documented,
 )
-from projections import webhooks
-from projections.resolving import ResolverAway, Unresolvable
 from schemas.addresses import InvalidUrl, UnsafeAddress
 from schemas.times import to_wire
 from schemas.webhooks import CreateWebhookEndpoint, WebhookEndpointResource
+from store import deliveries, endpoints
+from store.resolving import ResolverAway, Unresolvable
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["Webhooks"])
 
@@ -58,7 +58,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Conte
     except ResolverAway:
         raise Unprocessable("url: no name server says what its host is.", code="url.unsafe", param="url") from None
     async with ctx.pool.connection() as connection:
-        made = await webhooks.create_endpoint(
+        made = await endpoints.create(
             connection, caller.account_id, body.url, body.events, body.description, body.enabled, ctx.keyring
         )
     if made is None:
@@ -85,6 +85,6 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Conte
 async def delete(endpoint_id: str, caller: CallerPrincipal, ctx: Annotated[Context, Depends(context)]) -> Response:
     """What was still to be delivered to it is dropped."""
     async with ctx.pool.connection() as connection:
-        if not await webhooks.delete_endpoint(connection, caller.account_id, endpoint_id):
+        if not await deliveries.delete_endpoint(connection, caller.account_id, endpoint_id):
             raise EndpointNotFound
     return Response(status_code=204)

@@ -14,11 +14,11 @@ import psycopg
 
 from bench.common import quantile, report, run, world
 from events.sealing import new_worker_key, public_text
-from projections.workers import register
 from schemas.events import WorkerState
 from schemas.ids import WORKER, new_id
 from stack.ports import free_ports
 from stack.process import Process, ProcessSpec
+from store.workers import register
 from tests.world import World, eventually
 
 CONNECTIONS = 8

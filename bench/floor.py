@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from events.topics import SESSIONS
-from projections.database import pool
 from schemas.ids import SESSION, new_id
+from store.database import pool
 
 
 @asynccontextmanager

@@ -19,11 +19,12 @@ from events.codec import decode, new_event
 from events.consumer import BATCH
 from events.producer import EventProducer
 from events.topics import SESSIONS
-from projections.database import pool
-from projections.processes import project
-from projections.settings import ProjectSettings, StoreSettings
+from reactors.processes import project
+from reactors.settings import ProjectSettings
 from schemas import events as e
 from stack.process import Process, ProcessSpec
+from store.database import pool
+from store.settings import StoreSettings
 from tests.builders import beat, created, life, session_id
 from tests.world import World
 

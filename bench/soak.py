@@ -11,9 +11,9 @@ import time
 import httpx
 
 from bench.common import report, run, world
-from projections.database import pool
-from projections.prune import prune
-from projections.settings import RetentionSettings
+from reactors.prune import prune
+from reactors.settings import RetentionSettings
+from store.database import pool
 from tests.world import World
 
 CUSTOMERS = 4

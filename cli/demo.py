@@ -21,9 +21,9 @@ from events.codec import Event, decode
 from events.settings import LogSettings
 from events.topics import SESSIONS
 from projections import audit
-from projections.database import pool
 from schemas.times import from_wire, now_ms
 from stack.ports import free_ports
+from store.database import pool
 
 out = Console()
 

@@ -128,7 +128,7 @@ def api() -> None:
 
     from api.server import serve
     from api.settings import ApiSettings
-    from projections.accounts import PepperMissing
+    from store.accounts import PepperMissing
 
     try:
         uvloop.run(serve(ApiSettings()))
@@ -154,9 +154,9 @@ def worker() -> None:
 @app.command(rich_help_panel="Processes")
 def project(which: Annotated[Projections, typer.Argument(help="`all` runs them in one process.")]) -> None:
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
-    from projections.processes import NAMES
-    from projections.processes import project as run_projections
-    from projections.settings import ProjectSettings
+    from reactors.processes import NAMES
+    from reactors.processes import project as run_projections
+    from reactors.settings import ProjectSettings
 
     names = NAMES if which is Projections.all else (which.value,)
     _run(run_projections(ProjectSettings(), names))
@@ -165,8 +165,8 @@ def project(which: Annotated[Projections, typer.Argument(help="`all` runs them i
 @app.command(rich_help_panel="Processes")
 def deliver() -> None:
     """Send webhooks, signed, with retries."""
-    from projections.processes import deliver as run_deliverer
-    from projections.settings import WebhookSettings
+    from reactors.processes import deliver as run_deliverer
+    from store.settings import WebhookSettings
 
     _run(run_deliverer(WebhookSettings()))
 
@@ -187,8 +187,8 @@ def build() -> None:
 @app.command(rich_help_panel="Operation")
 def migrate() -> None:
     """Bring the database schema up to date."""
-    from projections.database import migrate as run_migrations
-    from projections.settings import DatabaseSettings
+    from store.database import migrate as run_migrations
+    from store.settings import DatabaseSettings
 
     run_migrations(DatabaseSettings().database_url)
 
@@ -196,9 +196,9 @@ def migrate() -> None:
 @app.command(rich_help_panel="Operation")
 def prune() -> None:
     """Delete what nobody needs any more, older than the GREENROOM_KEEP_… settings; the roster does it every hour."""
-    from projections.database import pool
-    from projections.prune import prune as run_prune
-    from projections.settings import RetentionSettings
+    from reactors.prune import prune as run_prune
+    from reactors.settings import RetentionSettings
+    from store.database import pool
 
     async def run() -> dict[str, int]:
         settings = RetentionSettings()
@@ -231,8 +231,8 @@ def create_key(
 ) -> None:
     """Make an API key. The secret is shown once."""
     from events.sealing import Keyring
-    from projections import accounts
-    from projections.settings import KeySettings
+    from store import accounts
+    from store.settings import KeySettings
 
     settings = KeySettings()
     keyring = Keyring(settings.master_keys.get_secret_value())
@@ -254,7 +254,7 @@ def create_key(
 @keys_app.command("list")
 def list_keys() -> None:
     """List the keys."""
-    from projections import accounts
+    from store import accounts
 
     # ids are copied from here: never cut
     whole = (Column(name, no_wrap=True, min_width=31) for name in ("id", "account"))
@@ -269,7 +269,7 @@ def list_keys() -> None:
 @keys_app.command("revoke")
 def revoke_key(key_id: str) -> None:
     """Revoke a key: at once for creates, within a second for reads."""
-    from projections import accounts
+    from store import accounts
 
     if not _with_database(lambda connection: accounts.revoke_key(connection, key_id)):
         raise fail(f"There is no key {key_id} that could be revoked; see `greenroom keys list`.")
@@ -316,8 +316,8 @@ def audit(
     Exit 0: equal. 1: differs, each difference is named. 2: could not be read.
     """
     from projections import audit as auditing
-    from projections.database import pool
-    from projections.settings import StoreSettings
+    from store.database import pool
+    from store.settings import StoreSettings
 
     try:
         scope = auditing.Scope(
@@ -359,8 +359,8 @@ def audit(
 
 def _with_database(work: Any) -> Any:
     """Call `work(connection)` on the database of the settings."""
-    from projections.database import pool
-    from projections.settings import DatabaseSettings
+    from store.database import pool
+    from store.settings import DatabaseSettings
 
     async def run() -> Any:
         async with (
@@ -377,7 +377,7 @@ def _run(work: Coroutine[Any, Any, T], code: int = 1) -> T:
     from aiokafka.errors import KafkaError
 
     from events.consumer import LogGap, Stuck
-    from projections.database import DatabaseUnreachable
+    from store.database import DatabaseUnreachable
 
     try:
         return asyncio.run(work)

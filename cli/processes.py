@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
-from projections.settings import ProjectSettings, WebhookSettings
+from reactors.settings import ProjectSettings
+from store.settings import WebhookSettings
 from workers.children import of_this_machine
 from workers.settings import BuildSettings, WorkerSettings
 

@@ -25,13 +25,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from cli.processes import PREFIX, environment
 from events import topics
 from events.sealing import Keyring
-from projections import accounts
-from projections.database import migrate
-from projections.database import pool as open_pool
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
 from stack.process import ProcessSpec, StackError, Supervisor, open_log, private_folder
 from stack.servers import STACK_FOLDER, Servers
+from store import accounts
+from store.database import migrate
+from store.database import pool as open_pool
 from workers.renderers import neural_missing
 
 console = Console(stderr=True)

@@ -21,10 +21,10 @@ from events.sessions import Evolved, State, decode_session_event, evolve
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import SESSIONS
-from projections.database import Connection, DatabaseUnreachable, Pool
 from projections.folding import Change
 from projections.usage import COLUMNS, row
 from schemas.usage import GENESIS, UsageFacts, chain
+from store.database import Connection, DatabaseUnreachable, Pool
 
 _CATCH_UP_S = 15.0
 _FETCH_TIMEOUT_S = 20.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from events.consumer import Batches, Recoverable
-from projections.database import Connection, Pool
+from store.database import Connection, Pool
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from events.sessions import Evolved, Rejected, State, decode_session_event, dump
 from events.topics import SESSIONS
 from projections import checkpoints
 from projections.checkpoints import Bound, Claims, Fenced, Move
-from projections.database import Connection, DatabaseUnreachable, Pool
+from store.database import Connection, DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
 
@@ -109,47 +109,6 @@ class Projection(Protocol):
 
     async def committed(self, folded: Folded) -> None:
         """The transaction is durable. If the process dies before or in here, it is not called again."""
-
-
-class StoredStates:
-    """Fold states in the table `fold_states`: for projections whose own rows are not the state."""
-
-    name: str
-
-    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
-        return
-
-    async def load(self, connection: Connection, session_ids: Sequence[str]) -> dict[str, bytes]:
-        cursor = await connection.execute(
-            "SELECT session_id, state FROM fold_states WHERE consumer = %s AND session_id = ANY(%s)",
-            [self.name, list(session_ids)],
-            binary=True,
-        )
-        return dict(await cursor.fetchall())
-
-    async def save(self, connection: Connection, folded: Folded) -> None:
-        ids = list(folded.states)
-        if not ids:
-            return
-        await connection.execute(
-            """
-            INSERT INTO fold_states (consumer, session_id, partition, live, state, over_since)
-            SELECT %s, x.*, CASE WHEN x.live THEN NULL ELSE now() END
-            FROM unnest(%s::text[], %s::int[], %s::bool[], %b::bytea[]) AS x (id, partition, live, state)
-            ON CONFLICT (consumer, session_id) DO UPDATE
-                SET state = excluded.state, live = excluded.live, over_since = excluded.over_since
-            """,
-            [
-                self.name,
-                ids,
-                [folded.partition_of[sid] for sid in ids],
-                [not folded.states[sid].terminal for sid in ids],
-                [folded.dump(sid) for sid in ids],
-            ],
-        )
-
-    async def committed(self, folded: Folded) -> None:
-        return
 
 
 class FoldingHandler:

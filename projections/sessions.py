@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from events.sessions import State, load_state
-from projections.database import Connection
 from projections.folding import Folded
+from store.database import Connection
 
 _UPSERT = """
     INSERT INTO sessions_v1.sessions AS s (
@@ -141,7 +141,7 @@ async def page(
                 a.resource, a.resource::json ->> 'avatar_id', a.created_ms
             FROM admissions a
             WHERE a.account_id = %(account)s AND {_PROMISED.format("a")}
-              AND NOT EXISTS (SELECT 1 FROM sessions_v1.sessions s WHERE s.session_id = a.session_id)
+              AND NOT EXISTS (SELECT 1 FROM r.all_sessions s WHERE s.session_id = a.session_id)
         ) x
         WHERE (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
           AND (%(avatar)s::text IS NULL OR avatar_id = %(avatar)s)

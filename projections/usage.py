@@ -8,9 +8,10 @@ from msgspec import structs
 
 from events.dead_letters import DeadLetters
 from events.sessions import State
-from projections.database import Connection
-from projections.folding import Change, Folded, StoredStates
+from projections.folding import Change, Folded
+from projections.states import StoredStates
 from schemas.usage import UsageFacts
+from store.database import Connection
 
 FACT_COLUMNS = tuple(field.name for field in structs.fields(UsageFacts))
 COLUMNS = (*FACT_COLUMNS, "prev_hash", "hash", "partition", "offset", "recorded_ms")

@@ -24,16 +24,16 @@ from events.codec import Event, decode, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, new_worker_key, public_text, sign_state
 from events.topics import SESSIONS, WORKERS, Topic
-from projections import accounts
-from projections.database import migrate
-from projections.database import pool as open_pool
-from projections.settings import ProjectSettings
+from reactors.settings import ProjectSettings
 from schemas.events import SessionEvent, WorkerState
 from schemas.ids import WORKER, new_id
 from stack import postgres
 from stack.ports import free_ports, own_address
 from stack.process import Process, ProcessSpec
 from stack.servers import Servers
+from store import accounts
+from store.database import migrate
+from store.database import pool as open_pool
 
 T = TypeVar("T")
 

@@ -13,12 +13,12 @@ import pytest_asyncio
 
 from events.producer import EventProducer
 from events.topics import ASSIGNMENTS, SESSIONS
-from projections import admissions
-from projections.database import pool
-from projections.roster import Roster
-from projections.settings import ProjectSettings
-from projections.workers import Directory
+from reactors.directory import Directory
+from reactors.roster import Roster
+from reactors.settings import ProjectSettings
 from schemas import events as e
+from store import admissions
+from store.database import pool
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers

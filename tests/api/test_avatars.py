@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from events.topics import AVATARS
 from faces.assets import Assets
-from projections.accounts import DataKeys
-from projections.database import pool as open_pool
 from projections.resources import context as bound_to
 from schemas import events as e
 from schemas.ids import AVATAR, new_id
+from store.accounts import DataKeys
+from store.database import pool as open_pool
 from tests import bombs, portraits
 from tests.api.test_sessions import error
 from tests.world import World, eventually, stored

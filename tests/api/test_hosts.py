@@ -6,7 +6,7 @@ import pytest
 
 from api.errors import Unprocessable
 from api.hosts import LiveKitHosts
-from projections.resolving import Resolver
+from store.resolving import Resolver
 from tests.nameserver import nameserver
 
 pytestmark = pytest.mark.servers

@@ -3,6 +3,7 @@ and what comes of it fits every column. Decode, fold, rows and audit, without a 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -15,8 +16,9 @@ from events import avatars
 from events.codec import Event, Malformed, Unknown, decode, encode
 from events.sessions import MOST_CREDIT_US, MOST_SEEN, Evolved, Rejected, State, dump_state, evolve, load_state
 from events.topics import partition_of
-from projections import audit, sessions, usage, webhooks
+from projections import audit, sessions, usage
 from projections.folding import Change
+from reactors import fanout
 from schemas import events as e
 from schemas.bounds import MOST, MOST_MILLI, MOST_SMALL
 from schemas.rates import Rate
@@ -80,14 +82,13 @@ class Consumers:
             assert found == usage.row(change)
             for column, value in zip(usage.COLUMNS, found, strict=True):
                 fits(column, value)
-        if webhooks._public(change):
-            body = webhooks._body(change, None)
-            for column, value in zip(DELIVERY_COLUMNS, webhooks._row("we_1", change, body), strict=True):
+        if fanout._public(change):
+            body = fanout._body(change, None)
+            for column, value in asdict(fanout._delivery("we_1", change, body)).items():
                 fits(column, value)
 
 
 SESSIONS_COLUMNS = tuple(name.strip() for name in sessions._UPSERT.split("sessions AS s (")[1].split(")")[0].split(","))
-DELIVERY_COLUMNS = ["delivery_id", "endpoint_id", "account_id", "session_id", "event_id", "type", "seq", "body"]
 
 
 def read(item: ConsumerRecord[Any, Any], state: State | None) -> tuple[Event, Evolved] | Rejected | None:

@@ -15,10 +15,10 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from projections import webhooks
-from projections.database import pool
-from projections.deliveries import PER_ACCOUNT, PER_ENDPOINT
 from schemas.ids import SESSION, WEBHOOK_DELIVERY, new_id
+from store import endpoints
+from store.database import pool
+from store.deliveries import PER_ACCOUNT, PER_ENDPOINT
 from tests.hostile import receivers as r
 from tests.nameserver import NO_SUCH_NAME, NameServer, nameserver
 from tests.world import World, eventually
@@ -51,7 +51,7 @@ async def listening(world: World, many: int) -> None:
 
 async def subscribe(world: World, account: str, url: str) -> str:
     async with pool(world.database_url, 1) as pools, pools.connection() as connection:
-        made = await webhooks.create_endpoint(connection, account, url, ["*"], "", True, world.keyring)
+        made = await endpoints.create(connection, account, url, ["*"], "", True, world.keyring)
     assert made is not None
     return made[0].id
 

@@ -17,10 +17,10 @@ from events import topics
 from events.codec import encode, new_event
 from events.topics import AVATARS, DEAD_LETTERS, SESSIONS, Topic, partition_of
 from projections import audit
-from projections.database import pool
 from schemas import events as e
 from schemas.bounds import MOST, MOST_SMALL
 from stack.ports import free_ports
+from store.database import pool
 from tests.builders import HIDDEN, beat, created, event, life, session_id
 from tests.world import World, delete_topic, eventually
 
@@ -145,9 +145,9 @@ async def at_the_end(world: World, name: str, topic: Topic) -> None:
 async def test_hostile_records_between_normal_sessions(world: World) -> None:
     (port,) = free_ports(1)
     async with pool(world.database_url, 1) as connections, connections.connection() as connection:
-        from projections.webhooks import create_endpoint
+        from store import endpoints
 
-        await create_endpoint(connection, world.account, "http://127.0.0.1:9/", ["*"], "", True, world.keyring)
+        await endpoints.create(connection, world.account, "http://127.0.0.1:9/", ["*"], "", True, world.keyring)
     await world.start("all", GREENROOM_METRICS_PORT=str(port))
     await normal(world)
     broken = malformed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from projections import audit
-from projections.database import pool
+from store.database import pool
 from tests.builders import life, session_id
 from tests.world import World, eventually
 

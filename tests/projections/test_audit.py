@@ -9,7 +9,7 @@ import pytest
 from events import topics
 from events.topics import SESSIONS
 from projections import audit
-from projections.database import pool
+from store.database import pool
 from tests.builders import life, session_id
 from tests.world import World, delete_topic, eventually
 

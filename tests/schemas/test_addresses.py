@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from projections.settings import WebhookSettings
 from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
+from store.settings import WebhookSettings
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.unit

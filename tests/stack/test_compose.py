@@ -10,7 +10,7 @@ import yaml
 
 from cli.processes import KINDS, PREFIX, variables
 from events.settings import LogSettings
-from projections.settings import DatabaseSettings
+from store.settings import DatabaseSettings
 
 pytestmark = pytest.mark.unit
 

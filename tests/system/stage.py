@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from cli.customer import Agent, Watcher
 from projections import audit
-from projections.database import pool
 from schemas import events as e
+from store.database import pool
 from tests.world import World
 
 FINISHED, STARTED = "lk.playback_finished", "lk.playback_started"

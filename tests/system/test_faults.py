@@ -17,13 +17,13 @@ import pytest_asyncio
 
 from events.topics import AVATARS, SESSIONS
 from projections import audit
-from projections.database import pool
 from schemas import events as e
 from stack import kafka, postgres
 from stack import servers as embedded
 from stack.ports import free_ports
 from stack.process import Process
 from stack.servers import Servers
+from store.database import pool
 from tests import portraits
 from tests.world import World, eventually, stored
 

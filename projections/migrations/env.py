@@ -1,8 +1,0 @@
-"""Alembic's environment: one connection, given by `projections.database.migrate`."""
-
-from alembic import context
-
-connection = context.config.attributes["connection"]
-context.configure(connection=connection)
-with context.begin_transaction():
-    context.run_migrations()

@@ -1,0 +1,69 @@
+"""Fold states in the table `fold_states`: for consumers whose own rows are not the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.sessions import State, load_state
+from projections.folding import Folded
+from store.database import Connection, Pool, delete_by_batches
+
+
+class StoredStates:
+    """Fold states in the table `fold_states`: for projections whose own rows are not the state."""
+
+    name: str
+
+    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
+        return
+
+    async def load(self, connection: Connection, session_ids: Sequence[str]) -> dict[str, bytes]:
+        cursor = await connection.execute(
+            "SELECT session_id, state FROM fold_states WHERE consumer = %s AND session_id = ANY(%s)",
+            [self.name, list(session_ids)],
+            binary=True,
+        )
+        return dict(await cursor.fetchall())
+
+    async def save(self, connection: Connection, folded: Folded) -> None:
+        ids = list(folded.states)
+        if not ids:
+            return
+        await connection.execute(
+            """
+            INSERT INTO fold_states (consumer, session_id, partition, live, state, over_since)
+            SELECT %s, x.*, CASE WHEN x.live THEN NULL ELSE now() END
+            FROM unnest(%s::text[], %s::int[], %s::bool[], %b::bytea[]) AS x (id, partition, live, state)
+            ON CONFLICT (consumer, session_id) DO UPDATE
+                SET state = excluded.state, live = excluded.live, over_since = excluded.over_since
+            """,
+            [
+                self.name,
+                ids,
+                [folded.partition_of[sid] for sid in ids],
+                [not folded.states[sid].terminal for sid in ids],
+                [folded.dump(sid) for sid in ids],
+            ],
+        )
+
+    async def live(self, connection: Connection, partitions: frozenset[int]) -> dict[str, State]:
+        """Session → state of all that have not ended."""
+        cursor = await connection.execute(
+            "SELECT session_id, state FROM fold_states WHERE consumer = %s AND partition = ANY(%s) AND live",
+            [self.name, list(partitions)],
+            binary=True,
+        )
+        return {sid: load_state(state) for sid, state in await cursor.fetchall()}
+
+    async def committed(self, folded: Folded) -> None:
+        return
+
+
+async def prune(pool: Pool, consumers: Sequence[str], older_s: float) -> int:
+    """Delete what these know of sessions that ended so long ago and hold nothing; returns how many."""
+    names = ", ".join(f"'{name}'" for name in consumers)
+    condition = f"""
+        consumer IN ({names}) AND over_since < now() - make_interval(secs => %(older_s)s)
+        AND NOT EXISTS (SELECT 1 FROM admissions a WHERE a.session_id = t.session_id AND a.state <> 'over')
+    """  # noqa: S608 - names of ours
+    return await delete_by_batches(pool, "fold_states", "consumer, session_id", condition, older_s)

@@ -1,0 +1,119 @@
+"""`greenroom deliver`: sends what the fan-out inserted, signed, with retries. Rules: docs/webhooks.md.
+
+If the process dies after an answer and before it is stored, the delivery is sent again with the same `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from events.sealing import Keyring
+from reactors.sending import Hindered, Sender
+from schemas.background import Background
+from store import deliveries
+from store.database import Connection, DatabaseUnreachable, Pool, listen
+from store.deliveries import Due
+from store.resolving import Resolver, WebhookHosts
+from store.settings import WebhookSettings
+
+log = structlog.get_logger()
+
+_AT_ONCE = 256
+"""Attempts of this process. An account has a share of them: deliveries.PER_ACCOUNT."""
+_CLAIM = 128
+_STORE_WITHIN_S = 8.0
+_POLL_S = 2.0
+_PAUSE_S = 0.01
+
+T = TypeVar("T")
+
+
+class Deliverer:
+    """Claims due deliveries and sends them. Any number of these processes can run."""
+
+    def __init__(self, pool: Pool, keyring: Keyring, settings: WebhookSettings) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._settings = settings
+        self._wake = asyncio.Event()
+        self._claimed: dict[str, Due] = {}
+        self._running = Background()
+
+    async def run(self) -> None:
+        listener = asyncio.create_task(listen(self._settings.database_url, "delivery_due", self._wake))
+        try:
+            async with Resolver(self._settings.nameservers) as resolver:
+                await self._work(Sender(self._keyring, WebhookHosts(self._settings, resolver)))
+        finally:
+            listener.cancel()
+            await self._let_go()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _work(self, sender: Sender) -> None:
+        swept_at = 0.0
+        while True:
+            self._wake.clear()
+            began = time.monotonic()
+            if began - swept_at > _POLL_S:
+                await self._database(deliveries.give_up_disabled)
+                swept_at = began
+            claimed = await self._claim()
+            for due in claimed:
+                self._claimed[due.id] = due
+                self._running.spawn(self._deliver(sender, due), "deliver")
+            # The database has at least as long a rest as it had work, however fast attempts end.
+            await asyncio.sleep(max(_PAUSE_S, time.monotonic() - began))
+            if not claimed:
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _claim(self) -> list[Due]:
+        free = min(_CLAIM, _AT_ONCE - len(self._claimed))
+        return await self._database(lambda c: deliveries.claim(c, free)) or [] if free else []
+
+    async def _deliver(self, sender: Sender, due: Due) -> None:
+        """If the process dies before an attempt is stored, it is made again when the lease is over."""
+        try:
+            if due.hindered > deliveries.MOST_HINDERED:
+                log.error("delivery given up: hindered too often", delivery=due.id)
+                await self._database(lambda c: deliveries.give_up_hindered(c, due))
+                return
+            try:
+                attempt = await sender.attempt(due)
+            except Hindered as hindered:
+                pause_s = deliveries.pause_s(due.hindered)
+                log.warning("delivery hindered", delivery=due.id, reason=str(hindered), again_in_s=pause_s)
+                await self._database(lambda c: deliveries.postpone(c, due))
+            else:
+                await self._database(lambda c: deliveries.record(c, due, attempt))
+        finally:
+            if self._claimed.get(due.id) is due:
+                del self._claimed[due.id]
+            self._wake.set()
+
+    async def _let_go(self) -> None:
+        """Another process takes over at once what we will not finish; of a killed one, when the lease is over."""
+        left = list(self._claimed.values())
+        await self._running.cancel()
+        if left:
+            await self._database(lambda c: deliveries.release(c, left))
+
+    async def _database(self, work: Callable[[Connection], Awaitable[T]]) -> T | None:
+        """None when the database is away: what was not stored is done again, and counts nobody's attempt."""
+        try:
+            async with self._pool.connection(within_s=_STORE_WITHIN_S) as connection:
+                return await work(connection)
+        except DatabaseUnreachable as failed:
+            log.warning("database away; deliveries wait or are sent again", error=repr(failed))
+            return None

@@ -1,0 +1,193 @@
+"""The workers as the roster sees them: who is alive, who is gone for ever, and the slots that they offer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from events.codec import Malformed, Unknown, decode, new_event
+from events.producer import EventProducer, UnknownOutcome
+from events.sealing import state_is_genuine
+from events.settings import JoinSettings
+from events.stopping import stop
+from events.topics import ASSIGNMENTS, WORKERS
+from reactors.presence import LOST_AFTER_S, Presence
+from schemas.events import AssignmentRetire, WorkerState
+from store import workers
+from store.database import DatabaseUnreachable, Pool
+
+log = structlog.get_logger()
+
+STOPPED_GRACE_S = 3.0
+"""A worker that stops has appended all its ends before its tombstone, in another topic: time to read them there."""
+_END_CHECK_EVERY_S = 0.5
+_NETWORK_TIMEOUT_S = 5.0
+SOURCE = "greenroom/roster"
+
+
+@dataclass
+class Seen:
+    """The last state record of a worker, and how many were read at the log's end."""
+
+    state: WorkerState
+    records: int
+
+
+class Directory:
+    """Reads all of `workers.v1`, for ever, and declares lost whom `presence.py` finds silent."""
+
+    def __init__(
+        self,
+        settings: JoinSettings,
+        pool: Pool,
+        producer: EventProducer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._producer = producer
+        self._topic = settings.topic_prefix + WORKERS.name
+        self._clock = clock
+        self._presence = Presence()
+        self._target: tuple[float, dict[TopicPartition, int]] | None = None
+        self._seen: dict[str, Seen] = {}
+        self._registered: dict[str, str] = {}
+        self._gone: set[str] = set()
+        self._stopped_at: dict[str, float] = {}
+
+    def seen(self, worker_id: str) -> Seen | None:
+        return self._seen.get(worker_id)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether what is seen is what the workers say now."""
+        return self._presence.at_end
+
+    def gone(self, worker_id: str) -> bool:
+        """Stopped, and its last words had time to be read, or declared lost: its sessions need a decision."""
+        stopped_at = self._stopped_at.get(worker_id)
+        return worker_id in self._gone and (stopped_at is None or self._clock() - stopped_at > STOPPED_GRACE_S)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except (KafkaError, TimeoutError, DatabaseUnreachable) as failed:
+                log.warning("worker directory interrupted", error=repr(failed))
+                self._presence.broken()
+                await asyncio.sleep(0.5)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="earliest")
+        try:
+            await asyncio.wait_for(consumer.start(), 30)
+            partitions = [TopicPartition(self._topic, p) for p in range(WORKERS.partitions)]
+            consumer.assign(partitions)
+            self._target = None
+            await self._know_gone()
+            while True:
+                self._presence.passes(self._clock())
+                for records in (await consumer.getmany(timeout_ms=200, max_records=1000)).values():
+                    for record in records:
+                        await self._take(record)
+                if await self._reached_end(consumer, partitions):
+                    await self._declare_lost()
+        finally:
+            await stop(consumer)
+
+    async def _reached_end(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
+        """Whether all has been read that the topic held when its end was last asked for; then asks again, in a while.
+
+        An outage raises, and breaks the presence.
+        """
+        if self._target is None:
+            asked_at = self._clock()
+            ends = await asyncio.wait_for(consumer.end_offsets(partitions), _NETWORK_TIMEOUT_S)
+            self._target = (asked_at, ends)
+        asked_at, ends = self._target
+        for place in partitions:
+            if await asyncio.wait_for(consumer.position(place), _NETWORK_TIMEOUT_S) < ends[place]:
+                return False
+        self._presence.reached(asked_at, self._clock())
+        if self._clock() - asked_at < _END_CHECK_EVERY_S:
+            return False
+        self._target = None
+        return True
+
+    async def _take(self, record: Any) -> None:
+        worker_id = (record.key or b"").decode(errors="replace")
+        if record.value is None:
+            if worker_id in self._registered and worker_id not in self._gone:
+                self._stopped_at[worker_id] = self._clock()
+                await self._bury(worker_id, "stopped")
+            return
+        try:
+            state = decode(record).data
+        except (Malformed, Unknown) as unreadable:
+            log.warning("worker state not readable", worker_id=worker_id, reason=str(unreadable))
+            return
+        secret = self._settings.join_secret.get_secret_value()
+        if not isinstance(state, WorkerState) or state.worker_id != worker_id or not state_is_genuine(state, secret):
+            log.warning("worker state not genuine: is the join secret the same?", worker_id=worker_id)
+            return
+        seen = self._seen.get(worker_id)
+        records = seen.records if seen else 0
+        # What is read on the way to the end may be older than any session of today: it says nothing of what is held.
+        self._seen[worker_id] = Seen(state, records + 1 if self._presence.at_end else records)
+        self._presence.heard(worker_id, self._clock())
+        if worker_id in self._gone:
+            if self._presence.at_end:
+                await self._retire(worker_id)
+        elif self._registered.get(worker_id) != state.phase and self._presence.at_end:
+            # Only at the log's end: what was read on the way there may be long dead, and says so again in a second.
+            await self._register(state)
+
+    async def _register(self, state: WorkerState) -> None:
+        async with self._pool.connection(within_s=_NETWORK_TIMEOUT_S) as connection:
+            phase = await workers.register(connection, state)
+        if phase == "gone":
+            self._gone.add(state.worker_id)
+            await self._retire(state.worker_id)
+        else:
+            self._registered[state.worker_id] = state.phase
+            log.info("worker registered", worker_id=state.worker_id, phase=state.phase, slots=state.slots)
+
+    async def _declare_lost(self) -> None:
+        if not self._presence.judges:
+            return
+        for worker_id in [*self._presence.silent(), *await self._never_heard()]:
+            if worker_id not in self._gone:
+                await self._bury(worker_id, "lost")
+
+    async def _never_heard(self) -> list[str]:
+        """Registered once, but not one record since this process reads: their records were compacted away."""
+        async with self._pool.connection(within_s=_NETWORK_TIMEOUT_S) as connection:
+            # Another roster may have registered it just now, from a record that this one reads next.
+            known = await workers.present(connection, LOST_AFTER_S)
+        return [worker_id for worker_id in known if worker_id not in self._seen]
+
+    async def _bury(self, worker_id: str, why: str) -> None:
+        async with self._pool.connection(within_s=_NETWORK_TIMEOUT_S) as connection:
+            await workers.bury(connection, worker_id)
+        self._gone.add(worker_id)
+        self._presence.forget(worker_id)
+        log.warning("worker gone", worker_id=worker_id, why=why)
+
+    async def _know_gone(self) -> None:
+        async with self._pool.connection(within_s=_NETWORK_TIMEOUT_S) as connection:
+            phases = await workers.phases(connection)
+        self._gone = {worker_id for worker_id, phase in phases.items() if phase == "gone"}
+        self._registered = {worker_id: phase for worker_id, phase in phases.items() if phase != "gone"}
+
+    async def _retire(self, worker_id: str) -> None:
+        command = new_event(AssignmentRetire(worker_id), source=SOURCE, subject=worker_id)
+        with contextlib.suppress(UnknownOutcome):  # its next state record, a second later, has us try again
+            await self._producer.send(ASSIGNMENTS, command)

@@ -1,0 +1,98 @@
+"""The fan-out of webhooks: one delivery per endpoint and transition, inserted with the checkpoint."""
+
+from __future__ import annotations
+
+import orjson
+
+from events.sealing import DataKey
+from events.sessions import State
+from projections.folding import Change, Folded
+from projections.resources import resource
+from projections.states import StoredStates
+from schemas.ids import WEBHOOK_DELIVERY, derived_id
+from schemas.times import to_wire
+from store import admissions, deliveries, endpoints
+from store.accounts import AccountErased, DataKeys
+from store.database import Connection
+
+INTERNAL = frozenset({"session.assigned", "session.declined", "session.joined", "session.end_requested"})
+"""Transitions that stay inside: no webhook, no history."""
+
+
+def wanted(kind: str, patterns: list[str]) -> bool:
+    """Whether an endpoint's `events` name this type: exactly, by `*`, or by a prefix such as `session.*`."""
+    return any(p in ("*", kind) or (p.endswith(".*") and kind.startswith(p[:-1])) for p in patterns)
+
+
+class FanOut(StoredStates):
+    """It writes what must be sent; `greenroom deliver` sends it."""
+
+    name = "webhooks"
+
+    def __init__(self, keys: DataKeys) -> None:
+        self._keys = keys
+
+    async def apply(self, connection: Connection, folded: Folded) -> None:
+        changes = [c for c in folded.changes if _public(c)]
+        if changes:
+            await self._fan_out(connection, changes)
+        await self.save(connection, folded)
+
+    async def _fan_out(self, connection: Connection, changes: list[Change]) -> None:
+        subscriptions = await endpoints.subscriptions(connection, {_account(c.evolved.state) for c in changes})
+        if not subscriptions:
+            return
+        abandoned = await admissions.abandoned(connection, [c.event.subject for c in changes])
+        made: list[deliveries.New] = []
+        for change in changes:
+            kind = change.evolved.transition
+            account_id = _account(change.evolved.state)
+            matching = [e for e, patterns in subscriptions.get(account_id, ()) if wanted(kind or "", patterns)]
+            if matching and change.event.subject not in abandoned:
+                body = _body(change, await self._key(account_id))
+                made.extend(_delivery(endpoint_id, change, body) for endpoint_id in matching)
+        if made:
+            await deliveries.insert(connection, made)
+
+    async def _key(self, account_id: str) -> DataKey | None:
+        try:
+            return await self._keys.of(account_id)
+        except AccountErased:
+            return None
+
+
+def _public(change: Change) -> bool:
+    return change.evolved.transition not in INTERNAL | {None} and not change.evolved.state.hidden
+
+
+def _account(state: State) -> str:
+    assert state.created is not None  # public transitions have one
+    return state.created.account_id
+
+
+def _body(change: Change, key: DataKey | None) -> bytes:
+    """Frozen now: a late retry tells what was true then."""
+    state = change.evolved.state
+    return orjson.dumps(
+        {
+            "type": change.evolved.transition,
+            "timestamp": to_wire(state.last_ms),
+            "seq": state.seq,
+            "attempt": state.attempt,
+            "data": resource(state, key),
+        }
+    )
+
+
+def _delivery(endpoint_id: str, change: Change, body: bytes) -> deliveries.New:
+    event, state = change.event, change.evolved.state
+    return deliveries.New(
+        id=derived_id(WEBHOOK_DELIVERY, event.time_ms, event.id, endpoint_id),
+        endpoint_id=endpoint_id,
+        account_id=_account(state),
+        session_id=state.session_id,
+        event_id=event.id,
+        type=change.evolved.transition or "",
+        seq=state.seq,
+        body=body,
+    )

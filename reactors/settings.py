@@ -1,0 +1,32 @@
+"""Settings of `greenroom project` and `greenroom prune`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from events.settings import JoinSettings
+from store.settings import DatabaseSettings, KeyringSettings, StoreSettings
+
+
+class RetentionSettings(DatabaseSettings):
+    """`keep_…`: what `greenroom prune`, and the roster once an hour, deletes when it is older."""
+
+    keep_idempotency_keys_hours: float = Field(
+        24, gt=0, description="Idempotency keys with their stored answers; clients are told 24 hours."
+    )
+    keep_deliveries_days: float = Field(30, gt=0, description="Finished webhook deliveries, with their attempts.")
+    keep_fold_states_days: float = Field(
+        7, gt=0, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
+    )
+    keep_abandoned_days: float = Field(
+        7, gt=0, description="Which creates were given up; a late one may come for minutes."
+    )
+    keep_workers_days: float = Field(7, gt=0, description="Rows of workers that are gone.")
+
+
+class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings):
+    """Settings of `greenroom project`."""
+
+    metrics_port: int = Field(
+        0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
+    )

@@ -1,0 +1,156 @@
+"""Accounts, their API keys and their data keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from events.sealing import DataKey, Keyring
+from schemas.ids import ACCOUNT, API_KEY, new_id
+from store.database import Connection, Pool
+
+_LEAST_PEPPER = 16
+_SHAPE = re.compile(r"sk_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Whoever a request speaks for, with what of the account and plan a request needs."""
+
+    key_id: str
+    account_id: str
+    plan: str
+    idle_timeout_seconds: int
+    session_time_limit_seconds: int
+    revoked: bool
+
+
+class PepperMissing(Exception):
+    """GREENROOM_KEY_PEPPER is missing or has fewer than 16 characters: API keys and request bodies could be guessed
+    from their hashes. Set it to the same secret for every process, such as the output of `openssl rand -hex 32`."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((self.__doc__ or "").split()))
+
+
+def check_pepper(pepper: str) -> None:
+    """Raises PepperMissing. For processes that hash something, at their start: later every key would be unknown."""
+    if len(pepper) < _LEAST_PEPPER:
+        raise PepperMissing
+
+
+class AccountErased(Exception):
+    """The account's data key is gone: its erasable fields cannot be read any more."""
+
+
+def new_secret() -> str:
+    """`sk_` + 256 random bits + a checksum, so that a mistyped key is told from an unknown one without a look-up."""
+    body = secrets.token_urlsafe(32)
+    return f"sk_{body}{_checksum(body)}"
+
+
+def well_formed(secret: str) -> bool:
+    match = _SHAPE.fullmatch(secret)
+    return match is not None and match[2] == _checksum(match[1])
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"
+
+
+def secret_hash(secret: str, pepper: str) -> bytes:
+    return hmac.new(pepper.encode(), secret.encode(), hashlib.sha256).digest()
+
+
+async def create_account(connection: Connection, name: str, plan: str, keyring: Keyring) -> str:
+    account_id = new_id(ACCOUNT)
+    data_key_id = f"dk_{account_id.removeprefix(ACCOUNT + '_')}"
+    master, wrapped = keyring.wrap(DataKey.generate(), data_key_id)
+    await connection.execute(
+        """
+        INSERT INTO accounts (id, name, plan, data_key_id, data_key_master, data_key) VALUES (%s, %s, %s, %s, %s, %s)
+        """,
+        [account_id, name, plan, data_key_id, master, wrapped],
+    )
+    return account_id
+
+
+async def find_account(connection: Connection, name: str) -> str | None:
+    cursor = await connection.execute("SELECT id FROM accounts WHERE name = %s ORDER BY id LIMIT 1", [name])
+    row = await cursor.fetchone()
+    return str(row[0]) if row else None
+
+
+async def create_key(connection: Connection, account_id: str, name: str, pepper: str) -> tuple[str, str]:
+    """Returns (key id, secret). The secret is shown once and stored only as its HMAC."""
+    key_id, secret = new_id(API_KEY), new_secret()
+    await connection.execute(
+        "INSERT INTO api_keys (id, account_id, name, shown, hash) VALUES (%s, %s, %s, %s, %s)",
+        [key_id, account_id, name, f"{secret[:7]}…", secret_hash(secret, pepper)],
+    )
+    return key_id, secret
+
+
+async def list_keys(connection: Connection) -> list[tuple[str, str, str, str, datetime, datetime | None]]:
+    """(id, account, name, first characters, created, revoked), oldest first."""
+    cursor = await connection.execute(
+        "SELECT id, account_id, name, shown, created_at, revoked_at FROM api_keys ORDER BY id"
+    )
+    return await cursor.fetchall()
+
+
+async def revoke_key(connection: Connection, key_id: str) -> bool:
+    """False when there is no such key that was not revoked already."""
+    cursor = await connection.execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL", [key_id]
+    )
+    return cursor.rowcount == 1
+
+
+async def authenticate(connection: Connection, digest: bytes) -> Principal | None:
+    cursor = await connection.execute(
+        """
+        SELECT k.id, a.id, a.plan, a.idle_timeout_seconds, p.session_time_limit_seconds, k.revoked_at IS NOT NULL
+        FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN plans p ON p.key = a.plan
+        WHERE k.hash = %s
+        """,
+        [digest],
+    )
+    row = await cursor.fetchone()
+    return Principal(*row) if row else None
+
+
+class DataKeys:
+    """The accounts' data keys, unwrapped and kept for a minute: an erased account is unreadable within that."""
+
+    _KEPT_S = 60.0
+
+    def __init__(self, pool: Pool, keyring: Keyring) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._kept: dict[str, tuple[float, DataKey]] = {}
+
+    async def of(self, account_id: str) -> DataKey:
+        """Raises AccountErased."""
+        kept = self._kept.get(account_id)
+        if kept and kept[0] > time.monotonic():
+            return kept[1]
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT data_key_id, data_key_master, data_key FROM accounts WHERE id = %s", [account_id]
+            )
+            row = await cursor.fetchone()
+        if row is None or row[2] is None:
+            self._kept.pop(account_id, None)
+            raise AccountErased(account_id)
+        key = DataKey(row[0], AESGCM(self._keyring.unwrap(row[1], row[2], row[0])))
+        self._kept[account_id] = (time.monotonic() + self._KEPT_S, key)
+        return key

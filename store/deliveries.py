@@ -1,0 +1,319 @@
+"""Deliveries as they are stored: claimed, attempted, done, tried again or given up.
+
+`claims` counts what we began, `attempts` what the receiver answered or failed to. A claim without an attempt was
+hindered by something of ours, or its process died.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from store import endpoints
+from store.database import Connection, Pool, delete_by_batches
+
+SCHEDULE_S = (0, 5, 300, 1800, 7200, 18_000, 36_000, 36_000)
+"""Delay before each attempt; after the last one the delivery is given up, visibly."""
+PER_ENDPOINT, PER_ACCOUNT = 8, 32
+"""In flight at once, over all processes."""
+MOST_HINDERED = 200
+"""About 32 hours of hindrances: then it is given up, too."""
+_LEASE = "30 seconds"
+"""Longer than an attempt and its storing take together."""
+_LONGEST_PAUSE_S = 600
+_MOST_RETRY_AFTER_S = 86_400
+_SWEPT_AT_ONCE = 1000
+_DELETED_AT_ONCE = 2000
+
+Reason = Literal["attempts", "gone", "endpoint_disabled", "hindered"]
+
+
+@dataclass(frozen=True)
+class New:
+    """A delivery to be made. `id` is stable: the same event and endpoint give the same one in every replay."""
+
+    id: str
+    endpoint_id: str
+    account_id: str
+    session_id: str
+    event_id: str
+    type: str
+    seq: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Due:
+    """A claimed delivery. `attempts` are those made before; `claims` count this one, too."""
+
+    id: str
+    endpoint_id: str
+    session_id: str
+    seq: int
+    body: bytes
+    attempts: int
+    claims: int
+    url: str
+    secret_key_id: str
+    secret: bytes
+
+    @property
+    def hindered(self) -> int:
+        """Claims that came to no attempt: 1 where this is the first since the last attempt."""
+        return self.claims - self.attempts
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What the receiver answered, or how it failed."""
+
+    at: datetime
+    status: int | None
+    latency_ms: int
+    error: str | None
+    answer: str | None
+    retry_after_s: int | None = None
+
+    @property
+    def delivered(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def gone(self) -> bool:
+        return self.status == 410
+
+
+def retry_after_s(value: str, now: datetime) -> int | None:
+    """Seconds that a `Retry-After` asks for, at most a day; None for what is neither seconds nor an HTTP date."""
+    text = value.strip()
+    if len(text) > 64 or not text.isascii():
+        return None
+    if text.isdigit():
+        return min(int(text), _MOST_RETRY_AFTER_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    if at.tzinfo is None:  # "-0000": UTC, says RFC 5322
+        at = at.replace(tzinfo=UTC)
+    return max(0, min(round((at - now).total_seconds()), _MOST_RETRY_AFTER_S))
+
+
+def next_attempt_s(made: int, retry_after: int | None, jitter: float) -> float | None:
+    """Seconds until the attempt after `made` ones; None when those were all."""
+    if made >= len(SCHEDULE_S):
+        return None
+    return max(SCHEDULE_S[made] * jitter, retry_after or 0)
+
+
+def pause_s(hindered: int) -> float:
+    """Before the next try of one that was hindered so often."""
+    return float(min(2 ** min(hindered - 1, 10), _LONGEST_PAUSE_S))
+
+
+async def insert(connection: Connection, made: Sequence[New]) -> None:
+    """Deliveries of the endpoints that are still there and enabled; a delete waits until our batch is stored.
+
+    One behind a delivery that waits for its next attempt falls due with that, or after a minute: else those that may
+    not go yet would stand before those that may.
+    """
+    columns = [list(column) for column in zip(*map(astuple, made), strict=True)]
+    await connection.execute(
+        """
+        WITH there AS (
+            SELECT w.id FROM webhook_endpoints w WHERE w.id = ANY(%s) AND w.enabled ORDER BY w.id FOR KEY SHARE
+        )
+        INSERT INTO deliveries (id, endpoint_id, account_id, session_id, event_id, type, seq, body, next_at)
+        SELECT x.*, least(greatest(now(), before.next_at), now() + interval '1 minute')
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %b::bytea[])
+            AS x (id, endpoint_id, account_id, session_id, event_id, type, seq, body)
+        JOIN there ON there.id = x.endpoint_id
+        LEFT JOIN LATERAL (
+            SELECT d.next_at FROM deliveries d
+            WHERE d.state = 'pending' AND d.endpoint_id = x.endpoint_id AND d.session_id = x.session_id
+                AND d.claimed_until IS NULL
+            ORDER BY d.seq LIMIT 1
+        ) before ON true
+        ON CONFLICT DO NOTHING
+        """,
+        [list({each.endpoint_id for each in made}), *columns],
+    )
+    await connection.execute("SELECT pg_notify('delivery_due', '')")
+
+
+async def claim(connection: Connection, most: int) -> list[Due]:
+    """Take due deliveries; whoever dies with them lets them fall due again when the lease is over."""
+    cursor = await connection.execute(
+        "SELECT claim_deliveries(%s, %s::interval, %s, %s)", [most, _LEASE, PER_ENDPOINT, PER_ACCOUNT]
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    if not row[0]:
+        return []
+    cursor = await connection.execute(
+        """
+        SELECT d.id, d.endpoint_id, d.session_id, d.seq, d.body, d.attempts, d.claims, w.url, w.secret_key_id, w.secret
+        FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id WHERE d.id = ANY(%s)
+        """,
+        [row[0]],
+    )
+    return [Due(*row) for row in await cursor.fetchall()]
+
+
+async def record(connection: Connection, due: Due, attempt: Attempt) -> None:
+    """Store an attempt and what follows from it: done, the next time, or given up.
+
+    Of an endpoint that was deleted meanwhile nothing is left to store.
+    """
+    if attempt.delivered:
+        await _store(connection, due, attempt, "delivered", None, None)
+        await endpoints.succeeded(connection, due.endpoint_id)
+        return
+    delay = next_attempt_s(due.attempts + 1, attempt.retry_after_s, random.uniform(0.9, 1.1))  # noqa: S311
+    async with connection.transaction():
+        # Locks in the order of a delete: the endpoint, then its deliveries.
+        await endpoints.lock(connection, due.endpoint_id)
+        if attempt.gone:
+            stored = await _store(connection, due, attempt, "given_up", "gone", None)
+        elif delay is None:
+            stored = await _store(connection, due, attempt, "given_up", "attempts", None)
+        else:
+            stored = await _store(connection, due, attempt, "pending", None, delay)
+            await _hold_followers(connection, due, delay)
+        if stored:
+            await endpoints.failed(connection, due.endpoint_id, gone=attempt.gone)
+
+
+async def _store(
+    connection: Connection, due: Due, attempt: Attempt, state: str, reason: Reason | None, delay: float | None
+) -> bool:
+    """False when it is decided already, or claimed anew since: then only a success still counts."""
+    cursor = await connection.execute(
+        """
+        WITH attempted AS (
+            UPDATE deliveries SET state = %(state)s, reason = %(reason)s, attempts = attempts + 1, claimed_until = NULL,
+                next_at = now() + make_interval(secs => %(delay)s),
+                finished_at = CASE WHEN %(state)s <> 'pending' THEN now() END
+            WHERE id = %(id)s AND state = 'pending' AND (claims = %(claims)s OR %(state)s = 'delivered')
+            RETURNING id, attempts
+        )
+        INSERT INTO delivery_attempts (delivery_id, n, at, status, latency_ms, error, answer)
+        SELECT id, attempts, %(at)s, %(status)s, %(latency)s, %(error)s, %(answer)s FROM attempted
+        """,
+        {
+            "state": state,
+            "reason": reason,
+            "delay": delay or 0.0,
+            "id": due.id,
+            "claims": due.claims,
+            "at": attempt.at,
+            "status": attempt.status,
+            "latency": attempt.latency_ms,
+            "error": attempt.error,
+            "answer": attempt.answer,
+        },
+    )
+    return cursor.rowcount == 1
+
+
+async def _hold_followers(connection: Connection, due: Due, delay: float) -> None:
+    """Later ones of the same session fall due with this one, or a minute after they were made."""
+    await connection.execute(
+        """
+        UPDATE deliveries SET next_at = least(now() + make_interval(secs => %s), created_at + interval '1 minute')
+        WHERE state = 'pending' AND endpoint_id = %s AND session_id = %s AND seq > %s AND attempts = 0
+            AND claimed_until IS NULL AND created_at > now() - interval '1 minute'
+        """,
+        [delay, due.endpoint_id, due.session_id, due.seq],
+    )
+
+
+async def postpone(connection: Connection, due: Due) -> None:
+    """Something of ours failed: try again soon, and count no attempt of the receiver."""
+    await connection.execute(
+        """
+        UPDATE deliveries SET next_at = now() + make_interval(secs => %s), claimed_until = NULL
+        WHERE id = %s AND claims = %s AND state = 'pending'
+        """,
+        [pause_s(due.hindered), due.id, due.claims],
+    )
+
+
+async def give_up_hindered(connection: Connection, due: Due) -> None:
+    """It is we who could not, for more than a day: an attempt without an answer says so."""
+    error = "It could not be sent: name servers or this system failed each time."
+    await connection.execute(
+        """
+        WITH over AS (
+            UPDATE deliveries SET state = 'given_up', reason = 'hindered', claimed_until = NULL, finished_at = now()
+            WHERE id = %s AND claims = %s AND state = 'pending' RETURNING id, attempts
+        )
+        INSERT INTO delivery_attempts (delivery_id, n, at, latency_ms, error)
+        SELECT id, attempts + 1, now(), 0, %s FROM over
+        """,
+        [due.id, due.claims, error],
+    )
+
+
+async def give_up_disabled(connection: Connection) -> int:
+    """Give up what falls due of disabled endpoints, so many at once; returns how many."""
+    cursor = await connection.execute(
+        """
+        WITH due AS (
+            SELECT d.id FROM deliveries d WHERE d.id = ANY (ARRAY(
+                SELECT first.id FROM webhook_endpoints w CROSS JOIN LATERAL (
+                    SELECT d.id FROM deliveries d
+                    WHERE d.state = 'pending' AND d.endpoint_id = w.id AND d.next_at <= now()
+                    ORDER BY d.next_at, d.seq LIMIT %(most)s
+                ) first
+                WHERE NOT w.enabled LIMIT %(most)s
+            )) AND d.state = 'pending' AND d.next_at <= now() FOR UPDATE SKIP LOCKED
+        )
+        UPDATE deliveries d
+        SET state = 'given_up', reason = 'endpoint_disabled', claimed_until = NULL, finished_at = now()
+        FROM due WHERE d.id = due.id
+        """,
+        {"most": _SWEPT_AT_ONCE},
+    )
+    return cursor.rowcount
+
+
+async def release(connection: Connection, dues: Sequence[Due]) -> None:
+    """Give claims back that will come to nothing, as if they had not been made."""
+    await connection.execute(
+        """
+        UPDATE deliveries d SET next_at = now(), claimed_until = NULL, claims = d.claims - 1
+        FROM unnest(%s::text[], %s::int[]) AS mine (id, claims)
+        WHERE d.id = mine.id AND d.claims = mine.claims AND d.state = 'pending' AND d.claimed_until IS NOT NULL
+        """,
+        [[due.id for due in dues], [due.claims for due in dues]],
+    )
+
+
+async def delete_endpoint(connection: Connection, account_id: str, endpoint_id: str) -> bool:
+    """The endpoint with its deliveries. False when this account has none such.
+
+    The fan-out waits for a delete of the endpoint's row, and everybody's events with it. So a backlog of any size goes
+    first, part by part; if we die in between, the endpoint is disabled and the next delete goes on.
+    """
+    left = int(await endpoints.disable(connection, account_id, endpoint_id))
+    while left:
+        cursor = await connection.execute(
+            """
+            DELETE FROM deliveries WHERE id IN (
+                SELECT d.id FROM deliveries d WHERE d.endpoint_id = %s LIMIT %s FOR UPDATE SKIP LOCKED)
+            """,
+            [endpoint_id, _DELETED_AT_ONCE],
+        )
+        left = cursor.rowcount
+    return await endpoints.delete(connection, account_id, endpoint_id)
+
+
+async def prune(pool: Pool, older_s: float) -> int:
+    """Delete finished ones, with their attempts; returns how many."""
+    condition = "state <> 'pending' AND finished_at < now() - make_interval(secs => %(older_s)s)"
+    return await delete_by_batches(pool, "deliveries", "id", condition, older_s)

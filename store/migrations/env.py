@@ -1,0 +1,8 @@
+"""Alembic's environment: one connection, given by `store.database.migrate`."""
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection)
+with context.begin_transaction():
+    context.run_migrations()

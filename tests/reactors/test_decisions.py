@@ -1,0 +1,111 @@
+"""The roster's decisions and the webhook rules: pure."""
+
+from __future__ import annotations
+
+import pytest
+
+from events.sessions import Evolved, State, evolve
+from events.settings import LogSettings
+from reactors.decisions import MAX_DECLINES, Decision, decide
+from reactors.fanout import wanted
+from schemas import events as e
+from store.accounts import new_secret, well_formed
+from tests.builders import T0, created, event, session_id
+
+pytestmark = pytest.mark.unit
+
+SID = session_id()
+
+
+def state(*items: e.SessionEvent) -> State:
+    found: State | None = None
+    for data in items:
+        outcome = evolve(found, event(data), T0)
+        assert isinstance(outcome, Evolved)
+        found = outcome.state
+    assert found is not None
+    return found
+
+
+QUEUED = state(created(SID))
+PLAYING = state(created(SID), e.SessionStarting(SID, 1, "wrk_1"), e.SessionFirstFrame(SID, 1, "wrk_1", {}))
+DECLINED = state(created(SID), e.SessionDeclined(SID, 1, "wrk_1", "no_slot"))
+ENDING = state(created(SID), e.SessionStarting(SID, 1, "wrk_1"), e.SessionEndRequested(SID, "api", "api_request"))
+
+
+@pytest.mark.parametrize(
+    ("given", "after_ms", "gone", "dropped", "kind", "reason"),
+    [
+        (QUEUED, 19_000, False, False, None, None),
+        (QUEUED, 20_001, False, False, "assign", "start_timeout"),
+        (QUEUED, 45_001, False, False, "fail", "start_timeout"),
+        (QUEUED, 1_000, True, False, "assign", "worker_lost"),
+        (QUEUED, 1_000, False, True, None, None),  # not started: it cannot be missing yet
+        (DECLINED, 10, False, False, "assign", "declined"),
+        (PLAYING, 300_000, False, False, None, None),
+        (PLAYING, 300_000, True, False, "assign", "worker_lost"),
+        (PLAYING, 300_000, False, True, "assign", "worker_lost"),
+        (PLAYING, 615_001, False, False, "request_end", "max_duration"),
+        (ENDING, 29_000, False, False, None, None),
+        (ENDING, 1_000, True, False, "end", "api_request"),
+        (ENDING, 30_001, False, False, "end", "api_request"),
+    ],
+)
+def test_decisions(
+    given: State, after_ms: int, gone: bool, dropped: bool, kind: str | None, reason: str | None
+) -> None:
+    decision = decide(given, T0 + after_ms, gone, dropped)
+    assert (decision.kind if decision else None) == kind
+    assert (decision.reason if decision else None) == reason
+
+
+def test_three_attempts_are_the_most() -> None:
+    items: list[e.SessionEvent] = [created(SID)]
+    for attempt in (2, 3):
+        seq = state(*items).seq
+        items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
+    assert decide(state(*items), T0 + 1, True, False) == Decision("fail", "worker_lost")
+
+
+def test_a_session_that_only_full_workers_are_left_for_ends() -> None:
+    """It was shown as running for its whole duration, without a picture."""
+    items: list[e.SessionEvent] = [created(SID), e.SessionStarting(SID, 1, "wrk_1")]
+    items.append(e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", state(*items).seq))
+    items.append(e.SessionDeclined(SID, 2, "wrk_2", "no_slot"))
+    soon, late = (decide(state(*items), T0 + ms, False, False) for ms in (1_000, 60_000))
+    assert soon == Decision("assign", "declined")
+    assert late == Decision("assign", "declined", otherwise=Decision("fail", "worker_lost"))
+    for attempt in range(3, 2 + MAX_DECLINES):
+        items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "declined", state(*items).seq))
+        items.append(e.SessionDeclined(SID, attempt, f"wrk_{attempt}", "no_slot"))
+    assert decide(state(*items), T0 + 1_000, False, False) == Decision("fail", "worker_lost")
+
+
+def test_a_terminal_session_needs_nothing() -> None:
+    over = state(created(SID), e.SessionEndRequested(SID, "api", "api_request"))
+    assert decide(over, T0 + 10**9, True, True) is None
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kind", "expected"),
+    [
+        (["*"], "session.ended", True),
+        (["session.*"], "session.ended", True),
+        (["session.ended"], "session.ended", True),
+        (["session.failed", "avatar.*"], "session.ended", False),
+        (["sess*"], "session.ended", False),
+    ],
+)
+def test_which_events_an_endpoint_wants(patterns: list[str], kind: str, expected: bool) -> None:
+    assert wanted(kind, patterns) is expected
+
+
+def test_keys_carry_a_checksum() -> None:
+    secret = new_secret()
+    assert well_formed(secret)
+    assert not well_formed(secret[:-1] + ("0" if secret[-1] != "0" else "1"))
+    assert not well_formed("sk_short")
+
+
+def test_secrets_do_not_show_in_settings() -> None:
+    assert "hush" not in repr(LogSettings(join_secret="hush"))
