@@ -32,9 +32,9 @@ from events.sealing import DataKey, dump_task, seal
 from events.sessions import HIDDEN_REASON, RULES, Evolved, evolve
 from events.topics import SESSIONS
 from projections.resources import context, resource
-from schemas import events as e
 from schemas.assignments import Task
 from schemas.avatars import RuntimeType
+from schemas.events import AssignmentAssign, Encrypted, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import rate_for
 from schemas.sessions import MAX_METADATA_BYTES, CreateSession
@@ -85,7 +85,7 @@ class _Request:
 
     call: Call
     task: Task
-    created: e.SessionCreated
+    created: SessionCreated
     event_id: str
     resource: str
     target_hash: bytes
@@ -192,21 +192,21 @@ def _peppered(ctx: Context, caller: Principal, content: bytes) -> bytes:
     return hmac.new(pepper, caller.account_id.encode() + b"\0" + content, hashlib.sha256).digest()
 
 
-def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle: int, key: DataKey) -> e.SessionCreated:
+def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle: int, key: DataKey) -> SessionCreated:
     caller, body = call.caller, call.body
     transport = body.transport
 
-    def hide(name: str, text: str) -> e.Encrypted:
+    def hide(name: str, text: str) -> Encrypted:
         return key.encrypt(text, context(session_id, name))
 
     pinned = transport.subscribe_to_identity
-    return e.SessionCreated(
+    return SessionCreated(
         session_id=session_id,
         rules=RULES,
         account_id=caller.account_id,
         api_key_id=caller.key_id,
         avatar_id=body.avatar_id,
-        transport=e.EventTransport(
+        transport=EventTransport(
             type=transport.type,
             url=hide("url", transport.url),
             room_name=hide("room_name", transport.room_name),
@@ -226,7 +226,7 @@ def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle:
     )
 
 
-def _created_event(data: e.SessionCreated, worker_id: str, event_id: str, at: int, request_id: str) -> Event:
+def _created_event(data: SessionCreated, worker_id: str, event_id: str, at: int, request_id: str) -> Event:
     stamped = new_event(
         structs.replace(data, worker_id=worker_id),
         source=SOURCE,
@@ -310,7 +310,7 @@ async def _wait_for_slot(ctx: Context, left_s: float) -> None:
 
 async def _send_task(ctx: Context, task: Task, worker_id: str, public_key: str) -> None:
     sealed = seal(task, 1, worker_id, public_key)
-    command = e.AssignmentAssign(worker_id, task.session_id, 1, sealed)
+    command = AssignmentAssign(worker_id, task.session_id, 1, sealed)
     await enqueue(ctx, new_event(command, source=SOURCE, subject=worker_id, correlation=task.request_id))
 
 
@@ -339,7 +339,7 @@ async def _give_up(ctx: Context, call: Call, answer: Answer, held_since: float) 
         ours = _clock() - held_since < HELD_S
     if not ours:
         return
-    data = e.SessionEndRequested(session_id, by="api", reason=HIDDEN_REASON)
+    data = SessionEndRequested(session_id, by="api", reason=HIDDEN_REASON)
     end = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=call.request_id)
     try:
         behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=_GIVING_UP_S / 2)

@@ -12,7 +12,7 @@ from api.errors import InFlight, LogUnavailable
 from events.codec import Event, new_event
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.topics import ASSIGNMENTS, SESSIONS
-from schemas import events as e
+from schemas.events import AssignmentEnd, RequestReason, SessionEndRequested
 from store import admissions
 
 log = structlog.get_logger()
@@ -55,12 +55,12 @@ async def request_end(
     ctx: Context,
     account_id: str,
     session_id: str,
-    reason: e.RequestReason,
+    reason: RequestReason,
     request_id: str,
     within_s: float = SEND_TIMEOUT_S,
 ) -> None:
     """Append the request, then tell the worker. Raises LogUnavailable: the end may still come."""
-    data = e.SessionEndRequested(session_id, by="api", reason=reason)
+    data = SessionEndRequested(session_id, by="api", reason=reason)
     event = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=request_id)
     try:
         await ctx.producer.send(SESSIONS, event, within_s)
@@ -70,7 +70,7 @@ async def request_end(
         worker_id = await admissions.mark_ending(connection, session_id)
     if worker_id is not None:
         # Attempt 0: whichever attempt the worker holds. The roster repeats it each second with the exact one.
-        command = e.AssignmentEnd(worker_id, session_id, 0, reason)
+        command = AssignmentEnd(worker_id, session_id, 0, reason)
         await enqueue(ctx, new_event(command, source=SOURCE, subject=worker_id, correlation=request_id))
 
 

@@ -24,8 +24,8 @@ from events.topics import AVATARS
 from faces.portrait import MOST_BYTES, UNREADABLE, BadImage
 from projections import avatars
 from projections.resources import context as bound_to
-from schemas import events as e
 from schemas.avatars import DEFAULT_NAME, MOST_NAME, AvatarResource, Positions, RuntimeType
+from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarReady
 from schemas.requests import CONTROLS
 from schemas.times import from_wire
 from store import uploads as rows
@@ -144,7 +144,7 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
         async with ctx.pool.connection() as connection:
             if not await rows.renew(connection, avatar_id):
                 raise LogUnavailable
-        data = e.AvatarCreated(
+        data = AvatarCreated(
             avatar_id,
             account_id=account_id,
             name=key.encrypt(upload.name, bound_to(avatar_id, "name")),
@@ -198,7 +198,7 @@ async def sweep(ctx: Context) -> None:
             async with ctx.pool.connection() as connection:
                 left = await rows.left_behind(connection)
             for account_id, avatar_id in left:
-                await ctx.producer.send(AVATARS, avatar_event(e.AvatarDeleted(avatar_id), account_id, avatar_id))
+                await ctx.producer.send(AVATARS, avatar_event(AvatarDeleted(avatar_id), account_id, avatar_id))
                 await _on_disk(ctx, ctx.assets.remove_owned, avatar_id)
                 async with ctx.pool.connection() as connection:
                     await rows.deleted(connection, account_id, avatar_id)
@@ -210,14 +210,14 @@ async def sweep(ctx: Context) -> None:
 # The log
 
 
-def avatar_event(data: e.AvatarEvent, account_id: str, correlation: str) -> Event:
+def avatar_event(data: AvatarEvent, account_id: str, correlation: str) -> Event:
     return new_event(data, source=SOURCE, subject=data.avatar_id, account=account_id, correlation=correlation)
 
 
 async def delete(ctx: Context, account_id: str, avatar_id: str, correlation: str) -> None:
     """Raises LogUnavailable."""
     try:
-        await ctx.producer.send(AVATARS, avatar_event(e.AvatarDeleted(avatar_id), account_id, correlation))
+        await ctx.producer.send(AVATARS, avatar_event(AvatarDeleted(avatar_id), account_id, correlation))
     except UnknownOutcome as unknown:
         raise LogUnavailable from unknown
     async with ctx.pool.connection() as connection:
@@ -237,15 +237,15 @@ async def _append(ctx: Context, event: Event) -> None:
     Raises LogUnavailable.
     """
     data = event.data
-    assert isinstance(data, e.AvatarCreated)
+    assert isinstance(data, AvatarCreated)
     correlation = event.correlation or ""
     try:
         await ctx.producer.send(AVATARS, event)
         if data.runtime_type == "mock":  # there is nothing to build
-            ready = e.AvatarReady(data.avatar_id, face=None)
+            ready = AvatarReady(data.avatar_id, face=None)
             await ctx.producer.send(AVATARS, avatar_event(ready, data.account_id, correlation))
     except UnknownOutcome as unknown:
-        deletion = avatar_event(e.AvatarDeleted(data.avatar_id), data.account_id, correlation)
+        deletion = avatar_event(AvatarDeleted(data.avatar_id), data.account_id, correlation)
         with contextlib.suppress(UnknownOutcome):  # `sweep` says it again
             (await ctx.producer.enqueue(AVATARS, deletion, timeout_s=0.3)).add_done_callback(_ignore)
         raise LogUnavailable from unknown

@@ -13,7 +13,7 @@ from livekit import rtc
 
 from bench.common import quantile, report, run, world
 from cli.customer import Watcher
-from schemas import events as e
+from schemas.events import SessionCreated, SessionFirstFrame
 from schemas.times import now_ms
 from tests.world import World
 
@@ -34,8 +34,8 @@ async def one(system: World, client: httpx.AsyncClient) -> dict[str, float]:
         await watcher.first_frame.wait()
     seen = watcher.frames[0].at
     await system.until(client, sid, "running")
-    first = next(x.data for x, _ in await system.log(sid) if isinstance(x.data, e.SessionFirstFrame))
-    offset = next(x.time_ms for x, _ in await system.log(sid) if isinstance(x.data, e.SessionCreated)) - posted_ms
+    first = next(x.data for x, _ in await system.log(sid) if isinstance(x.data, SessionFirstFrame))
+    offset = next(x.time_ms for x, _ in await system.log(sid) if isinstance(x.data, SessionCreated)) - posted_ms
     await client.post(f"/v1/sessions/{sid}/end")
     await system.until(client, sid, "ended")
     await watcher.leave()

@@ -21,7 +21,7 @@ from events.producer import EventProducer
 from events.topics import SESSIONS
 from reactors.processes import project
 from reactors.settings import ProjectSettings
-from schemas import events as e
+from schemas.events import SessionEvent, SessionFirstFrame, SessionStarting
 from stack.process import Process, ProcessSpec
 from store.database import pool
 from store.settings import StoreSettings
@@ -106,12 +106,12 @@ async def steady(system: World) -> list[float]:
     ids = [session_id() for _ in range(count)]
     async with EventProducer(system.settings) as producer:
 
-        async def put(data: e.SessionEvent) -> None:
+        async def put(data: SessionEvent) -> None:
             event = new_event(data, source="bench", subject=data.session_id, account="acct_1")
             await producer.enqueue(SESSIONS, event)
 
         for sid in ids:
-            for data in (created(sid), e.SessionStarting(sid, 1, "wrk_1"), e.SessionFirstFrame(sid, 1, "wrk_1", {})):
+            for data in (created(sid), SessionStarting(sid, 1, "wrk_1"), SessionFirstFrame(sid, 1, "wrk_1", {})):
                 await put(data)
         await asyncio.sleep(3)
         [(since,)] = await system.sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from events.codec import Event
-from schemas import events as e
 from schemas.avatars import Positions, RuntimeType
+from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady, Encrypted
 
 Status = Literal["processing", "ready", "failed", "deleted"]
 
@@ -19,7 +19,7 @@ class Avatar:
     avatar_id: str
     status: Status
     account_id: str | None = None
-    name: e.Encrypted | None = None
+    name: Encrypted | None = None
     runtime_type: RuntimeType = "avtr1"
     asset: str | None = None
     positions: Positions | None = None
@@ -31,22 +31,22 @@ class Avatar:
 def evolve(avatar: Avatar | None, event: Event) -> Avatar | None:
     """The avatar after `event`, or None when the event changes nothing: the first verdict on a build counts."""
     data = event.data
-    if not isinstance(data, e.AvatarEvent) or data.avatar_id != event.subject:
+    if not isinstance(data, AvatarEvent) or data.avatar_id != event.subject:
         return None
-    if isinstance(data, e.AvatarDeleted):
+    if isinstance(data, AvatarDeleted):
         return _deleted(avatar, data.avatar_id)
-    if isinstance(data, e.AvatarCreated):
+    if isinstance(data, AvatarCreated):
         return _created(data, event.time_ms) if avatar is None else None
     if avatar is None or avatar.status != "processing":
         return None
-    if isinstance(data, e.AvatarReady):
+    if isinstance(data, AvatarReady):
         return replace(avatar, status="ready", face=data.face)
-    if isinstance(data, e.AvatarFailed):
+    if isinstance(data, AvatarFailed):
         return replace(avatar, status="failed", failure_reason=data.reason)
     return None
 
 
-def _created(data: e.AvatarCreated, time_ms: int) -> Avatar:
+def _created(data: AvatarCreated, time_ms: int) -> Avatar:
     return Avatar(
         data.avatar_id,
         "processing",

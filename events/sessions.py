@@ -18,8 +18,29 @@ from msgspec import Struct
 from events.codec import Event, Malformed, Record, Unknown, decode
 from events.metering import Billed, charge
 from events.topics import partition_of
-from schemas import events as e
 from schemas.bounds import ID_CHARS
+from schemas.events import (
+    Meter,
+    Segment,
+    SessionAssigned,
+    SessionAudioResumed,
+    SessionAudioStalled,
+    SessionCreated,
+    SessionDeclined,
+    SessionEnded,
+    SessionEnding,
+    SessionEndRequested,
+    SessionEvent,
+    SessionExpiring,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionJoined,
+    SessionStarting,
+    SessionSyntheticAudioStarted,
+    UsageAdjusted,
+    WorkerEvent,
+)
 from schemas.ids import USAGE, derived_id
 from schemas.usage import GENESIS, UsageEntry, UsageFacts, chain
 
@@ -48,7 +69,7 @@ class State(Struct, omit_defaults=True):
     session_id: str
     status: Status = "queued"
     seq: int = 0
-    created: e.SessionCreated | None = None
+    created: SessionCreated | None = None
     created_ms: int = 0
     started_ms: int | None = None
     first_frame_ms: int | None = None
@@ -61,8 +82,8 @@ class State(Struct, omit_defaults=True):
     attempt_append_ms: int = 0
     declines: int = 0
     n: int = 0
-    meter: e.Meter = e.Meter(0, 0, 0)
-    segment: e.Segment | None = None
+    meter: Meter = Meter(0, 0, 0)
+    segment: Segment | None = None
     attempt_first_frame_ms: int = 0
     attempt_first_frame_append_ms: int = 0
     attempt_billed: Billed = Billed()
@@ -130,7 +151,7 @@ def decode_session_event(record: Record) -> Event:
     if key is None or len(key) > _MOST_KEY or partition_of(key) != record.partition:
         raise Malformed("the key is no session id, or its partition another one")
     event = decode(record)
-    if isinstance(event.data, e.SessionCreated) and event.data.rules != RULES:
+    if isinstance(event.data, SessionCreated) and event.data.rules != RULES:
         raise Unknown(f"rules {event.data.rules} of the fold are not known here")
     return event
 
@@ -138,7 +159,7 @@ def decode_session_event(record: Record) -> Event:
 def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:
     """What `event`, appended to the log at `append_ms`, makes of `state` (None: nothing known of the session)."""
     data = event.data
-    if not isinstance(data, e.SessionEvent) or data.session_id != event.subject:
+    if not isinstance(data, SessionEvent) or data.session_id != event.subject:
         return Rejected("not_of_this_session")
     if state is None:
         return _first(event, data, append_ms)
@@ -147,15 +168,15 @@ def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:
     rule = _RULES_1.get(type(data))
     if rule is None:
         return Rejected("no_rule")
-    if state.terminal and not isinstance(data, e.UsageAdjusted):
+    if state.terminal and not isinstance(data, UsageAdjusted):
         return Rejected("terminal")
     return rule(state, event, data, append_ms)
 
 
-def _first(event: Event, data: e.SessionEvent, append_ms: int) -> Outcome:
-    if isinstance(data, e.SessionCreated):
+def _first(event: Event, data: SessionEvent, append_ms: int) -> Outcome:
+    if isinstance(data, SessionCreated):
         return _created(State(data.session_id), event, data, append_ms)
-    if isinstance(data, e.SessionEndRequested):
+    if isinstance(data, SessionEndRequested):
         # An end before its create: the create, if it ever comes, changes nothing.
         return _end_requested(State(data.session_id), event, data, append_ms)
     return Rejected("unknown_session")
@@ -171,7 +192,7 @@ def _accept(state: State, event: Event, append_ms: int) -> State:
     return new
 
 
-def _stale(state: State, data: e.WorkerEvent | e.SessionEnded | e.SessionFailed) -> Rejected | None:
+def _stale(state: State, data: WorkerEvent | SessionEnded | SessionFailed) -> Rejected | None:
     """A worker's event counts only when worker and attempt equal the accepted assignment."""
     if data.attempt != state.attempt or data.worker_id != state.worker_id:
         return Rejected("stale_attempt")
@@ -180,7 +201,7 @@ def _stale(state: State, data: e.WorkerEvent | e.SessionEnded | e.SessionFailed)
     return None
 
 
-def _created(state: State, event: Event, data: e.SessionCreated, append_ms: int) -> Outcome:
+def _created(state: State, event: Event, data: SessionCreated, append_ms: int) -> Outcome:
     if state.seq:
         return Rejected("already_created")
     new = _accept(state, event, append_ms)
@@ -190,7 +211,7 @@ def _created(state: State, event: Event, data: e.SessionCreated, append_ms: int)
     return Evolved(new, event.type)
 
 
-def _assigned(state: State, event: Event, data: e.SessionAssigned, append_ms: int) -> Outcome:
+def _assigned(state: State, event: Event, data: SessionAssigned, append_ms: int) -> Outcome:
     if data.expected_seq != state.seq:
         return Rejected("seq_mismatch")
     if state.status == "ending":
@@ -202,12 +223,12 @@ def _assigned(state: State, event: Event, data: e.SessionAssigned, append_ms: in
     new = _accept(state, event, append_ms)
     new.attempt, new.worker_id, new.attempt_append_ms = data.attempt, data.worker_id, append_ms
     new.attempt_phase = "assigned"
-    new.n, new.meter, new.attempt_billed = 0, e.Meter(0, 0, 0), Billed()
+    new.n, new.meter, new.attempt_billed = 0, Meter(0, 0, 0), Billed()
     new.attempt_first_frame_ms = new.attempt_first_frame_append_ms = 0
     return Evolved(new, event.type)
 
 
-def _declined(state: State, event: Event, data: e.SessionDeclined, append_ms: int) -> Outcome:
+def _declined(state: State, event: Event, data: SessionDeclined, append_ms: int) -> Outcome:
     if stale := _stale(state, data):
         return stale
     if state.attempt_phase != "assigned":
@@ -218,7 +239,7 @@ def _declined(state: State, event: Event, data: e.SessionDeclined, append_ms: in
     return Evolved(new, event.type)
 
 
-def _starting(state: State, event: Event, data: e.SessionStarting, append_ms: int) -> Outcome:
+def _starting(state: State, event: Event, data: SessionStarting, append_ms: int) -> Outcome:
     if stale := _stale(state, data):
         return stale
     if state.attempt_phase != "assigned":
@@ -231,7 +252,7 @@ def _starting(state: State, event: Event, data: e.SessionStarting, append_ms: in
     return Evolved(new, event.type)
 
 
-def _during(state: State, event: Event, data: e.WorkerEvent, append_ms: int) -> Outcome:
+def _during(state: State, event: Event, data: WorkerEvent, append_ms: int) -> Outcome:
     """Joined, expiring and the notices about audio: recorded, no change of status."""
     if stale := _stale(state, data):
         return stale
@@ -242,7 +263,7 @@ def _during(state: State, event: Event, data: e.WorkerEvent, append_ms: int) -> 
     return Evolved(_accept(state, event, append_ms), event.type)
 
 
-def _first_frame(state: State, event: Event, data: e.SessionFirstFrame, append_ms: int) -> Outcome:
+def _first_frame(state: State, event: Event, data: SessionFirstFrame, append_ms: int) -> Outcome:
     if stale := _stale(state, data):
         return stale
     if state.attempt_phase != "started":
@@ -256,7 +277,7 @@ def _first_frame(state: State, event: Event, data: e.SessionFirstFrame, append_m
     return Evolved(new, event.type)
 
 
-def _heartbeat(state: State, event: Event, data: e.SessionHeartbeat, append_ms: int) -> Outcome:
+def _heartbeat(state: State, event: Event, data: SessionHeartbeat, append_ms: int) -> Outcome:
     if stale := _stale(state, data):
         return stale
     if state.attempt_phase != "playing":
@@ -270,7 +291,7 @@ def _heartbeat(state: State, event: Event, data: e.SessionHeartbeat, append_ms: 
     return Evolved(new, None, _bill(new, event, data.n, data.meter, append_ms))
 
 
-def _end_requested(state: State, event: Event, data: e.SessionEndRequested, append_ms: int) -> Outcome:
+def _end_requested(state: State, event: Event, data: SessionEndRequested, append_ms: int) -> Outcome:
     if data.expected_seq is not None and data.expected_seq != state.seq:
         return Rejected("seq_mismatch")
     if state.end_requested is not None or state.status == "ending":
@@ -286,7 +307,7 @@ def _end_requested(state: State, event: Event, data: e.SessionEndRequested, appe
     return Evolved(new, "session.canceled")
 
 
-def _ending(state: State, event: Event, data: e.SessionEnding, append_ms: int) -> Outcome:
+def _ending(state: State, event: Event, data: SessionEnding, append_ms: int) -> Outcome:
     if stale := _stale(state, data):
         return stale
     if state.attempt_phase == "assigned":
@@ -299,7 +320,7 @@ def _ending(state: State, event: Event, data: e.SessionEnding, append_ms: int) -
     return Evolved(new, event.type)
 
 
-def _ended(state: State, event: Event, data: e.SessionEnded, append_ms: int) -> Outcome:
+def _ended(state: State, event: Event, data: SessionEnded, append_ms: int) -> Outcome:
     outcome = _closing(state, event, data, append_ms)
     if isinstance(outcome, Evolved):
         outcome.state.status = "ended"
@@ -307,7 +328,7 @@ def _ended(state: State, event: Event, data: e.SessionEnded, append_ms: int) -> 
     return outcome
 
 
-def _failed(state: State, event: Event, data: e.SessionFailed, append_ms: int) -> Outcome:
+def _failed(state: State, event: Event, data: SessionFailed, append_ms: int) -> Outcome:
     outcome = _closing(state, event, data, append_ms)
     if isinstance(outcome, Evolved):
         outcome.state.status = "failed"
@@ -315,7 +336,7 @@ def _failed(state: State, event: Event, data: e.SessionFailed, append_ms: int) -
     return outcome
 
 
-def _closing(state: State, event: Event, data: e.SessionEnded | e.SessionFailed, append_ms: int) -> Outcome:
+def _closing(state: State, event: Event, data: SessionEnded | SessionFailed, append_ms: int) -> Outcome:
     """A terminal event: from the roster with the seq that it saw, from the worker with its final meter."""
     if data.expected_seq is not None:
         if data.expected_seq != state.seq:
@@ -335,7 +356,7 @@ def _closing(state: State, event: Event, data: e.SessionEnded | e.SessionFailed,
     return Evolved(new, event.type, usage)
 
 
-def _bill(new: State, event: Event, n: int, meter: e.Meter, append_ms: int) -> UsageEntry:
+def _bill(new: State, event: Event, n: int, meter: Meter, append_ms: int) -> UsageEntry:
     """Charge the reading to `new` (a fresh copy) and return its ledger entry."""
     created = new.created
     assert created is not None  # playing implies created
@@ -371,7 +392,7 @@ def _bill(new: State, event: Event, n: int, meter: e.Meter, append_ms: int) -> U
     return entry
 
 
-def _adjusted(state: State, event: Event, data: e.UsageAdjusted, append_ms: int) -> Outcome:
+def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -> Outcome:
     created = state.created
     if created is None:
         return Rejected("unknown_session")
@@ -409,20 +430,20 @@ def _adjusted(state: State, event: Event, data: e.UsageAdjusted, append_ms: int)
 
 
 _RULES_1: dict[type[Struct], _Rule] = {
-    e.SessionCreated: _created,
-    e.SessionAssigned: _assigned,
-    e.SessionDeclined: _declined,
-    e.SessionStarting: _starting,
-    e.SessionJoined: _during,
-    e.SessionFirstFrame: _first_frame,
-    e.SessionHeartbeat: _heartbeat,
-    e.SessionExpiring: _during,
-    e.SessionAudioStalled: _during,
-    e.SessionAudioResumed: _during,
-    e.SessionSyntheticAudioStarted: _during,
-    e.SessionEndRequested: _end_requested,
-    e.SessionEnding: _ending,
-    e.SessionEnded: _ended,
-    e.SessionFailed: _failed,
-    e.UsageAdjusted: _adjusted,
+    SessionCreated: _created,
+    SessionAssigned: _assigned,
+    SessionDeclined: _declined,
+    SessionStarting: _starting,
+    SessionJoined: _during,
+    SessionFirstFrame: _first_frame,
+    SessionHeartbeat: _heartbeat,
+    SessionExpiring: _during,
+    SessionAudioStalled: _during,
+    SessionAudioResumed: _during,
+    SessionSyntheticAudioStarted: _during,
+    SessionEndRequested: _end_requested,
+    SessionEnding: _ending,
+    SessionEnded: _ended,
+    SessionFailed: _failed,
+    UsageAdjusted: _adjusted,
 }

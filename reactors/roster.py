@@ -27,8 +27,18 @@ from reactors.decisions import Decision, decide
 from reactors.directory import SOURCE, Directory
 from reactors.prune import prune
 from reactors.settings import ProjectSettings
-from schemas import events as e
 from schemas.background import Background
+from schemas.events import (
+    AssignmentAssign,
+    AssignmentEnd,
+    SessionAssigned,
+    SessionCreated,
+    SessionEnded,
+    SessionEndRequested,
+    SessionEvent,
+    SessionFailed,
+    WorkerEvent,
+)
 from schemas.times import now_ms
 from store import admissions, slots
 from store.database import Connection, DatabaseUnreachable, Pool
@@ -84,7 +94,7 @@ class Roster(StoredStates):
             over = [sid for sid, state in folded.states.items() if state.terminal and state.hidden is hidden]
             if over:
                 await admissions.release(connection, over, forget=hidden)
-        assigned = (c.event.data for c in folded.changes if isinstance(c.event.data, e.SessionAssigned))
+        assigned = (c.event.data for c in folded.changes if isinstance(c.event.data, SessionAssigned))
         moved = {data.session_id: _move(data) for data in assigned}  # of two in one batch the latest counts
         if moved:
             await admissions.moved(connection, {move.session_id: move.worker_id for move in moved.values()})
@@ -113,15 +123,15 @@ class Roster(StoredStates):
 
     async def _react(self, change: Change) -> None:
         state = change.evolved.state
-        if isinstance(change.event.data, e.SessionAssigned):
+        if isinstance(change.event.data, SessionAssigned):
             await self._send_task(state)
-        elif isinstance(change.event.data, e.SessionEndRequested) and not state.terminal:
+        elif isinstance(change.event.data, SessionEndRequested) and not state.terminal:
             await self._send_end(state.worker_id, state.session_id, state.attempt, change.event.data.reason)
 
     async def _correct(self, refusal: Refusal) -> None:
         """A worker that speaks for a session that is over or no longer its own is told to leave the room."""
         data = refusal.event.data
-        if not isinstance(data, e.WorkerEvent) or refusal.state is None:
+        if not isinstance(data, WorkerEvent) or refusal.state is None:
             return
         if refusal.rejected.reason in ("terminal", "stale_attempt"):
             reason = refusal.state.end_reason or "superseded"
@@ -136,7 +146,7 @@ class Roster(StoredStates):
             unknown = await admissions.without(connection, created)
         for sid in created:
             if sid in self._live and sid in unknown:
-                await self._append(sid, e.SessionEndRequested(sid, by="roster", reason=HIDDEN_REASON))
+                await self._append(sid, SessionEndRequested(sid, by="roster", reason=HIDDEN_REASON))
 
     # The clock
 
@@ -211,12 +221,12 @@ class Roster(StoredStates):
             if not await self._assign(state, decision.reason) and decision.otherwise is not None:
                 await self._carry_out(state, decision.otherwise)
         elif decision.kind == "request_end":
-            await self._append(sid, e.SessionEndRequested(sid, "roster", decision.reason, expected_seq=seq))  # type: ignore[arg-type]
+            await self._append(sid, SessionEndRequested(sid, "roster", decision.reason, expected_seq=seq))  # type: ignore[arg-type]
         elif decision.kind == "end":
-            await self._append(sid, e.SessionEnded(sid, state.attempt, decision.reason, expected_seq=seq))  # type: ignore[arg-type]
+            await self._append(sid, SessionEnded(sid, state.attempt, decision.reason, expected_seq=seq))  # type: ignore[arg-type]
         else:
             message = _MESSAGES[decision.reason]
-            await self._append(sid, e.SessionFailed(sid, state.attempt, decision.reason, message, expected_seq=seq))  # type: ignore[arg-type]
+            await self._append(sid, SessionFailed(sid, state.attempt, decision.reason, message, expected_seq=seq))  # type: ignore[arg-type]
 
     async def _assign(self, state: State, reason: str) -> bool:
         """Choose a slot and append the decision. The command follows when it is read back as accepted."""
@@ -229,7 +239,7 @@ class Roster(StoredStates):
             self._asked.pop((state.session_id, state.seq), None)  # nothing was asked: look again at the next tick
             return False
         log.info("decided", session_id=state.session_id, kind="assign", reason=reason, worker_id=worker_id)
-        assignment = e.SessionAssigned(state.session_id, attempt, worker_id, reason, expected_seq=state.seq)  # type: ignore[arg-type]
+        assignment = SessionAssigned(state.session_id, attempt, worker_id, reason, expected_seq=state.seq)  # type: ignore[arg-type]
         await self._append(state.session_id, assignment)
         return True
 
@@ -247,7 +257,7 @@ class Roster(StoredStates):
             max_duration_ms=max(1000, task.max_duration_ms - passed),
             resume_played_ms=state.segment.played_ms if state.segment else None,
         )
-        command = e.AssignmentAssign(
+        command = AssignmentAssign(
             state.worker_id, sid, state.attempt, seal(task, state.attempt, state.worker_id, found.public_key)
         )
         await self._producer.send(ASSIGNMENTS, new_event(command, source=SOURCE, subject=state.worker_id))
@@ -285,7 +295,7 @@ class Roster(StoredStates):
             ]
         for sid in settled:
             log.warning("unknown create settled", session_id=sid)
-            await self._append(sid, e.SessionEndRequested(sid, "roster", HIDDEN_REASON, expected_seq=0))
+            await self._append(sid, SessionEndRequested(sid, "roster", HIDDEN_REASON, expected_seq=0))
 
     async def _untouched(self, connection: Connection) -> list[tuple[str, str]]:
         found = await admissions.untouched(connection, self.name, SETTLE_AFTER_S)
@@ -301,27 +311,27 @@ class Roster(StoredStates):
             log.info("pruned", **counts)
 
     async def _send_end(self, worker_id: str, sid: str, attempt: int, reason: str) -> None:
-        command = e.AssignmentEnd(worker_id, sid, attempt, reason)  # type: ignore[arg-type]
+        command = AssignmentEnd(worker_id, sid, attempt, reason)  # type: ignore[arg-type]
         await self._producer.send(ASSIGNMENTS, new_event(command, source=SOURCE, subject=worker_id))
 
-    async def _append(self, sid: str, data: e.SessionEvent) -> None:
+    async def _append(self, sid: str, data: SessionEvent) -> None:
         state = self._live.get(sid)
         account = state.created.account_id if state and state.created else None
         await self._producer.send(SESSIONS, new_event(data, source=SOURCE, subject=sid, account=account))
 
 
 def _move(data: object) -> slots.Move:
-    assert isinstance(data, e.SessionAssigned)
+    assert isinstance(data, SessionAssigned)
     return slots.Move(data.session_id, data.attempt, data.worker_id, data.expected_seq)
 
 
 def _is_refused_move(refusal: Refusal) -> bool:
     """Not when it says again what was accepted: two rosters that decided the same."""
     data, state = refusal.event.data, refusal.state
-    if not isinstance(data, e.SessionAssigned):
+    if not isinstance(data, SessionAssigned):
         return False
     return state is None or (state.attempt, state.worker_id) != (data.attempt, data.worker_id)
 
 
 def _is_created(change: Change) -> bool:
-    return isinstance(change.event.data, e.SessionCreated)
+    return isinstance(change.event.data, SessionCreated)

@@ -9,22 +9,35 @@ from msgspec import structs
 
 from events.codec import Event, encode, new_event
 from events.topics import SESSIONS, partition_of
-from schemas import events as e
+from schemas.events import (
+    AvatarEvent,
+    Encrypted,
+    EventTransport,
+    Meter,
+    SessionCreated,
+    SessionEnded,
+    SessionEnding,
+    SessionEvent,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionJoined,
+    SessionStarting,
+)
 from schemas.ids import SESSION, new_id
 from schemas.rates import rate_for
 
-HIDDEN = e.Encrypted("AAAA", "dk_test")
+HIDDEN = Encrypted("AAAA", "dk_test")
 T0 = 1_764_000_000_000
 
 
-def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **changes: Any) -> e.SessionCreated:
-    data = e.SessionCreated(
+def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **changes: Any) -> SessionCreated:
+    data = SessionCreated(
         session_id=sid,
         rules=1,
         account_id=account,
         api_key_id="key_1",
         avatar_id="av_demo",
-        transport=e.EventTransport("livekit", HIDDEN, HIDDEN, HIDDEN, "data_stream", None, False),
+        transport=EventTransport("livekit", HIDDEN, HIDDEN, HIDDEN, "data_stream", None, False),
         quality="standard",
         max_duration_seconds=600,
         idle_timeout_seconds=30,
@@ -37,8 +50,8 @@ def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **chang
     return structs.replace(data, **changes)
 
 
-def event(data: e.SessionEvent | e.AvatarEvent, at: int = T0, event_id: str | None = None) -> Event:
-    subject = data.session_id if isinstance(data, e.SessionEvent) else data.avatar_id
+def event(data: SessionEvent | AvatarEvent, at: int = T0, event_id: str | None = None) -> Event:
+    subject = data.session_id if isinstance(data, SessionEvent) else data.avatar_id
     return structs.replace(new_event(data, source="tests", subject=subject, event_id=event_id), time_ms=at)
 
 
@@ -63,20 +76,20 @@ def session_id() -> str:
     return new_id(SESSION)
 
 
-def beat(sid: str, n: int, ms: int, *, attempt: int = 1, worker: str = "wrk_1") -> e.SessionHeartbeat:
-    return e.SessionHeartbeat(sid, attempt, worker, n, e.Meter(ms, ms // 40, ms), None, 0, 0, None)
+def beat(sid: str, n: int, ms: int, *, attempt: int = 1, worker: str = "wrk_1") -> SessionHeartbeat:
+    return SessionHeartbeat(sid, attempt, worker, n, Meter(ms, ms // 40, ms), None, 0, 0, None)
 
 
-def life(sid: str, *, beats: int = 3, worker: str = "wrk_1", account: str = "acct_1") -> list[e.SessionEvent]:
+def life(sid: str, *, beats: int = 3, worker: str = "wrk_1", account: str = "acct_1") -> list[SessionEvent]:
     """A whole session: `beats` heartbeats a second apart, then the end half a second later."""
-    events: list[e.SessionEvent] = [
+    events: list[SessionEvent] = [
         created(sid, worker=worker, account=account),
-        e.SessionStarting(sid, 1, worker),
-        e.SessionJoined(sid, 1, worker, {}),
-        e.SessionFirstFrame(sid, 1, worker, {}),
+        SessionStarting(sid, 1, worker),
+        SessionJoined(sid, 1, worker, {}),
+        SessionFirstFrame(sid, 1, worker, {}),
     ]
     events += [beat(sid, n, n * 1000, worker=worker) for n in range(1, beats + 1)]
-    final = e.Meter(beats * 1000 + 500, beats * 25 + 12, 0)
-    events.append(e.SessionEnding(sid, 1, worker, "api_request"))
-    events.append(e.SessionEnded(sid, 1, "api_request", worker, beats + 1, final))
+    final = Meter(beats * 1000 + 500, beats * 25 + 12, 0)
+    events.append(SessionEnding(sid, 1, worker, "api_request"))
+    events.append(SessionEnded(sid, 1, "api_request", worker, beats + 1, final))
     return events

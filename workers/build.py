@@ -29,7 +29,7 @@ from faces.fit import Unfit, fit
 from faces.neural import NeuralRenderer
 from faces.portrait import MOST_KEPT_BYTES, BadImage
 from faces.portrait import decode as decode_portrait
-from schemas import events as e
+from schemas.events import AvatarFailed, AvatarReady
 from workers.playback import TICK_SAMPLES
 from workers.renderers import FORMATS, RENDERED
 from workers.settings import BuildSettings
@@ -77,7 +77,7 @@ class _Partition:
         before = self.avatars.get(avatar_id)
         after = evolve(before, event)
         if after is None:
-            if before is not None and isinstance(data, e.AvatarReady) and data.face not in (None, before.face):
+            if before is not None and isinstance(data, AvatarReady) and data.face not in (None, before.face):
                 self.useless.setdefault(avatar_id, set()).add(data.face)  # a verdict that came too late
             return
         self.avatars[avatar_id] = after
@@ -194,28 +194,28 @@ class Builder:
     def _holds(self, partition: _Partition) -> bool:
         return any(partition is mine for mine in self._mine.values())
 
-    def _build(self, avatar: Avatar) -> e.AvatarReady | e.AvatarFailed:
+    def _build(self, avatar: Avatar) -> AvatarReady | AvatarFailed:
         """In a thread. Raises OSError, MemoryError."""
         if avatar.runtime_type == "mock":
-            return e.AvatarReady(avatar.avatar_id, face=None)
+            return AvatarReady(avatar.avatar_id, face=None)
         try:
             picture = decode_portrait(self._assets.get(avatar.asset or ""), MOST_KEPT_BYTES)
             face = fit(picture, avatar.positions).to_bytes(avatar.avatar_id)
             open_as_sessions_do(self._renderer, face)
         except (Unfit, BadImage) as unfit:
-            return e.AvatarFailed(avatar.avatar_id, str(unfit))
+            return AvatarFailed(avatar.avatar_id, str(unfit))
         except MissingAsset as missing:
             log.error("portrait missing", avatar_id=avatar.avatar_id, reason=str(missing))
-            return e.AvatarFailed(avatar.avatar_id, "The uploaded portrait is gone; upload it again.")
+            return AvatarFailed(avatar.avatar_id, "The uploaded portrait is gone; upload it again.")
         except MemoryError:
             raise
         except Exception:
             # Whatever a picture can do to the builder is told once, instead of being tried for ever.
             log.exception("face not built", avatar_id=avatar.avatar_id)
-            return e.AvatarFailed(avatar.avatar_id, "The face could not be built from this portrait; try another one.")
-        return e.AvatarReady(avatar.avatar_id, self._assets.put(face, avatar.avatar_id))
+            return AvatarFailed(avatar.avatar_id, "The face could not be built from this portrait; try another one.")
+        return AvatarReady(avatar.avatar_id, self._assets.put(face, avatar.avatar_id))
 
-    async def _say(self, partition: _Partition, avatar: Avatar, verdict: e.AvatarReady | e.AvatarFailed) -> None:
+    async def _say(self, partition: _Partition, avatar: Avatar, verdict: AvatarReady | AvatarFailed) -> None:
         """Raises UnknownOutcome. Not wanted any more before it is read back: else it would be built once more."""
         event = new_event(verdict, source=SOURCE, subject=avatar.avatar_id, account=avatar.account_id)
         await self._producer.send(AVATARS, event)
@@ -223,8 +223,8 @@ class Builder:
         partition.wanted.pop(avatar.avatar_id, None)
 
 
-def _face(verdict: e.AvatarReady | e.AvatarFailed) -> set[str]:
-    return {verdict.face} if isinstance(verdict, e.AvatarReady) and verdict.face is not None else set()
+def _face(verdict: AvatarReady | AvatarFailed) -> set[str]:
+    return {verdict.face} if isinstance(verdict, AvatarReady) and verdict.face is not None else set()
 
 
 def open_as_sessions_do(renderer: NeuralRenderer, face: bytes) -> None:

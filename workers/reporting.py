@@ -10,8 +10,8 @@ from msgspec import Struct
 from events.codec import Event, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.topics import SESSIONS
-from schemas import events as e
 from schemas.assignments import Task
+from schemas.events import EndReason, FailureCode, Meter, SessionEnded, SessionFailed, SessionHeartbeat, WorkerEvent
 
 log = structlog.get_logger()
 
@@ -29,22 +29,22 @@ class Reporter:
         self.appending = asyncio.create_task(self._append_all(), name="append session events")
         """Done before `close` it has failed, and nothing of this attempt gets into the log any more."""
 
-    def say(self, kind: type[e.WorkerEvent], **fields: object) -> None:
+    def say(self, kind: type[WorkerEvent], **fields: object) -> None:
         self._put(kind(session_id=self._task.session_id, attempt=self._attempt, worker_id=self._worker_id, **fields))
 
     def heartbeat(self, **fields: object) -> None:
         self._n += 1
-        self.say(e.SessionHeartbeat, n=self._n, skew_ms=None, **fields)
+        self.say(SessionHeartbeat, n=self._n, skew_ms=None, **fields)
 
-    def ended(self, reason: e.EndReason, meter: e.Meter) -> None:
+    def ended(self, reason: EndReason, meter: Meter) -> None:
         self._n += 1
         sid = self._task.session_id
-        self._put(e.SessionEnded(sid, self._attempt, reason, worker_id=self._worker_id, n=self._n, meter=meter))
+        self._put(SessionEnded(sid, self._attempt, reason, worker_id=self._worker_id, n=self._n, meter=meter))
 
-    def failed(self, code: e.FailureCode, message: str, meter: e.Meter) -> None:
+    def failed(self, code: FailureCode, message: str, meter: Meter) -> None:
         self._n += 1
         sid = self._task.session_id
-        self._put(e.SessionFailed(sid, self._attempt, code, message, worker_id=self._worker_id, n=self._n, meter=meter))
+        self._put(SessionFailed(sid, self._attempt, code, message, worker_id=self._worker_id, n=self._n, meter=meter))
 
     async def close(self) -> None:
         """Wait until everything said is in the log. Raises what appending failed with."""

@@ -25,11 +25,25 @@ from events.producer import EventProducer, UnknownOutcome, assignment_partition
 from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
 from events.stopping import stop
 from events.topics import ASSIGNMENTS, SESSIONS, WORKERS
-from schemas import events as e
 from schemas.assignments import Task
 from schemas.avatars import STOCK
 from schemas.background import Background
-from schemas.events import Meter
+from schemas.events import (
+    AssignmentAssign,
+    AssignmentEnd,
+    AssignmentRetire,
+    DeclineReason,
+    EndReason,
+    Meter,
+    SessionDeclined,
+    SessionEnding,
+    SessionExpiring,
+    SessionFirstFrame,
+    SessionJoined,
+    SessionStarting,
+    SessionSyntheticAudioStarted,
+    WorkerState,
+)
 from schemas.ids import WORKER, new_id
 from schemas.times import now_ms
 from workers import messages as m
@@ -62,7 +76,7 @@ class Held:
     deadline: float
     child: Child | None = None
     patience: asyncio.Timeout | None = None
-    end: e.EndReason | None = None
+    end: EndReason | None = None
     meter: Meter = field(default_factory=lambda: Meter(0, 0, 0))
     over: bool = False
 
@@ -164,7 +178,7 @@ class Supervisor:
                     await self._state_now.wait()
 
     def _state(self) -> Any:
-        state = e.WorkerState(
+        state = WorkerState(
             worker_id=self.worker_id,
             phase="draining" if self._draining else "ready",
             slots=self._settings.worker_slots,
@@ -196,16 +210,16 @@ class Supervisor:
         except (Malformed, Unknown) as unreadable:
             log.warning("command not readable", reason=str(unreadable))
             return
-        if isinstance(command, e.AssignmentAssign):
+        if isinstance(command, AssignmentAssign):
             self._assign(command)
-        elif isinstance(command, e.AssignmentEnd):
+        elif isinstance(command, AssignmentEnd):
             self._end(command)
-        elif isinstance(command, e.AssignmentRetire):
+        elif isinstance(command, AssignmentRetire):
             # The roster has given our sessions away: leave the rooms at once, by ending the pipes with the process.
             log.warning("retired by the roster")
             os._exit(RETIRED_EXIT_CODE)
 
-    def _assign(self, command: e.AssignmentAssign) -> None:
+    def _assign(self, command: AssignmentAssign) -> None:
         sid, attempt = command.session_id, command.attempt
         if sid in self._held or self._ended.get(sid, -1) >= attempt:
             return  # told twice, or told to end before it began
@@ -223,15 +237,15 @@ class Supervisor:
             self._decline(command, "no_slot")
             return
         reporter = Reporter(self._producer, self.worker_id, task, attempt)
-        reporter.say(e.SessionStarting)
+        reporter.say(SessionStarting)
         deadline = asyncio.get_running_loop().time() + self._limits.start_timeout_s
         held = self._held[sid] = Held(attempt, reporter, deadline)
         self._tasks.spawn(self._attend(sid, held, task), "attend session")
         log.info("session taken", session_id=sid, attempt=attempt)
 
-    def _decline(self, command: e.AssignmentAssign, reason: e.DeclineReason) -> None:
+    def _decline(self, command: AssignmentAssign, reason: DeclineReason) -> None:
         log.warning("session declined", session_id=command.session_id, reason=reason)
-        data = e.SessionDeclined(command.session_id, command.attempt, self.worker_id, reason)
+        data = SessionDeclined(command.session_id, command.attempt, self.worker_id, reason)
         event = new_event(data, source=f"greenroom/worker/{self.worker_id}", subject=command.session_id)
         self._tasks.spawn(self._append(event), "append decline")
 
@@ -241,7 +255,7 @@ class Supervisor:
         except UnknownOutcome:
             log.warning("decline not acknowledged; the roster replaces a silent worker", event_id=event.id)
 
-    def _end(self, command: e.AssignmentEnd) -> None:
+    def _end(self, command: AssignmentEnd) -> None:
         """Attempt 0 means whichever. Remembered, so that an assignment that comes later starts nothing."""
         sid = command.session_id
         self._ended[sid] = max(command.attempt or 1, self._ended.get(sid, 0))
@@ -252,7 +266,7 @@ class Supervisor:
             self._tell_end(held, command.reason)
 
     @staticmethod
-    def _tell_end(held: Held, reason: e.EndReason) -> None:
+    def _tell_end(held: Held, reason: EndReason) -> None:
         held.end = reason
         if held.child is not None:
             held.child.pipe.send(m.End(reason))
@@ -299,7 +313,7 @@ class Supervisor:
             if held.end is None:
                 held.reporter.failed("start_timeout", "No session process was ready in time.", held.meter)
             else:
-                held.reporter.say(e.SessionEnding, reason=held.end)
+                held.reporter.say(SessionEnding, reason=held.end)
                 held.reporter.ended(held.end, held.meter)
             return
         loop = asyncio.get_running_loop()
@@ -335,17 +349,17 @@ class Supervisor:
         """Returns whether this was the last word."""
         match message:
             case m.Joined(sdk):
-                reporter.say(e.SessionJoined, sdk=sdk)
+                reporter.say(SessionJoined, sdk=sdk)
             case m.FirstFrame(latencies):
-                reporter.say(e.SessionFirstFrame, latencies_ms=latencies)
+                reporter.say(SessionFirstFrame, latencies_ms=latencies)
             case m.Beat(meter, segment, late, dropped):
                 reporter.heartbeat(meter=meter, segment=segment, late_frames=late, dropped_frames=dropped)
             case m.Expiring(left):
-                reporter.say(e.SessionExpiring, ends_in_ms=left)
+                reporter.say(SessionExpiring, ends_in_ms=left)
             case m.SyntheticAudio(since):
-                reporter.say(e.SessionSyntheticAudioStarted, since_ms=since)
+                reporter.say(SessionSyntheticAudioStarted, since_ms=since)
             case m.Ending(reason):
-                reporter.say(e.SessionEnding, reason=reason)
+                reporter.say(SessionEnding, reason=reason)
             case m.Ended(reason, meter):
                 reporter.ended(reason, meter)
                 return True

@@ -16,7 +16,7 @@ from events.topics import ASSIGNMENTS, SESSIONS
 from reactors.directory import Directory
 from reactors.roster import Roster
 from reactors.settings import ProjectSettings
-from schemas import events as e
+from schemas.events import AssignmentAssign, Meter, SessionEnded, SessionFirstFrame, SessionStarting
 from store import admissions
 from store.database import pool
 from tests.world import World, eventually
@@ -52,7 +52,7 @@ async def worker_of(world: World, sid: str) -> str:
 async def play(world: World, sid: str) -> str:
     """As its worker would; returns that worker."""
     worker = await worker_of(world, sid)
-    await world.append(e.SessionStarting(sid, 1, worker), e.SessionFirstFrame(sid, 1, worker, {}))
+    await world.append(SessionStarting(sid, 1, worker), SessionFirstFrame(sid, 1, worker, {}))
     return worker
 
 
@@ -142,7 +142,7 @@ async def test_get_never_goes_back_when_the_roster_is_ahead(running: World, clie
     await running.stop("sessions")
     try:
         assert (await client.post(f"/v1/sessions/{sid}/end")).json()["status"] == "ending"
-        await running.append(e.SessionEnded(sid, 1, "api_request", worker, 1, e.Meter(100, 2, 0)))
+        await running.append(SessionEnded(sid, 1, "api_request", worker, 1, Meter(100, 2, 0)))
 
         async def released() -> bool:
             return not await running.sql("SELECT 1 FROM slots WHERE session_id = %s", sid)
@@ -285,7 +285,7 @@ async def test_a_lost_command_is_sent_again(running: World, client: httpx.AsyncC
     sid = (await running.create(client))["id"]
 
     async def told_twice() -> bool:
-        told = [x.data for x, _ in await running.log(topic=ASSIGNMENTS) if isinstance(x.data, e.AssignmentAssign)]
+        told = [x.data for x, _ in await running.log(topic=ASSIGNMENTS) if isinstance(x.data, AssignmentAssign)]
         return [data.attempt for data in told if data.session_id == sid][:2] == [1, 1]
 
     await eventually(told_twice)

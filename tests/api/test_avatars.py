@@ -14,7 +14,7 @@ import pytest_asyncio
 from events.topics import AVATARS
 from faces.assets import Assets
 from projections.resources import context as bound_to
-from schemas import events as e
+from schemas.events import AvatarCreated, AvatarDeleted, AvatarReady, Encrypted
 from schemas.ids import AVATAR, new_id
 from store.accounts import DataKeys
 from store.database import pool as open_pool
@@ -112,7 +112,7 @@ async def test_from_portrait_to_session_and_away(running: World, client: httpx.A
 
     await eventually(removed, what="the removal of portrait and face")
     told = [event.data for event, _ in await running.log(avatar["id"], AVATARS)]
-    assert [type(data) for data in told] == [e.AvatarCreated, e.AvatarReady, e.AvatarDeleted]
+    assert [type(data) for data in told] == [AvatarCreated, AvatarReady, AvatarDeleted]
     assert all(b"secret name" not in (record.value or b"") for record in await running.records(AVATARS))
 
 
@@ -281,7 +281,7 @@ async def test_an_api_that_dies_while_it_takes_an_upload_in_leaves_nothing(runni
     await eventually(undone, what="the removal of what it stored")
 
     async def said() -> bool:
-        return [type(event.data) for event, _ in await running.log(avatar_id, AVATARS)] == [e.AvatarDeleted]
+        return [type(event.data) for event, _ in await running.log(avatar_id, AVATARS)] == [AvatarDeleted]
 
     await eventually(said, what="a deletion in the log, behind whatever it still may have sent")
 
@@ -305,7 +305,7 @@ async def test_a_list_decrypts_only_what_it_shows(running: World) -> None:
     async with open_pool(running.database_url, 1) as pool:
         data_key = await DataKeys(pool, running.keyring).of(account)
     names = {each: data_key.encrypt(f"Number {n}", bound_to(each, "name")) for n, each in enumerate(ids)}
-    broken = e.Encrypted("AAAA", names[ids[0]].key_id)
+    broken = Encrypted("AAAA", names[ids[0]].key_id)
     rows = [(each, names[each] if n >= 270 else broken, "ready") for n, each in enumerate(ids)]
     await _rows(running, account, rows)
     async with running.client(key) as other:
@@ -346,7 +346,7 @@ async def test_a_search_looks_at_a_bounded_number_and_says_where_to_go_on(runnin
         assert ([each["id"] for each in second["data"]], second["has_more"]) == ([ids[0]], False)
 
 
-async def _rows(world: World, account: str, rows: list[tuple[str, e.Encrypted | None, str]]) -> None:
+async def _rows(world: World, account: str, rows: list[tuple[str, Encrypted | None, str]]) -> None:
     """As the projection would write them."""
     ids, names, statuses = zip(*rows, strict=True)
     await world.sql(

@@ -14,7 +14,14 @@ import pytest_asyncio
 
 from cli.customer import reference_request
 from events.topics import ASSIGNMENTS, SESSIONS
-from schemas import events as e
+from schemas.events import (
+    Meter,
+    SessionEnded,
+    SessionEndRequested,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionStarting,
+)
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -283,11 +290,11 @@ async def test_an_unknown_session_cannot_be_ended(client: httpx.AsyncClient) -> 
 async def test_the_status_follows_the_log_and_never_goes_back(running: World, client: httpx.AsyncClient) -> None:
     sid = (await running.create(client))["id"]
     worker = (await running.sql("SELECT worker_id FROM admissions WHERE session_id = %s", sid))[0][0]
-    await running.append(e.SessionStarting(sid, 1, worker))
+    await running.append(SessionStarting(sid, 1, worker))
     await running.until(client, sid, "starting")
-    await running.append(e.SessionFirstFrame(sid, 1, worker, {}))
+    await running.append(SessionFirstFrame(sid, 1, worker, {}))
     await running.until(client, sid, "running")
-    await running.append(e.SessionHeartbeat(sid, 1, worker, 1, e.Meter(1200, 30, 0), None, 0, 0, None))
+    await running.append(SessionHeartbeat(sid, 1, worker, 1, Meter(1200, 30, 0), None, 0, 0, None))
 
     async def billed() -> bool:
         return bool((await running.status(client, sid))["usage"] == {"billable_seconds": 2, "frames": 30})
@@ -296,7 +303,7 @@ async def test_the_status_follows_the_log_and_never_goes_back(running: World, cl
     ending = await client.post(f"/v1/sessions/{sid}/end")
     assert ending.json()["status"] == "ending"
     assert (await running.status(client, sid))["status"] == "ending"
-    await running.append(e.SessionEnded(sid, 1, "api_request", worker, 2, e.Meter(1900, 47, 0)))
+    await running.append(SessionEnded(sid, 1, "api_request", worker, 2, Meter(1900, 47, 0)))
     done = await running.until(client, sid, "ended")
     assert done["usage"] == {"billable_seconds": 2, "frames": 47}
     assert done["created_at"] <= done["started_at"] <= done["first_frame_at"] <= done["ended_at"]
@@ -330,7 +337,7 @@ async def test_another_create_for_the_same_place_supersedes(running: World, clie
     assert new["id"] != old["id"]
     ended = await running.until(client, old["id"], "canceled")
     assert ended["status"] == "canceled"
-    requests = [x.data for x, _ in await running.log(old["id"]) if isinstance(x.data, e.SessionEndRequested)]
+    requests = [x.data for x, _ in await running.log(old["id"]) if isinstance(x.data, SessionEndRequested)]
     assert [r.reason for r in requests] == ["superseded"]
 
 

@@ -8,25 +8,25 @@ from hypothesis import strategies as st
 
 from events.avatars import Avatar, evolve
 from events.codec import new_event
-from schemas import events as e
+from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady, Encrypted
 
 pytestmark = pytest.mark.unit
 
 ID = "av_01JDXXXXXXXXXXXXXXXXXXXXXX"
-CREATED = e.AvatarCreated(ID, "acct_1", e.Encrypted("x", "k"), "avtr1", "a" * 64, None)
-READY = e.AvatarReady(ID, "f" * 64)
-FAILED = e.AvatarFailed(ID, "No face was found.")
-DELETED = e.AvatarDeleted(ID)
+CREATED = AvatarCreated(ID, "acct_1", Encrypted("x", "k"), "avtr1", "a" * 64, None)
+READY = AvatarReady(ID, "f" * 64)
+FAILED = AvatarFailed(ID, "No face was found.")
+DELETED = AvatarDeleted(ID)
 
 
-def after(*data: e.AvatarEvent, subject: str = ID) -> Avatar | None:
+def after(*data: AvatarEvent, subject: str = ID) -> Avatar | None:
     avatar = None
     for each in data:
         avatar = evolve(avatar, new_event(each, source="t", subject=subject)) or avatar
     return avatar
 
 
-def status(*data: e.AvatarEvent) -> str | None:
+def status(*data: AvatarEvent) -> str | None:
     avatar = after(*data)
     return avatar.status if avatar else None
 
@@ -56,7 +56,7 @@ def test_an_event_of_another_subject_changes_nothing() -> None:
 
 
 @given(st.lists(st.sampled_from([CREATED, READY, FAILED, DELETED]), max_size=8))
-def test_deleted_is_for_ever(events: list[e.AvatarEvent]) -> None:
+def test_deleted_is_for_ever(events: list[AvatarEvent]) -> None:
     found = after(*events)
     assert (found is None) == (CREATED not in events and DELETED not in events)
     assert (found is not None and found.status == "deleted") == (DELETED in events)

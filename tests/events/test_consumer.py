@@ -13,7 +13,7 @@ from events.consumer import Batches, LogConsumer
 from events.offsets import end_offsets
 from events.producer import EventProducer
 from events.topics import AVATARS
-from schemas import events as e
+from schemas.events import AvatarDeleted
 from schemas.ids import AVATAR, new_id
 from tests.world import World, eventually
 
@@ -47,7 +47,7 @@ async def test_the_hint_in_kafka_is_never_where_it_begins(world: World) -> None:
     dropped, or a handler that was to begin at 0 would take it for its first and skip all before it."""
     async with EventProducer(world.settings) as producer:
         for _ in range(40):
-            data = e.AvatarDeleted(new_id(AVATAR))
+            data = AvatarDeleted(new_id(AVATAR))
             await producer.send(AVATARS, new_event(data, source="tests", subject=data.avatar_id), timeout_s=20)
     ends = await end_offsets(world.settings, AVATARS)
     assert sum(ends.values()) == 40

@@ -11,7 +11,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from events.metering import GRACE_MS
 from events.sessions import TERMINAL, Evolved, Rejected, State, dump_state, evolve, load_state
-from schemas import events as e
+from schemas.events import (
+    Meter,
+    SessionAssigned,
+    SessionDeclined,
+    SessionEnded,
+    SessionEndRequested,
+    SessionEvent,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionStarting,
+    UsageAdjusted,
+    WorkerEvent,
+)
 from schemas.usage import GENESIS, UsageEntry
 from tests.builders import T0, beat, created, event, life, session_id
 
@@ -21,7 +33,7 @@ SID = session_id()
 ORDER = ["queued", "starting", "running", "ending", "ended"]
 
 
-def fold(*items: e.SessionEvent | tuple[e.SessionEvent, int]) -> tuple[State, list[UsageEntry]]:
+def fold(*items: SessionEvent | tuple[SessionEvent, int]) -> tuple[State, list[UsageEntry]]:
     """Fold accepted events, one second apart unless a time is given."""
     state: State | None = None
     usage = []
@@ -37,7 +49,7 @@ def fold(*items: e.SessionEvent | tuple[e.SessionEvent, int]) -> tuple[State, li
     return state, usage
 
 
-def rejected(state: State | None, data: e.SessionEvent, at: int = T0 + 60_000) -> str:
+def rejected(state: State | None, data: SessionEvent, at: int = T0 + 60_000) -> str:
     outcome = evolve(state, event(data, at), at)
     assert isinstance(outcome, Rejected), outcome
     return outcome.reason
@@ -45,8 +57,8 @@ def rejected(state: State | None, data: e.SessionEvent, at: int = T0 + 60_000) -
 
 PLAYING = (
     created(SID),
-    e.SessionStarting(SID, 1, "wrk_1"),
-    e.SessionFirstFrame(SID, 1, "wrk_1", {}),
+    SessionStarting(SID, 1, "wrk_1"),
+    SessionFirstFrame(SID, 1, "wrk_1", {}),
 )
 
 
@@ -81,27 +93,27 @@ def test_the_fold_does_not_change_its_input() -> None:
     state, _ = fold(*PLAYING)
     before = dump_state(state)
     evolve(state, event(beat(SID, 1, 1000)), T0 + 9000)
-    evolve(state, event(e.SessionEnded(SID, 1, "idle_timeout", "wrk_1", 1, e.Meter(5, 1, 0))), T0 + 9000)
+    evolve(state, event(SessionEnded(SID, 1, "idle_timeout", "wrk_1", 1, Meter(5, 1, 0))), T0 + 9000)
     assert dump_state(state) == before
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (e.SessionStarting(SID, 1, "wrk_2"), "stale_attempt"),
-        (e.SessionStarting(SID, 2, "wrk_1"), "stale_attempt"),
-        (e.SessionStarting(SID, 1, "wrk_1"), "already_started"),
-        (e.SessionFirstFrame(SID, 1, "wrk_1", {}), "already_playing"),
+        (SessionStarting(SID, 1, "wrk_2"), "stale_attempt"),
+        (SessionStarting(SID, 2, "wrk_1"), "stale_attempt"),
+        (SessionStarting(SID, 1, "wrk_1"), "already_started"),
+        (SessionFirstFrame(SID, 1, "wrk_1", {}), "already_playing"),
         (created(SID), "already_created"),
-        (e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", expected_seq=1), "seq_mismatch"),
-        (e.SessionAssigned(SID, 3, "wrk_2", "worker_lost", expected_seq=3), "wrong_attempt"),
-        (e.SessionEndRequested(SID, "roster", "max_duration", expected_seq=9), "seq_mismatch"),
-        (e.SessionDeclined(SID, 1, "wrk_1", "no_slot"), "already_started"),
-        (e.SessionEnded(SID, 1, "idle_timeout", "wrk_2", 1, e.Meter(0, 0, 0)), "stale_attempt"),
-        (e.SessionEnded(SID, 1, "worker_lost", expected_seq=2), "seq_mismatch"),
+        (SessionAssigned(SID, 2, "wrk_2", "worker_lost", expected_seq=1), "seq_mismatch"),
+        (SessionAssigned(SID, 3, "wrk_2", "worker_lost", expected_seq=3), "wrong_attempt"),
+        (SessionEndRequested(SID, "roster", "max_duration", expected_seq=9), "seq_mismatch"),
+        (SessionDeclined(SID, 1, "wrk_1", "no_slot"), "already_started"),
+        (SessionEnded(SID, 1, "idle_timeout", "wrk_2", 1, Meter(0, 0, 0)), "stale_attempt"),
+        (SessionEnded(SID, 1, "worker_lost", expected_seq=2), "seq_mismatch"),
     ],
 )
-def test_what_a_playing_session_rejects(data: e.SessionEvent, reason: str) -> None:
+def test_what_a_playing_session_rejects(data: SessionEvent, reason: str) -> None:
     state, _ = fold(*PLAYING)
     assert rejected(state, data) == reason
 
@@ -118,8 +130,8 @@ def test_heartbeats_must_grow() -> None:
 def test_a_terminal_session_accepts_adjustments_only() -> None:
     state, _ = fold(*life(SID))
     assert rejected(state, beat(SID, 99, 99_000)) == "terminal"
-    assert rejected(state, e.SessionEndRequested(SID, "api", "api_request")) == "terminal"
-    outcome = evolve(state, event(e.UsageAdjusted(SID, -1_000_000, "goodwill", "op")), T0 + 99_000)
+    assert rejected(state, SessionEndRequested(SID, "api", "api_request")) == "terminal"
+    outcome = evolve(state, event(UsageAdjusted(SID, -1_000_000, "goodwill", "op")), T0 + 99_000)
     assert isinstance(outcome, Evolved)
     assert outcome.usage is not None
     assert (outcome.usage.facts.kind, outcome.usage.facts.n, outcome.usage.facts.attempt) == ("adjustment", 0, 0)
@@ -136,34 +148,34 @@ def test_the_same_event_twice_counts_once() -> None:
 
 
 def test_an_end_before_the_start_cancels() -> None:
-    state, _ = fold(created(SID), e.SessionEndRequested(SID, "api", "api_request"))
+    state, _ = fold(created(SID), SessionEndRequested(SID, "api", "api_request"))
     assert (state.status, state.end_reason, state.hidden) == ("canceled", "api_request", False)
-    assert rejected(state, e.SessionStarting(SID, 1, "wrk_1")) == "terminal"
+    assert rejected(state, SessionStarting(SID, 1, "wrk_1")) == "terminal"
 
 
 def test_an_end_before_its_create_leaves_nothing_to_see() -> None:
-    state, _ = fold(e.SessionEndRequested(SID, "api", "append_timed_out"))
+    state, _ = fold(SessionEndRequested(SID, "api", "append_timed_out"))
     assert state.hidden
     assert rejected(state, created(SID)) == "terminal"
 
 
 def test_a_create_that_was_never_acknowledged_is_hidden() -> None:
-    state, _ = fold(created(SID), e.SessionEndRequested(SID, "api", "append_timed_out"))
+    state, _ = fold(created(SID), SessionEndRequested(SID, "api", "append_timed_out"))
     assert (state.status, state.hidden) == ("canceled", True)
 
 
 def test_settling_changes_nothing_when_the_create_is_there() -> None:
     state, _ = fold(created(SID))
-    assert rejected(state, e.SessionEndRequested(SID, "roster", "append_timed_out", expected_seq=0)) == "seq_mismatch"
+    assert rejected(state, SessionEndRequested(SID, "roster", "append_timed_out", expected_seq=0)) == "seq_mismatch"
 
 
 def test_reassignment_starts_a_new_meter_and_keeps_the_first_times() -> None:
     state, usage = fold(
         *PLAYING,
         beat(SID, 1, 1000),
-        e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", expected_seq=3),
-        e.SessionStarting(SID, 2, "wrk_2"),
-        e.SessionFirstFrame(SID, 2, "wrk_2", {}),
+        SessionAssigned(SID, 2, "wrk_2", "worker_lost", expected_seq=3),
+        SessionStarting(SID, 2, "wrk_2"),
+        SessionFirstFrame(SID, 2, "wrk_2", {}),
         beat(SID, 1, 500, attempt=2, worker="wrk_2"),
     )
     assert (state.status, state.attempt, state.billed_ms) == ("running", 2, 1500)
@@ -180,20 +192,18 @@ def test_a_wild_clock_bills_no_more_than_the_log_saw() -> None:
 
 
 def test_a_final_reading_below_the_last_bills_nothing_and_still_ends() -> None:
-    state, usage = fold(
-        *PLAYING, beat(SID, 1, 900), e.SessionEnded(SID, 1, "idle_timeout", "wrk_1", 2, e.Meter(5, 1, 0))
-    )
+    state, usage = fold(*PLAYING, beat(SID, 1, 900), SessionEnded(SID, 1, "idle_timeout", "wrk_1", 2, Meter(5, 1, 0)))
     assert (state.status, state.billed_ms, usage[-1].facts.billable_ms) == ("ended", 900, 0)
 
 
 def test_failed_before_a_first_frame_bills_nothing() -> None:
-    failed = e.SessionFailed(SID, 1, "transport.connect_failed", "no", "wrk_1", 1, e.Meter(900, 20, 0))
-    state, usage = fold(created(SID), e.SessionStarting(SID, 1, "wrk_1"), failed)
+    failed = SessionFailed(SID, 1, "transport.connect_failed", "no", "wrk_1", 1, Meter(900, 20, 0))
+    state, usage = fold(created(SID), SessionStarting(SID, 1, "wrk_1"), failed)
     assert (state.status, state.billed_ms, usage) == ("failed", 0, [])
 
 
 def test_times_never_go_back() -> None:
-    state, _ = fold((created(SID), T0 + 5000), (e.SessionStarting(SID, 1, "wrk_1"), T0))
+    state, _ = fold((created(SID), T0 + 5000), (SessionStarting(SID, 1, "wrk_1"), T0))
     assert state.started_ms == T0 + 5000
 
 
@@ -215,7 +225,7 @@ class AnyLog(RuleBasedStateMachine):
         self.first_frames: dict[int, int] = {}
         self.accepted_starts: list[int] = []
 
-    def put(self, data: e.SessionEvent, wait: int = 400, *, event_id: str | None = None) -> None:
+    def put(self, data: SessionEvent, wait: int = 400, *, event_id: str | None = None) -> None:
         self.at += wait
         item = event(data, self.at, event_id)
         self.past.append(item)
@@ -232,11 +242,11 @@ class AnyLog(RuleBasedStateMachine):
         grew = 0 if outcome.transition is None else 1
         assert new.seq == (old.seq if old else 0) + grew  # I5
         if old is not None and old.terminal:
-            assert isinstance(item.data, e.UsageAdjusted)
-        if isinstance(item.data, e.WorkerEvent):
+            assert isinstance(item.data, UsageAdjusted)
+        if isinstance(item.data, WorkerEvent):
             assert old is not None
             assert (item.data.attempt, item.data.worker_id) == (old.attempt, old.worker_id)  # I4
-        if isinstance(item.data, e.SessionFirstFrame):
+        if isinstance(item.data, SessionFirstFrame):
             self.first_frames[new.attempt] = self.at
         if outcome.usage is not None:
             self.usage.append(outcome.usage)
@@ -249,11 +259,11 @@ class AnyLog(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, attempt=ATTEMPTS)
     def starting(self, worker: str, attempt: int) -> None:
-        self.put(e.SessionStarting(SID, attempt, worker))
+        self.put(SessionStarting(SID, attempt, worker))
 
     @rule(worker=WORKERS, attempt=ATTEMPTS)
     def first_frame(self, worker: str, attempt: int) -> None:
-        self.put(e.SessionFirstFrame(SID, attempt, worker, {}))
+        self.put(SessionFirstFrame(SID, attempt, worker, {}))
 
     @rule(worker=WORKERS, attempt=ATTEMPTS, n=st.integers(0, 20), ms=st.integers(0, 10**7), wait=st.integers(0, 9000))
     def heartbeat(self, worker: str, attempt: int, n: int, ms: int, wait: int) -> None:
@@ -266,9 +276,9 @@ class AnyLog(RuleBasedStateMachine):
         if state is None:
             self.put(created(SID), wait)
         elif state.attempt_phase == "assigned":
-            self.put(e.SessionStarting(SID, state.attempt, state.worker_id), wait)
+            self.put(SessionStarting(SID, state.attempt, state.worker_id), wait)
         elif state.attempt_phase == "started":
-            self.put(e.SessionFirstFrame(SID, state.attempt, state.worker_id, {}), wait)
+            self.put(SessionFirstFrame(SID, state.attempt, state.worker_id, {}), wait)
         else:
             next_beat = beat(
                 SID, state.n + 1, state.meter.billable_ms + wait, attempt=state.attempt, worker=state.worker_id
@@ -278,30 +288,30 @@ class AnyLog(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def reassign(self, worker: str) -> None:
         if self.state is not None:
-            self.put(e.SessionAssigned(SID, self.state.attempt + 1, worker, "worker_lost", self.state.seq))
+            self.put(SessionAssigned(SID, self.state.attempt + 1, worker, "worker_lost", self.state.seq))
 
     @rule(worker=WORKERS, attempt=ATTEMPTS, seq=st.integers(0, 12))
     def stale_decision(self, worker: str, attempt: int, seq: int) -> None:
-        self.put(e.SessionAssigned(SID, attempt, worker, "declined", seq))
+        self.put(SessionAssigned(SID, attempt, worker, "declined", seq))
 
     @rule(worker=WORKERS, attempt=ATTEMPTS)
     def decline(self, worker: str, attempt: int) -> None:
-        self.put(e.SessionDeclined(SID, attempt, worker, "no_slot"))
+        self.put(SessionDeclined(SID, attempt, worker, "no_slot"))
 
     @rule(reason=REASONS, seq=SEQS)
     def end_request(self, reason: Any, seq: int | None) -> None:
-        self.put(e.SessionEndRequested(SID, "api", reason, seq))
+        self.put(SessionEndRequested(SID, "api", reason, seq))
 
     @rule(worker=WORKERS, attempt=ATTEMPTS, ms=st.integers(0, 10**7), roster=st.booleans(), seq=st.integers(0, 12))
     def end(self, worker: str, attempt: int, ms: int, roster: bool, seq: int) -> None:
         if roster:
-            self.put(e.SessionEnded(SID, attempt, "worker_lost", expected_seq=seq))
+            self.put(SessionEnded(SID, attempt, "worker_lost", expected_seq=seq))
         else:
-            self.put(e.SessionEnded(SID, attempt, "idle_timeout", worker, 99, e.Meter(ms, 1, 1)))
+            self.put(SessionEnded(SID, attempt, "idle_timeout", worker, 99, Meter(ms, 1, 1)))
 
     @rule(credit=st.integers(-(10**9), 10**9))
     def adjust(self, credit: int) -> None:
-        self.put(e.UsageAdjusted(SID, credit, "why", "who"))
+        self.put(UsageAdjusted(SID, credit, "why", "who"))
 
     @rule(data=st.data())
     def again(self, data: st.DataObject) -> None:

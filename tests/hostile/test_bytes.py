@@ -19,8 +19,24 @@ from events.topics import partition_of
 from projections import audit, sessions, usage
 from projections.folding import Change
 from reactors import fanout
-from schemas import events as e
 from schemas.bounds import MOST, MOST_MILLI, MOST_SMALL
+from schemas.events import (
+    AvatarCreated,
+    AvatarDeleted,
+    AvatarEvent,
+    AvatarFailed,
+    AvatarReady,
+    Meter,
+    SessionAssigned,
+    SessionAudioStalled,
+    SessionEnded,
+    SessionEndRequested,
+    SessionEvent,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionStarting,
+    UsageAdjusted,
+)
 from schemas.rates import Rate
 from schemas.times import LAST_MS
 from tests.builders import HIDDEN, T0, beat, created, event, life, record
@@ -113,7 +129,7 @@ def test_arbitrary_records(key: bytes | None, value: bytes | None, fields: list[
 
 
 @given(st.sampled_from(life(SID)), st.data())
-def test_valid_records_with_one_thing_wrong(data_of: e.SessionEvent, data: st.DataObject) -> None:
+def test_valid_records_with_one_thing_wrong(data_of: SessionEvent, data: st.DataObject) -> None:
     valid = record(event(data_of))
     name = data.draw(st.sampled_from([k for k, _ in valid.headers]))
     value = data.draw(st.none() | st.binary(max_size=40) | st.sampled_from([t.encode() for t in TEXTS]))
@@ -134,13 +150,13 @@ def mutate(content: Any, data: st.DataObject) -> Any:
 
 STORY = [
     *life(SID, beats=2)[:-2],
-    e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", expected_seq=4),
-    e.SessionStarting(SID, 2, "wrk_2"),
-    e.SessionFirstFrame(SID, 2, "wrk_2", {}),
+    SessionAssigned(SID, 2, "wrk_2", "worker_lost", expected_seq=4),
+    SessionStarting(SID, 2, "wrk_2"),
+    SessionFirstFrame(SID, 2, "wrk_2", {}),
     beat(SID, MOST_SMALL, 1500, attempt=2, worker="wrk_2"),
-    e.SessionEndRequested(SID, "api", "api_request"),
-    e.SessionEnded(SID, 2, "api_request", "wrk_2", 1, e.Meter(MOST, MOST_SMALL, 0)),
-    e.UsageAdjusted(SID, MOST, "why", "who"),
+    SessionEndRequested(SID, "api", "api_request"),
+    SessionEnded(SID, 2, "api_request", "wrk_2", 1, Meter(MOST, MOST_SMALL, 0)),
+    UsageAdjusted(SID, MOST, "why", "who"),
 ]
 
 
@@ -163,10 +179,10 @@ def test_the_largest_that_the_bounds_allow_fits() -> None:
     rate = Rate("card", "pro", MOST_MILLI)
     story = [
         created(SID, rate=rate),
-        e.SessionStarting(SID, 1, "wrk_1"),
-        e.SessionFirstFrame(SID, 1, "wrk_1", {}),
-        e.SessionHeartbeat(SID, 1, "wrk_1", MOST_SMALL, e.Meter(MOST, MOST_SMALL, MOST), None, MOST, MOST, -MOST),
-        e.SessionEnded(SID, 1, "idle_timeout", "wrk_1", 1, e.Meter(MOST, MOST_SMALL, 0)),
+        SessionStarting(SID, 1, "wrk_1"),
+        SessionFirstFrame(SID, 1, "wrk_1", {}),
+        SessionHeartbeat(SID, 1, "wrk_1", MOST_SMALL, Meter(MOST, MOST_SMALL, MOST), None, MOST, MOST, -MOST),
+        SessionEnded(SID, 1, "idle_timeout", "wrk_1", 1, Meter(MOST, MOST_SMALL, 0)),
     ]
     for offset, item in enumerate(story):
         consumers.take(record(event(item, LAST_MS), offset, LAST_MS if offset > 2 else 0))
@@ -180,12 +196,12 @@ def test_adjustments_never_leave_what_a_bigint_holds() -> None:
     consumers = Consumers()
     consumers.take(record(event(created(SID))))
     for n in range(1100):
-        consumers.take(record(event(e.UsageAdjusted(SID, -MOST if n % 2 else MOST, "why", "who")), n))
+        consumers.take(record(event(UsageAdjusted(SID, -MOST if n % 2 else MOST, "why", "who")), n))
     assert consumers.state is not None
     assert consumers.state.credit_us == 0
     assert consumers.verdict.rejected == 0
     for n in range(1100):
-        consumers.take(record(event(e.UsageAdjusted(SID, MOST, "why", "who")), n))
+        consumers.take(record(event(UsageAdjusted(SID, MOST, "why", "who")), n))
     assert consumers.verdict.rejected > 0
     assert MOST_CREDIT_US - MOST <= consumers.state.credit_us <= MOST_CREDIT_US
 
@@ -193,32 +209,32 @@ def test_adjustments_never_leave_what_a_bigint_holds() -> None:
 def test_a_session_that_never_stops_talking_keeps_a_small_state() -> None:
     """And can still end."""
     state: State | None = None
-    said = [created(SID), e.SessionStarting(SID, 1, "wrk_1")]
-    said += [e.SessionAudioStalled(SID, 1, "wrk_1", 0)] * (MOST_SEEN + 50)
+    said = [created(SID), SessionStarting(SID, 1, "wrk_1")]
+    said += [SessionAudioStalled(SID, 1, "wrk_1", 0)] * (MOST_SEEN + 50)
     for item in said:
         outcome = evolve(state, event(item), T0)
         state = outcome.state if isinstance(outcome, Evolved) else state
     assert outcome == Rejected("too_many_events")
     assert state is not None
     assert len(state.seen) == MOST_SEEN
-    for again in (e.UsageAdjusted(SID, 1, "why", "who"), e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", state.seq)):
+    for again in (UsageAdjusted(SID, 1, "why", "who"), SessionAssigned(SID, 2, "wrk_2", "worker_lost", state.seq)):
         assert evolve(state, event(again), T0) == Rejected("too_many_events")
-    ended = evolve(state, event(e.SessionEnded(SID, 1, "idle_timeout", "wrk_1", 1, e.Meter(0, 0, 0))), T0)
+    ended = evolve(state, event(SessionEnded(SID, 1, "idle_timeout", "wrk_1", 1, Meter(0, 0, 0))), T0)
     assert isinstance(ended, Evolved)
     assert ended.state.terminal
 
 
 AVATAR_STORY = [
-    e.AvatarCreated(AVATAR, "acct_1", HIDDEN, "avtr1", "a" * 64, None),
-    e.AvatarFailed(AVATAR, "No face was found."),
-    e.AvatarReady(AVATAR, "f" * 64),
-    e.AvatarDeleted(AVATAR),
+    AvatarCreated(AVATAR, "acct_1", HIDDEN, "avtr1", "a" * 64, None),
+    AvatarFailed(AVATAR, "No face was found."),
+    AvatarReady(AVATAR, "f" * 64),
+    AvatarDeleted(AVATAR),
 ]
 
 
 @given(st.lists(st.sampled_from(AVATAR_STORY), max_size=4), st.data())
 @example([AVATAR_STORY[0]], None)
-def test_an_avatar_of_extreme_events(story: list[e.AvatarEvent], data: st.DataObject | None) -> None:
+def test_an_avatar_of_extreme_events(story: list[AvatarEvent], data: st.DataObject | None) -> None:
     avatar: avatars.Avatar | None = None
     for item in story:
         told = event(item, T0) if data is None else event(item, data.draw(times))

@@ -17,8 +17,16 @@ from events import topics
 from events.codec import encode, new_event
 from events.topics import AVATARS, DEAD_LETTERS, SESSIONS, Topic, partition_of
 from projections import audit
-from schemas import events as e
 from schemas.bounds import MOST, MOST_SMALL
+from schemas.events import (
+    AvatarCreated,
+    Meter,
+    SessionEvent,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionStarting,
+    UsageAdjusted,
+)
 from stack.ports import free_ports
 from store.database import pool
 from tests.builders import HIDDEN, beat, created, event, life, session_id
@@ -31,7 +39,7 @@ Raw = tuple[bytes | None, bytes | None, list[tuple[str, Any]], int | None]
 """Key, value, headers, partition."""
 
 
-def changed(item: e.SessionEvent, value: dict[str, Any] | None = None, **headers: bytes | None) -> Raw:
+def changed(item: SessionEvent, value: dict[str, Any] | None = None, **headers: bytes | None) -> Raw:
     told = event(item)
     content, fields = encode(told)
     content = msgspec.json.encode({**msgspec.json.decode(content), **(value or {})})
@@ -71,7 +79,7 @@ def malformed() -> list[Raw]:
         changed(beat(sid, 1, 1), {"meter": {**meter, "frames": 2**63}}),
         changed(beat(sid, 1, 1), {"meter": {**meter, "billable_ms": 2**64}}),
         changed(beat(sid, 1, 1), {"meter": {**meter, "billable_ms": -1}}),
-        changed(e.UsageAdjusted(sid, 1, "r", "a"), {"credit_us": 10**30}),
+        changed(UsageAdjusted(sid, 1, "r", "a"), {"credit_us": 10**30}),
     ]
 
 
@@ -90,13 +98,13 @@ def accepted(account: str) -> list[list[Raw]]:
         stories.append(
             [
                 changed(created(sid, account=account), {"transport": transport, "metadata": hidden}),
-                changed(e.SessionStarting(sid, 1, "wrk_1")),
-                changed(e.SessionFirstFrame(sid, 1, "wrk_1", {"x": -MOST})),
+                changed(SessionStarting(sid, 1, "wrk_1")),
+                changed(SessionFirstFrame(sid, 1, "wrk_1", {"x": -MOST})),
                 changed(
                     beat(sid, MOST_SMALL, 0), {"meter": {"billable_ms": MOST, "frames": MOST_SMALL, "audio_ms": MOST}}
                 ),
-                changed(e.UsageAdjusted(sid, -MOST, "r", "a")),
-                changed(e.SessionFailed(sid, 1, "worker_lost", "\0\n" * 100, "wrk_1", 1, e.Meter(0, 0, 0))),
+                changed(UsageAdjusted(sid, -MOST, "r", "a")),
+                changed(SessionFailed(sid, 1, "worker_lost", "\0\n" * 100, "wrk_1", 1, Meter(0, 0, 0))),
             ]
         )
     return stories
@@ -155,7 +163,7 @@ async def test_hostile_records_between_normal_sessions(world: World) -> None:
     for story in accepted(world.account):
         await world.admit(story[0][0].decode() if story[0][0] else "")
         await write(world, SESSIONS, story)
-    avatar = new_event(e.AvatarCreated("av_1", "acct\0", HIDDEN, "avtr1", "a" * 64, None), source="t", subject="av_1")
+    avatar = new_event(AvatarCreated("av_1", "acct\0", HIDDEN, "avtr1", "a" * 64, None), source="t", subject="av_1")
     value, headers = encode(avatar)
     await write(
         world,

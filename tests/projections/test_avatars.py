@@ -7,7 +7,7 @@ import pytest
 from events.codec import encode, new_event
 from events.producer import EventProducer
 from events.topics import AVATARS
-from schemas import events as e
+from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady
 from schemas.ids import AVATAR, new_id
 from tests.builders import HIDDEN
 from tests.world import World, eventually
@@ -22,7 +22,7 @@ async def test_an_avatar_of_a_newer_version_is_parked_and_the_others_go_on(world
 
     async with EventProducer(world.settings) as producer:
 
-        async def say(data: e.AvatarEvent, **headers: bytes) -> None:
+        async def say(data: AvatarEvent, **headers: bytes) -> None:
             value, known = encode(new_event(data, source="tests", subject=data.avatar_id))
             changed = [(name, headers.get(name, content)) for name, content in known]
             await producer._producer.send_and_wait(
@@ -30,10 +30,10 @@ async def test_an_avatar_of_a_newer_version_is_parked_and_the_others_go_on(world
             )
 
         for avatar_id in (parked, fine):
-            await say(e.AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", "a" * 64, None))
-        await say(e.AvatarReady(parked, None), ce_dataschema=b"urn:greenroom:avatar.ready:9")
+            await say(AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", "a" * 64, None))
+        await say(AvatarReady(parked, None), ce_dataschema=b"urn:greenroom:avatar.ready:9")
         for avatar_id in (parked, fine):
-            await say(e.AvatarFailed(avatar_id, "No face was found."))
+            await say(AvatarFailed(avatar_id, "No face was found."))
 
     async def there() -> bool:
         return await world.sql("SELECT status FROM avatars_v1.avatars WHERE avatar_id = %s", fine) == [("failed",)]
@@ -48,7 +48,7 @@ async def test_an_avatar_of_a_newer_version_is_parked_and_the_others_go_on(world
     status = "SELECT status FROM avatars_v1.avatars WHERE avatar_id = %s"
     assert await world.sql(status, parked) == [("processing",)]
     async with EventProducer(world.settings) as producer:
-        await producer.send(AVATARS, new_event(e.AvatarDeleted(parked), source="tests", subject=parked))
+        await producer.send(AVATARS, new_event(AvatarDeleted(parked), source="tests", subject=parked))
 
     async def read_on() -> bool:
         moved = "SELECT sum(next_offset) FROM checkpoints WHERE name = 'avatars'"

@@ -14,7 +14,7 @@ from events.sessions import Evolved, State, evolve
 from events.topics import SESSIONS
 from projections import audit
 from projections.checkpoints import Fenced, Move, advance, bind
-from schemas import events as e
+from schemas.events import SessionEvent
 from schemas.usage import UsageEntry
 from store.database import pool
 from tests.builders import life, session_id
@@ -23,7 +23,7 @@ from tests.world import World, eventually
 pytestmark = pytest.mark.servers
 
 
-async def produce(world: World, sessions: list[list[e.SessionEvent]], pause_s: float = 0.0) -> None:
+async def produce(world: World, sessions: list[list[SessionEvent]], pause_s: float = 0.0) -> None:
     """All sessions interleaved, each in its own order."""
     queues = [list(events) for events in sessions]
     pick = random.Random(7)

@@ -8,7 +8,14 @@ from events.sessions import Evolved, State, evolve
 from events.settings import LogSettings
 from reactors.decisions import MAX_DECLINES, Decision, decide
 from reactors.fanout import wanted
-from schemas import events as e
+from schemas.events import (
+    SessionAssigned,
+    SessionDeclined,
+    SessionEndRequested,
+    SessionEvent,
+    SessionFirstFrame,
+    SessionStarting,
+)
 from store.accounts import new_secret, well_formed
 from tests.builders import T0, created, event, session_id
 
@@ -17,7 +24,7 @@ pytestmark = pytest.mark.unit
 SID = session_id()
 
 
-def state(*items: e.SessionEvent) -> State:
+def state(*items: SessionEvent) -> State:
     found: State | None = None
     for data in items:
         outcome = evolve(found, event(data), T0)
@@ -28,9 +35,9 @@ def state(*items: e.SessionEvent) -> State:
 
 
 QUEUED = state(created(SID))
-PLAYING = state(created(SID), e.SessionStarting(SID, 1, "wrk_1"), e.SessionFirstFrame(SID, 1, "wrk_1", {}))
-DECLINED = state(created(SID), e.SessionDeclined(SID, 1, "wrk_1", "no_slot"))
-ENDING = state(created(SID), e.SessionStarting(SID, 1, "wrk_1"), e.SessionEndRequested(SID, "api", "api_request"))
+PLAYING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionFirstFrame(SID, 1, "wrk_1", {}))
+DECLINED = state(created(SID), SessionDeclined(SID, 1, "wrk_1", "no_slot"))
+ENDING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionEndRequested(SID, "api", "api_request"))
 
 
 @pytest.mark.parametrize(
@@ -60,29 +67,29 @@ def test_decisions(
 
 
 def test_three_attempts_are_the_most() -> None:
-    items: list[e.SessionEvent] = [created(SID)]
+    items: list[SessionEvent] = [created(SID)]
     for attempt in (2, 3):
         seq = state(*items).seq
-        items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
+        items.append(SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
     assert decide(state(*items), T0 + 1, True, False) == Decision("fail", "worker_lost")
 
 
 def test_a_session_that_only_full_workers_are_left_for_ends() -> None:
     """It was shown as running for its whole duration, without a picture."""
-    items: list[e.SessionEvent] = [created(SID), e.SessionStarting(SID, 1, "wrk_1")]
-    items.append(e.SessionAssigned(SID, 2, "wrk_2", "worker_lost", state(*items).seq))
-    items.append(e.SessionDeclined(SID, 2, "wrk_2", "no_slot"))
+    items: list[SessionEvent] = [created(SID), SessionStarting(SID, 1, "wrk_1")]
+    items.append(SessionAssigned(SID, 2, "wrk_2", "worker_lost", state(*items).seq))
+    items.append(SessionDeclined(SID, 2, "wrk_2", "no_slot"))
     soon, late = (decide(state(*items), T0 + ms, False, False) for ms in (1_000, 60_000))
     assert soon == Decision("assign", "declined")
     assert late == Decision("assign", "declined", otherwise=Decision("fail", "worker_lost"))
     for attempt in range(3, 2 + MAX_DECLINES):
-        items.append(e.SessionAssigned(SID, attempt, f"wrk_{attempt}", "declined", state(*items).seq))
-        items.append(e.SessionDeclined(SID, attempt, f"wrk_{attempt}", "no_slot"))
+        items.append(SessionAssigned(SID, attempt, f"wrk_{attempt}", "declined", state(*items).seq))
+        items.append(SessionDeclined(SID, attempt, f"wrk_{attempt}", "no_slot"))
     assert decide(state(*items), T0 + 1_000, False, False) == Decision("fail", "worker_lost")
 
 
 def test_a_terminal_session_needs_nothing() -> None:
-    over = state(created(SID), e.SessionEndRequested(SID, "api", "api_request"))
+    over = state(created(SID), SessionEndRequested(SID, "api", "api_request"))
     assert decide(over, T0 + 10**9, True, True) is None
 
 

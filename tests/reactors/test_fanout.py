@@ -9,7 +9,15 @@ import pytest
 import pytest_asyncio
 
 from cli.customer import Receiver
-from schemas import events as e
+from schemas.events import (
+    Meter,
+    SessionEnded,
+    SessionEnding,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionJoined,
+    SessionStarting,
+)
 from stack.ports import free_ports
 from tests.world import World, eventually
 
@@ -46,12 +54,12 @@ async def test_transitions_arrive_signed_in_order_and_with_the_resource_of_that_
         sid = (await running.create(client, metadata={"k": "v"}))["id"]
         worker = (await running.sql("SELECT worker_id FROM admissions WHERE session_id = %s", sid))[0][0]
         await running.append(
-            e.SessionStarting(sid, 1, worker),
-            e.SessionJoined(sid, 1, worker, {}),
-            e.SessionFirstFrame(sid, 1, worker, {}),
-            e.SessionHeartbeat(sid, 1, worker, 1, e.Meter(900, 22, 0), None, 0, 0, None),
-            e.SessionEnding(sid, 1, worker, "idle_timeout"),
-            e.SessionEnded(sid, 1, "idle_timeout", worker, 2, e.Meter(1900, 47, 0)),
+            SessionStarting(sid, 1, worker),
+            SessionJoined(sid, 1, worker, {}),
+            SessionFirstFrame(sid, 1, worker, {}),
+            SessionHeartbeat(sid, 1, worker, 1, Meter(900, 22, 0), None, 0, 0, None),
+            SessionEnding(sid, 1, worker, "idle_timeout"),
+            SessionEnded(sid, 1, "idle_timeout", worker, 2, Meter(1900, 47, 0)),
         )
         await receiver.wait_for("session.ended", sid, 20)
     assert receiver.refused == 0

@@ -54,6 +54,7 @@ async def test_a_move_holds_both_slots_until_the_log_has_decided(world: World, c
     assert await slots.reserve(connection, sid, "mock", 2, 5) == "wrk_b"
     assert await held(world) == {"wrk_a": (sid, 1), "wrk_b": (sid, 2)}
     assert await slots.reserve(connection, sid, "mock", 2, 5) == "wrk_b"  # decided again after a crash
+    await admissions.moved(connection, {sid: "wrk_b"})
     await slots.accepted(connection, [Move(sid, 2, "wrk_b", 5)])
     assert await held(world) == {"wrk_b": (sid, 2)}
     assert await world.sql("SELECT worker_id FROM admissions") == [("wrk_b",)]

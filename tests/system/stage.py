@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from cli.customer import Agent, Watcher
 from projections import audit
-from schemas import events as e
+from schemas.events import SessionEnded
 from store.database import pool
 from tests.world import World
 
@@ -39,7 +39,7 @@ class Stage:
         return await self.world.until(self.client, self.id, *(statuses or ("ended",)), timeout_s=timeout_s)
 
     async def end_reason(self) -> str:
-        ends = [x.data for x, _ in await self.world.log(self.id) if isinstance(x.data, e.SessionEnded)]
+        ends = [x.data for x, _ in await self.world.log(self.id) if isinstance(x.data, SessionEnded)]
         assert len(ends) == 1
         return ends[0].reason
 

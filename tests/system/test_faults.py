@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from events.topics import AVATARS, SESSIONS
 from projections import audit
-from schemas import events as e
+from schemas.events import SessionCreated, SessionEndRequested, SessionStarting
 from stack import kafka, postgres
 from stack import servers as embedded
 from stack.ports import free_ports
@@ -143,11 +143,9 @@ async def test_late_creates_of_the_outage_change_nothing(broken: Broken) -> None
 
     async def settled() -> bool:
         log = await world.log()
-        created = {x.subject for x, _ in log if isinstance(x.data, e.SessionCreated)}
+        created = {x.subject for x, _ in log if isinstance(x.data, SessionCreated)}
         given_up = {
-            x.subject
-            for x, _ in log
-            if isinstance(x.data, e.SessionEndRequested) and x.data.reason == "append_timed_out"
+            x.subject for x, _ in log if isinstance(x.data, SessionEndRequested) and x.data.reason == "append_timed_out"
         }
         shown = {row[0] for row in await world.sql("SELECT session_id FROM r.sessions")}
         return shown == created - given_up
@@ -174,7 +172,7 @@ async def test_a_dead_postgres_is_told(broken: Broken) -> None:
         ):
             assert await code_of(answer) == (503, "database.unavailable")
         assert time.monotonic() - started < 10
-        appended = e.SessionStarting(kept["id"], 1, "wrk_nobody")
+        appended = SessionStarting(kept["id"], 1, "wrk_nobody")
         await world.append(appended)  # the log goes on without it
         await broken.postgres.start()
         await broken.postgres.wait_ready()
@@ -199,7 +197,7 @@ async def test_a_killed_kafka_loses_nothing_acknowledged(broken: Broken) -> None
             return (await client.post("/v1/sessions", json=world.request())).status_code == 201
 
         await eventually(works)
-        created = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
+        created = {x.subject for x, _ in await world.log() if isinstance(x.data, SessionCreated)}
         assert set(made) <= created  # I1
         for sid in made:
             await world.until(client, sid, "queued")
@@ -230,11 +228,11 @@ async def test_an_api_killed_under_load_leaves_what_was_acknowledged_and_nothing
         await world.kill("api")
         await asyncio.gather(*customers)
     await world.restart("api")
-    created = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
+    created = {x.subject for x, _ in await world.log() if isinstance(x.data, SessionCreated)}
     assert set(acknowledged) <= created
 
     async def every_admission_is_in_the_log_or_gone() -> bool:
-        log = {x.subject for x, _ in await world.log() if isinstance(x.data, e.SessionCreated)}
+        log = {x.subject for x, _ in await world.log() if isinstance(x.data, SessionCreated)}
         rows = await world.sql("SELECT session_id FROM admissions WHERE state <> 'over'")
         return {row[0] for row in rows} <= log
 
@@ -333,7 +331,7 @@ async def test_a_retry_after_a_killed_api_goes_on_with_the_same_session(broken: 
         again = await client.post("/v1/sessions", json=body, headers=key)
         assert again.status_code == 201
         assert again.json() == first
-        ids = [x.id for x, _ in await world.log(first["id"]) if isinstance(x.data, e.SessionCreated)]
+        ids = [x.id for x, _ in await world.log(first["id"]) if isinstance(x.data, SessionCreated)]
         assert len(ids) == 2
         assert len(set(ids)) == 1  # counts once
         await world.restart("sessions")

@@ -14,8 +14,16 @@ import pytest
 from events.codec import Event
 from events.producer import EventProducer
 from events.sealing import public_text, seal
-from schemas import events as e
 from schemas.assignments import Task
+from schemas.events import (
+    AssignmentAssign,
+    AssignmentEnd,
+    EndReason,
+    SessionEnded,
+    SessionEnding,
+    SessionFailed,
+    SessionStarting,
+)
 from schemas.times import now_ms
 from tests.builders import session_id
 from tests.world import World, eventually
@@ -51,10 +59,10 @@ class Attempt:
             accepted_ms=now_ms(),
         )
         worker, key = supervisor.worker_id, public_text(supervisor._key)
-        supervisor._assign(e.AssignmentAssign(worker, self.id, 1, seal(task, 1, worker, key)))
+        supervisor._assign(AssignmentAssign(worker, self.id, 1, seal(task, 1, worker, key)))
 
-    def end(self, reason: e.EndReason) -> None:
-        self.supervisor._end(e.AssignmentEnd(self.supervisor.worker_id, self.id, 1, reason))
+    def end(self, reason: EndReason) -> None:
+        self.supervisor._end(AssignmentEnd(self.supervisor.worker_id, self.id, 1, reason))
 
     async def is_playing(self) -> bool:
         held = self.supervisor._held.get(self.id)
@@ -114,7 +122,7 @@ async def test_a_process_that_says_what_is_no_message_is_killed(
     spawned = rogues(monkeypatch, how)
     async with supervised(world) as assigned:
         said = await assigned().over()
-    assert kinds(said) == [e.SessionStarting, e.SessionFailed]
+    assert kinds(said) == [SessionStarting, SessionFailed]
     assert said[-1].code == "renderer.crashed"
     assert not psutil.pid_exists(spawned[0].pid)
 
@@ -123,7 +131,7 @@ async def test_no_process_in_time_is_a_start_timeout(world: World, monkeypatch: 
     monkeypatch.setattr(children, "_session", never)
     async with supervised(world, worker_start_timeout_s=0.5) as assigned:
         said = await assigned().over()
-    assert kinds(said) == [e.SessionStarting, e.SessionFailed]
+    assert kinds(said) == [SessionStarting, SessionFailed]
     assert said[-1].code == "start_timeout"
 
 
@@ -135,7 +143,7 @@ async def test_an_end_does_not_wait_for_a_process(world: World, monkeypatch: pyt
         attempt.end("api_request")
         said = await attempt.over()
     assert time.monotonic() - began < 30
-    assert kinds(said) == [e.SessionStarting, e.SessionEnding, e.SessionEnded]
+    assert kinds(said) == [SessionStarting, SessionEnding, SessionEnded]
     assert said[-1].reason == "api_request"
 
 
@@ -167,7 +175,7 @@ async def test_what_cannot_be_made_an_event_ends_the_attempt(world: World, monke
     monkeypatch.setattr("workers.reporting.Reporter.heartbeat", fail)
     async with supervised(world) as assigned:
         said = await assigned().over()
-    assert kinds(said) == [e.SessionStarting, e.SessionFailed]
+    assert kinds(said) == [SessionStarting, SessionFailed]
     assert said[-1].code == "renderer.crashed"
     assert not psutil.pid_exists(spawned[0].pid)
 
@@ -186,7 +194,7 @@ async def test_an_attempt_whose_events_cannot_be_appended_leaves(world: World, m
 
         monkeypatch.setattr(attempt.supervisor._producer, "send", broken)
         said = await attempt.over()
-    assert kinds(said) == [e.SessionStarting]
+    assert kinds(said) == [SessionStarting]
     assert not psutil.pid_exists(spawned[0].pid)
 
 

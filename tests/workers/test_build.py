@@ -17,7 +17,7 @@ from faces.assets import Assets
 from faces.fit import fit
 from faces.neural import NeuralRenderer
 from faces.portrait import normalise
-from schemas import events as e
+from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady
 from schemas.ids import AVATAR, new_id
 from tests import portraits
 from tests.builders import HIDDEN, record
@@ -38,23 +38,23 @@ class Workshop:
         self.assets = Assets(world.folder / "assets")
         self.producer = producer
 
-    async def say(self, *data: e.AvatarEvent) -> None:
+    async def say(self, *data: AvatarEvent) -> None:
         for each in data:
             await self.producer.send(AVATARS, new_event(each, source="tests", subject=each.avatar_id))
 
     async def upload(self, picture: bytes = PORTRAIT, avatar_id: str | None = None) -> str:
         avatar_id = avatar_id or new_id(AVATAR)
         asset = self.assets.put(normalise(picture, avatar_id)[0], avatar_id)
-        await self.say(e.AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", asset, None))
+        await self.say(AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", asset, None))
         return avatar_id
 
-    async def verdicts(self, avatar_id: str) -> list[e.AvatarReady | e.AvatarFailed]:
+    async def verdicts(self, avatar_id: str) -> list[AvatarReady | AvatarFailed]:
         records = [each for each in await self.world.records(AVATARS) if each.key == avatar_id.encode()]
         verdicts = [each for each in records if dict(each.headers)["ce_type"] in (b"avatar.ready", b"avatar.failed")]
         return [decode(each).data for each in verdicts]  # type: ignore[misc]
 
-    async def verdict(self, avatar_id: str) -> e.AvatarReady | e.AvatarFailed:
-        async def there() -> list[e.AvatarReady | e.AvatarFailed]:
+    async def verdict(self, avatar_id: str) -> AvatarReady | AvatarFailed:
+        async def there() -> list[AvatarReady | AvatarFailed]:
             return await self.verdicts(avatar_id)
 
         return (await eventually(there, timeout_s=120, what="a verdict"))[0]
@@ -79,14 +79,14 @@ async def test_what_a_crash_left_behind_is_removed_and_nothing_is_built_twice(sh
     """A builder died between storing a face and saying so; then its avatar was deleted. Others have their verdicts."""
     deleted, orphan = await shop.upload(), b"a face that no event names"
     lost = shop.assets.put(orphan, deleted)
-    await shop.say(e.AvatarDeleted(deleted))
+    await shop.say(AvatarDeleted(deleted))
     done = [new_id(AVATAR) for _ in range(1200)]
     for avatar_id in done:
-        created = e.AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", "a" * 64, None)
-        await asyncio.gather(shop.say(created), shop.say(e.AvatarReady(avatar_id, "f" * 64)))
+        created = AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", "a" * 64, None)
+        await asyncio.gather(shop.say(created), shop.say(AvatarReady(avatar_id, "f" * 64)))
     wanted = await shop.upload()
     await shop.world.start("build")
-    assert isinstance(await shop.verdict(wanted), e.AvatarReady)
+    assert isinstance(await shop.verdict(wanted), AvatarReady)
     await shop.gone(lost)
     by_builder = [event for event, _ in await shop.world.log(topic=AVATARS) if event.source == "greenroom/build"]
     assert [event.subject for event in by_builder] == [wanted]
@@ -102,18 +102,18 @@ async def test_news_all_the_time_do_not_keep_it_from_building(shop: Workshop) ->
     await builder.assigned(frozenset({0}), fresh=True)
     avatar_id = new_id(AVATAR)
     asset = shop.assets.put(normalise(PORTRAIT, avatar_id)[0], avatar_id)
-    first: e.AvatarEvent = e.AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", asset, None)
+    first: AvatarEvent = AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", asset, None)
     building = asyncio.create_task(builder.run())
     verdict = asyncio.create_task(shop.verdict(avatar_id))
     try:
         for offset in itertools.count():
-            data = first if offset == 0 else e.AvatarDeleted(new_id(AVATAR))
+            data = first if offset == 0 else AvatarDeleted(new_id(AVATAR))
             await builder.handle({0: [record(new_event(data, source="tests", subject=data.avatar_id), offset)]})
             if offset < 2:
                 assert not builder._news.is_set()  # it has not read yet what the log held when it began
             if (await asyncio.wait([verdict], timeout=0.02))[0]:
                 break
-        assert isinstance(await verdict, e.AvatarReady)
+        assert isinstance(await verdict, AvatarReady)
     finally:
         building.cancel()
         await asyncio.gather(building, return_exceptions=True)
@@ -127,9 +127,9 @@ async def test_a_deletion_while_it_builds_leaves_nothing(shop: Workshop) -> None
         return any([await shop.verdicts(avatar_id) for avatar_id in deleted])
 
     await eventually(one_is_built, timeout_s=120, what="the first face")  # and by now it is at the next
-    await shop.say(*(e.AvatarDeleted(avatar_id) for avatar_id in deleted))
+    await shop.say(*(AvatarDeleted(avatar_id) for avatar_id in deleted))
     after = await shop.verdict(await shop.upload())
-    assert isinstance(after, e.AvatarReady)
+    assert isinstance(after, AvatarReady)
 
     async def left() -> bool:
         more = shop.stored() - before
@@ -141,17 +141,17 @@ async def test_a_deletion_while_it_builds_leaves_nothing(shop: Workshop) -> None
 async def test_a_verdict_that_came_too_late_takes_its_face_with_it(shop: Workshop) -> None:
     avatar_id = await shop.upload()
     first = await shop.verdict(avatar_id)
-    assert isinstance(first, e.AvatarReady)
+    assert isinstance(first, AvatarReady)
     assert first.face is not None
     late = shop.assets.put(b"the same face by another builder", avatar_id)
-    await shop.say(e.AvatarReady(avatar_id, late), e.AvatarReady(avatar_id, first.face))
+    await shop.say(AvatarReady(avatar_id, late), AvatarReady(avatar_id, first.face))
     await shop.gone(late)
     assert first.face in shop.stored()
 
 
 async def test_the_portrait_of_a_failed_avatar_is_removed(shop: Workshop) -> None:
     before = shop.stored()
-    assert isinstance(await shop.verdict(await shop.upload(NOISE)), e.AvatarFailed)
+    assert isinstance(await shop.verdict(await shop.upload(NOISE)), AvatarFailed)
 
     async def as_before() -> bool:
         return shop.stored() == before
@@ -163,16 +163,16 @@ async def test_what_it_cannot_read_it_leaves_alone(shop: Workshop) -> None:
     """A newer version said something of the avatar: neither a build nor a removal may contradict it."""
     before = shop.stored()
     avatar_id = new_id(AVATAR)
-    value, headers = encode(new_event(e.AvatarDeleted(avatar_id), source="tests", subject=avatar_id))
+    value, headers = encode(new_event(AvatarDeleted(avatar_id), source="tests", subject=avatar_id))
     newer = {"ce_type": b"avatar.moved", "ce_dataschema": b"urn:greenroom:avatar.moved:1"}
     headers = [(name, newer.get(name, content)) for name, content in headers]
     await shop.producer._producer.send_and_wait(
         shop.world.prefix + AVATARS.name, value=value, key=avatar_id.encode(), headers=headers
     )
     await shop.upload(avatar_id=avatar_id)
-    await shop.say(e.AvatarDeleted(avatar_id))
+    await shop.say(AvatarDeleted(avatar_id))
     other = await shop.verdict(await shop.upload())
-    assert isinstance(other, e.AvatarReady)
+    assert isinstance(other, AvatarReady)
     assert await shop.verdicts(avatar_id) == []
     assert len(shop.stored() - before) == 3  # its portrait, and the other's portrait and face
 
@@ -181,7 +181,7 @@ async def test_a_portrait_that_becomes_larger_than_an_upload_is_read(shop: Works
     """PNG loses nothing: of 4 MB of grainy JPEG become 12 MB, and the builder judges the picture, not its size."""
     picture = portraits.file(portraits.noise(2048, 2048), "JPEG", quality=90)
     verdict = await shop.verdict(await shop.upload(picture))
-    assert isinstance(verdict, e.AvatarFailed)
+    assert isinstance(verdict, AvatarFailed)
     assert verdict.reason.startswith("No face")
 
 
@@ -198,7 +198,7 @@ async def test_partitions_move_between_builders(shop: Workshop) -> None:
     await shop.world.kill("build-2")
     uploads.append(await shop.upload())
     for avatar_id in uploads:
-        assert isinstance(await shop.verdict(avatar_id), e.AvatarReady)
-        faces = {verdict.face for verdict in await shop.verdicts(avatar_id) if isinstance(verdict, e.AvatarReady)}
+        assert isinstance(await shop.verdict(avatar_id), AvatarReady)
+        faces = {verdict.face for verdict in await shop.verdicts(avatar_id) if isinstance(verdict, AvatarReady)}
         assert len(faces) == 1  # built twice, it is the same one
         assert faces <= shop.stored()
