@@ -27,9 +27,11 @@ from api.deadline import Deadline
 from api.ending import SOURCE, enqueue, supersede, warn_if_failed
 from api.errors import AtCapacity, ConcurrencyExceeded, InFlight, KeyReused, KeyRevoked, LogUnavailable, Unprocessable
 from events.codec import Event, new_event
+from events.fold import Evolved
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.sealing import DataKey, dump_task, seal
-from events.sessions import HIDDEN_REASON, RULES, Evolved, evolve
+from events.session_state import HIDDEN_REASON
+from events.sessions import RULES, evolve
 from events.topics import SESSIONS
 from projections.resources import context, resource
 from schemas.assignments import Task

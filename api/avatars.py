@@ -30,7 +30,7 @@ from api.errors import (
     request_id,
 )
 from projections import avatars
-from projections.avatars import Found
+from projections.avatars import StoredAvatar
 from projections.resources import ERASED
 from projections.resources import context as bound_to
 from schemas.avatars import (
@@ -190,7 +190,7 @@ async def usable(ctx: Context, account_id: str, avatar_id: str) -> tuple[Runtime
 # What is shown
 
 
-async def _find(ctx: Context, account_id: str, avatar_id: str) -> list[Found]:
+async def _find(ctx: Context, account_id: str, avatar_id: str) -> list[StoredAvatar]:
     async with ctx.pool.connection() as connection:
         found = await avatars.find(connection, account_id, avatar_id)
     if not found:
@@ -232,7 +232,7 @@ def _after(cursor: str | None) -> tuple[list[AvatarResource], str | None]:
     return _STOCK, cursor
 
 
-async def _shown(ctx: Context, account_id: str, found: list[Found]) -> list[AvatarResource]:
+async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> list[AvatarResource]:
     try:
         key = await ctx.data_keys.of(account_id)
     except AccountErased:

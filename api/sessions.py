@@ -39,7 +39,7 @@ from api.errors import (
 )
 from projections import sessions
 from projections.resources import resource
-from projections.sessions import Found
+from projections.sessions import StoredSession
 from schemas.requests import Text
 from schemas.sessions import CreateSession, SessionList, SessionResource
 from schemas.times import from_wire
@@ -228,7 +228,7 @@ async def end(session_id: str, request: Request, caller: CallerPrincipal, ctx: C
     return _json(shown)
 
 
-async def _find(ctx: Context, account_id: str, session_id: str) -> Found:
+async def _find(ctx: Context, account_id: str, session_id: str) -> StoredSession:
     async with ctx.pool.connection() as connection:
         found = await sessions.find(connection, account_id, session_id)
     if found is None:
@@ -236,7 +236,7 @@ async def _find(ctx: Context, account_id: str, session_id: str) -> Found:
     return found
 
 
-async def _shown(ctx: Context, account_id: str, found: Found) -> dict[str, Any]:
+async def _shown(ctx: Context, account_id: str, found: StoredSession) -> dict[str, Any]:
     if found.state is None:
         shown: dict[str, Any] = orjson.loads(found.resource or "")
     else:

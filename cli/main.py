@@ -154,12 +154,11 @@ def worker() -> None:
 @app.command(rich_help_panel="Processes")
 def project(which: Annotated[Projections, typer.Argument(help="`all` runs them in one process.")]) -> None:
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
-    from reactors.processes import NAMES
+    from projections import names
     from reactors.processes import project as run_projections
     from reactors.settings import ProjectSettings
 
-    names = NAMES if which is Projections.all else (which.value,)
-    _run(run_projections(ProjectSettings(), names))
+    _run(run_projections(ProjectSettings(), names.ALL if which is Projections.all else (which.value,)))
 
 
 @app.command(rich_help_panel="Processes")

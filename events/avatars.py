@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from events.codec import Event
+from events.codec import Event, decode
+from events.fold import Evolved, Fold, Rejected
+from events.topics import AVATARS
 from schemas.avatars import Positions, RuntimeType
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady, Encrypted
 
@@ -28,26 +30,28 @@ class Avatar:
     created_ms: int = 0
 
 
-def evolve(avatar: Avatar | None, event: Event) -> Avatar | None:
-    """The avatar after `event`, or None when the event changes nothing: the first verdict on a build counts."""
+def evolve(avatar: Avatar | None, event: Event, append_ms: int) -> Evolved[Avatar] | Rejected:
+    """What `event` makes of the avatar; the first verdict on a build counts."""
     data = event.data
     if not isinstance(data, AvatarEvent) or data.avatar_id != event.subject:
-        return None
+        return Rejected("not_of_this_avatar")
     if isinstance(data, AvatarDeleted):
-        return _deleted(avatar, data.avatar_id)
+        return _deleted(avatar, event)
     if isinstance(data, AvatarCreated):
-        return _created(data, event.time_ms) if avatar is None else None
-    if avatar is None or avatar.status != "processing":
-        return None
+        return Rejected("already_created") if avatar is not None else _created(data, event)
+    if avatar is None:
+        return Rejected("unknown_avatar")
+    if avatar.status != "processing":
+        return Rejected("already_decided")
     if isinstance(data, AvatarReady):
-        return replace(avatar, status="ready", face=data.face)
+        return Evolved(replace(avatar, status="ready", face=data.face), event.type)
     if isinstance(data, AvatarFailed):
-        return replace(avatar, status="failed", failure_reason=data.reason)
-    return None
+        return Evolved(replace(avatar, status="failed", failure_reason=data.reason), event.type)
+    return Rejected("no_rule")
 
 
-def _created(data: AvatarCreated, time_ms: int) -> Avatar:
-    return Avatar(
+def _created(data: AvatarCreated, event: Event) -> Evolved[Avatar]:
+    avatar = Avatar(
         data.avatar_id,
         "processing",
         account_id=data.account_id,
@@ -55,14 +59,18 @@ def _created(data: AvatarCreated, time_ms: int) -> Avatar:
         runtime_type=data.runtime_type,
         asset=data.asset,
         positions=data.positions,
-        created_ms=time_ms,
+        created_ms=event.time_ms,
     )
+    return Evolved(avatar, event.type)
 
 
-def _deleted(avatar: Avatar | None, avatar_id: str) -> Avatar | None:
+def _deleted(avatar: Avatar | None, event: Event) -> Evolved[Avatar] | Rejected:
     """What the customer said is forgotten; the assets stay known, so that the builder can remove them."""
     if avatar is None:
-        return Avatar(avatar_id, "deleted")
+        return Evolved(Avatar(event.subject, "deleted"), event.type)
     if avatar.status == "deleted":
-        return None
-    return replace(avatar, status="deleted", name=None, positions=None, failure_reason=None)
+        return Rejected("already_deleted")
+    return Evolved(replace(avatar, status="deleted", name=None, positions=None, failure_reason=None), event.type)
+
+
+FOLD = Fold(AVATARS, decode, evolve)

@@ -80,6 +80,10 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._hinted_at = 0.0
         self._moved_at = time.monotonic()
         self._consumer: AIOKafkaConsumer | None = None
+        self._next: dict[int, int] = {}
+        """Partition → the offset that must come next."""
+        self._missed: tuple[int, int] | None = None
+        """(partition, offset) that did not come when it was fetched last."""
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -127,6 +131,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._recover(consumer)
                 return
             try:
+                self._refuse_holes(batches)
                 await self._handler.handle(batches)
             except Recoverable as failure:
                 log.warning("batch dropped", group=self._group, reason=str(failure))
@@ -193,6 +198,24 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._refuse_gap(consumer, places)
         for place in places.keys() & consumer.assignment():  # a rebalance may just have taken some; it binds anew
             consumer.seek(place, places[place])
+        self._next = dict(positions)
+
+    def _refuse_holes(self, batches: Batches) -> None:
+        """These topics have no holes. A first one means that records were dropped on the way: they are fetched again.
+
+        Raises Recoverable; LogGap when the log itself has lost them, since nothing may be skipped in silence.
+        """
+        for partition, records in batches.items():
+            expected = self._next.get(partition, records[0].offset)
+            for record in records:
+                if record.offset > expected:
+                    told = f"offsets {expected} to {record.offset - 1} of partition {partition} of {self._topic}"
+                    if (partition, expected) == self._missed:
+                        raise LogGap(f"{told} are gone. Restore the log before anything is derived from it again.")
+                    self._missed = (partition, expected)
+                    raise Recoverable(f"{told} did not come")
+                expected = max(expected, record.offset + 1)
+            self._next[partition] = expected
 
     async def _refuse_gap(self, consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, int]) -> None:
         """What was read before must still be in the log, and what comes next too. Raises LogGap.

@@ -12,16 +12,16 @@ import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from events.codec import Event, Malformed, Record, Unknown, decode
-from events.metering import Billed, charge
-from events.topics import partition_of
+from events.fold import Evolved, Fold, Rejected
+from events.metering import Billed, Charge, charge
+from events.session_state import State
+from events.topics import SESSIONS, partition_of
 from schemas.bounds import ID_CHARS
 from schemas.events import (
     Meter,
-    Segment,
     SessionAssigned,
     SessionAudioResumed,
     SessionAudioStalled,
@@ -42,7 +42,7 @@ from schemas.events import (
     WorkerEvent,
 )
 from schemas.ids import USAGE, derived_id
-from schemas.usage import GENESIS, UsageEntry, UsageFacts, chain
+from schemas.usage import UsageEntry, UsageFacts, chain
 
 _MOST_KEY = 4 * ID_CHARS
 
@@ -54,91 +54,8 @@ MOST_SEEN = 10_000
 MOST_CREDIT_US = 2**62
 """How far adjustments may take a session's credit: what it still bills fits a bigint then."""
 
-Status = Literal["queued", "starting", "running", "ending", "ended", "failed", "canceled"]
-TERMINAL = frozenset({"ended", "failed", "canceled"})
-HIDDEN_REASON: Literal["append_timed_out"] = "append_timed_out"
-"""A session canceled for this reason was never acknowledged to anybody: it has no row, no webhook, no history."""
-
-
-class State(Struct, omit_defaults=True):
-    """All that the log says about one session. Times are epoch ms by `ce_time`, never earlier than the one before.
-
-    `append_ms` fields are the log's own time; only the billing bound uses them. Treat as immutable: `evolve` copies.
-    """
-
-    session_id: str
-    status: Status = "queued"
-    seq: int = 0
-    created: SessionCreated | None = None
-    created_ms: int = 0
-    started_ms: int | None = None
-    first_frame_ms: int | None = None
-    ended_ms: int | None = None
-    last_ms: int = 0
-    last_append_ms: int = 0
-    attempt: int = 0
-    worker_id: str = ""
-    attempt_phase: Literal["assigned", "declined", "started", "playing"] = "assigned"
-    attempt_append_ms: int = 0
-    declines: int = 0
-    n: int = 0
-    meter: Meter = Meter(0, 0, 0)
-    segment: Segment | None = None
-    attempt_first_frame_ms: int = 0
-    attempt_first_frame_append_ms: int = 0
-    attempt_billed: Billed = Billed()
-    billed_ms: int = 0
-    frames: int = 0
-    credit_us: int = 0
-    chain: str = GENESIS
-    end_requested: str | None = None
-    ending_reason: str | None = None
-    end_reason: str | None = None
-    failure_code: str | None = None
-    failure_message: str | None = None
-    seen: tuple[str, ...] = ()
-
-    @property
-    def terminal(self) -> bool:
-        return self.status in TERMINAL
-
-    @property
-    def started(self) -> bool:
-        return self.started_ms is not None
-
-    @property
-    def hidden(self) -> bool:
-        """Never acknowledged to a customer, so it exists for nobody."""
-        return self.created is None or self.end_reason == HIDDEN_REASON
-
-
-class Evolved(Struct):
-    """The event was accepted. `transition` names it for history and webhooks; heartbeats and adjustments have none."""
-
-    state: State
-    transition: str | None
-    usage: UsageEntry | None = None
-
-
-class Rejected(Struct, frozen=True):
-    """The event changes nothing. `reason` is a stable word."""
-
-    reason: str
-
-
-Outcome = Evolved | Rejected
+Outcome = Evolved[State] | Rejected
 _Rule = Callable[[State, Event, Any, int], Outcome]
-
-_state_encoder = msgspec.msgpack.Encoder()
-_state_decoder = msgspec.msgpack.Decoder(State)
-
-
-def dump_state(state: State) -> bytes:
-    return _state_encoder.encode(state)
-
-
-def load_state(data: bytes) -> State:
-    return _state_decoder.decode(data)
 
 
 def decode_session_event(record: Record) -> Event:
@@ -358,75 +275,69 @@ def _closing(state: State, event: Event, data: SessionEnded | SessionFailed, app
 
 def _bill(new: State, event: Event, n: int, meter: Meter, append_ms: int) -> UsageEntry:
     """Charge the reading to `new` (a fresh copy) and return its ledger entry."""
-    created = new.created
-    assert created is not None  # playing implies created
+    assert new.created is not None  # playing implies created
     cost = charge(meter, append_ms, new.attempt_first_frame_append_ms, new.attempt_billed)
     start = new.attempt_first_frame_ms + new.attempt_billed.ms
+    new.n, new.meter, new.attempt_billed = n, meter, cost.total
+    new.billed_ms += cost.ms
+    new.frames += cost.frames
+    new.last_append_ms = append_ms
+    credit_us = cost.ms * new.created.rate.multiplier_milli
+    return _enter(new, new.created, event, "interval", start, credit_us, attempt=new.attempt, n=n, cost=cost)
+
+
+def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -> Outcome:
+    if state.created is None:
+        return Rejected("unknown_session")
+    if len(state.seen) >= MOST_SEEN:
+        return Rejected("too_many_events")
+    if abs(state.credit_us + data.credit_us) > MOST_CREDIT_US:
+        return Rejected("out_of_range")
+    new = copy.copy(state)
+    new.seen = (*state.seen, event.id)
+    return Evolved(new, None, _enter(new, state.created, event, "adjustment", event.time_ms, data.credit_us))
+
+
+_NOTHING = Charge(ms=0, frames=0, total=Billed(), flags=())
+
+
+def _enter(
+    new: State,
+    created: SessionCreated,
+    event: Event,
+    kind: Literal["interval", "adjustment"],
+    from_ms: int,
+    credit_us: int,
+    attempt: int = 0,
+    n: int = 0,
+    cost: Charge = _NOTHING,
+) -> UsageEntry:
+    """The next entry of the session's chain."""
     facts = UsageFacts(
         account_id=created.account_id,
-        attempt=new.attempt,
+        attempt=attempt,
         avatar_id=created.avatar_id,
         billable_ms=cost.ms,
         billed_as=created.rate.billed_as,
-        credit_us=cost.ms * created.rate.multiplier_milli,
+        credit_us=credit_us,
         event_id=event.id,
         flags=cost.flags,
         frames=cost.frames,
-        from_ms=start,
+        from_ms=from_ms,
         id=derived_id(USAGE, event.time_ms, new.session_id, event.id),
-        kind="interval",
+        kind=kind,
         multiplier_milli=created.rate.multiplier_milli,
         n=n,
         object="usage_event",
         quality=created.quality,
         rate_card=created.rate.card,
         session_id=new.session_id,
-        to_ms=start + cost.ms,
+        to_ms=from_ms + cost.ms,
     )
     entry = chain(facts, new.chain)
-    new.n, new.meter, new.attempt_billed, new.chain = n, meter, cost.total, entry.hash
-    new.billed_ms += cost.ms
-    new.frames += cost.frames
-    new.credit_us += facts.credit_us
-    new.last_append_ms = append_ms
-    return entry
-
-
-def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -> Outcome:
-    created = state.created
-    if created is None:
-        return Rejected("unknown_session")
-    if len(state.seen) >= MOST_SEEN:
-        return Rejected("too_many_events")
-    if abs(state.credit_us + data.credit_us) > MOST_CREDIT_US:
-        return Rejected("out_of_range")
-    facts = UsageFacts(
-        account_id=created.account_id,
-        attempt=0,
-        avatar_id=created.avatar_id,
-        billable_ms=0,
-        billed_as=created.rate.billed_as,
-        credit_us=data.credit_us,
-        event_id=event.id,
-        flags=(),
-        frames=0,
-        from_ms=event.time_ms,
-        id=derived_id(USAGE, event.time_ms, state.session_id, event.id),
-        kind="adjustment",
-        multiplier_milli=created.rate.multiplier_milli,
-        n=0,
-        object="usage_event",
-        quality=created.quality,
-        rate_card=created.rate.card,
-        session_id=state.session_id,
-        to_ms=event.time_ms,
-    )
-    new = copy.copy(state)
-    entry = chain(facts, state.chain)
     new.chain = entry.hash
-    new.credit_us += data.credit_us
-    new.seen = (*state.seen, event.id)
-    return Evolved(new, None, entry)
+    new.credit_us += credit_us
+    return entry
 
 
 _RULES_1: dict[type[Struct], _Rule] = {
@@ -447,3 +358,5 @@ _RULES_1: dict[type[Struct], _Rule] = {
     SessionFailed: _failed,
     UsageAdjusted: _adjusted,
 }
+
+FOLD = Fold(SESSIONS, decode_session_event, evolve)

@@ -17,10 +17,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.codec import Malformed, Unknown
-from events.sessions import Evolved, State, decode_session_event, evolve
+from events.fold import Evolved
+from events.session_state import State
+from events.sessions import decode_session_event, evolve
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import SESSIONS
+from projections import checkpoints, names, parked
 from projections.folding import Change
 from projections.usage import COLUMNS, row
 from schemas.usage import GENESIS, UsageFacts, chain
@@ -153,12 +156,7 @@ async def _snapshot(connection: Connection) -> AsyncIterator[None]:
 
 async def _done(connection: Connection, consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
     """Up to where the ledger was made from this partition. It was read there, so the log must still reach that far."""
-    cursor = await connection.execute(
-        "SELECT next_offset FROM checkpoints WHERE name = 'usage' AND topic = %s AND partition = %s",
-        [SESSIONS.name, place.partition],
-    )
-    row = await cursor.fetchone()
-    done = int(row[0]) if row else 0
+    done = (await checkpoints.positions(connection, names.USAGE, SESSIONS.name)).get(place.partition, 0)
     end = (await asyncio.wait_for(consumer.end_offsets([place]), _FETCH_TIMEOUT_S))[place]
     if done > end:
         raise CannotRead(
@@ -169,20 +167,15 @@ async def _done(connection: Connection, consumer: AIOKafkaConsumer, place: Topic
 
 
 async def _nothing_parked(connection: Connection) -> None:
-    cursor = await connection.execute("SELECT count(*) FROM parked WHERE consumer = 'usage'")
-    found = await cursor.fetchone()
-    if found and found[0]:
-        raise CannotRead(f"{found[0]} sessions are parked; see `greenroom parked list`.")
+    if found := await parked.count(connection, names.USAGE):
+        raise CannotRead(f"{found} sessions are parked; see `greenroom parked list`.")
 
 
 async def _caught_up(connection: Connection, ends: dict[int, int]) -> None:
     """Wait a moment for the usage projection: an entry that is still on its way is not missing."""
     deadline = time.monotonic() + _CATCH_UP_S
     while True:
-        cursor = await connection.execute(
-            "SELECT partition, next_offset FROM checkpoints WHERE name = 'usage' AND topic = %s", [SESSIONS.name]
-        )
-        done: dict[int, int] = dict(await cursor.fetchall())
+        done = await checkpoints.positions(connection, names.USAGE, SESSIONS.name)
         behind = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.items())
         if not behind:
             return

@@ -1,67 +1,60 @@
-"""From records to transactions: fold a batch, then store rows, fold states and checkpoint together.
+"""From records to transactions: fold a batch, then store rows, states and checkpoint together.
 
-Several projections can share one fold (`greenroom project all`). Each keeps its own checkpoint and fold states, so it
-can go on alone in another process; one that is ahead of the others is given nothing until they have caught up, and one
-that another process runs is left to it without the others noticing.
+Several projections can share one fold (`greenroom project all`). Each keeps its own checkpoint and states, so it can go
+on alone in another process; one that is ahead of the others is given nothing until they have caught up, and one that
+another process runs is left to it without the others noticing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
-
-import structlog
+from typing import Generic, NamedTuple, TypeVar
 
 from events import dead_letters
 from events.codec import Event, Malformed, Record, Unknown
-from events.consumer import Batches, LogGap, Recoverable
-from events.sessions import Evolved, Rejected, State, decode_session_event, dump_state, evolve, load_state
-from events.topics import SESSIONS
-from projections import checkpoints
+from events.consumer import Batches, Recoverable
+from events.fold import Evolved, Fold, Rejected
+from events.session_state import State
+from projections import checkpoints, parked
 from projections.checkpoints import Bound, Claims, Fenced, Move
+from projections.parked import Parking
 from store.database import Connection, DatabaseUnreachable, Pool
 
-log = structlog.get_logger()
+S = TypeVar("S")
 
-_CACHED_SESSIONS = 10_000
+_CACHED_STATES = 10_000
 
 
-class Change(NamedTuple):
+class Change(NamedTuple, Generic[S]):
     """An accepted event and what it did."""
 
     event: Event
-    evolved: Evolved
+    evolved: Evolved[S]
     partition: int
     offset: int
     append_ms: int
 
 
-class Refusal(NamedTuple):
+class Refusal(NamedTuple, Generic[S]):
     """A readable event that the fold rejected."""
 
     event: Event
     rejected: Rejected
-    state: State | None
+    state: S | None
     offset: int
     partition: int
-
-
-class Parking(NamedTuple):
-    session_id: str
-    partition: int
-    offset: int
-    reason: str
 
 
 @dataclass
-class Folded:
-    """One batch, folded. `states` holds the final state of each session that changed."""
+class Folded(Generic[S]):
+    """One batch, folded. `states`: subject → the final state of each that changed."""
 
-    changes: list[Change] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    states: dict[str, State] = field(default_factory=dict)
+    changes: list[Change[S]] = field(default_factory=list)
+    refusals: list[Refusal[S]] = field(default_factory=list)
+    states: dict[str, S] = field(default_factory=dict)
     partition_of: dict[str, int] = field(default_factory=dict)
     parkings: list[Parking] = field(default_factory=list)
     malformed: list[tuple[Record, str]] = field(default_factory=list)
@@ -69,64 +62,77 @@ class Folded:
     """Partition → offset of its first record."""
     ends: dict[int, int] = field(default_factory=dict)
     """Partition → offset after its last record."""
-    _dumps: dict[str, bytes] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
+    """Stored forms of states, made once for all projections that share the batch (`states.stored`)."""
 
-    def dump(self, sid: str) -> bytes:
-        """The stored form of a final state; made once for all projections that share the batch."""
-        if sid not in self._dumps:
-            self._dumps[sid] = dump_state(self.states[sid])
-        return self._dumps[sid]
-
-    def since(self, positions: Mapping[int, int]) -> Folded:
+    def since(self, positions: Mapping[int, int]) -> Folded[S]:
         """What is new for a projection that has already seen the log up to `positions`."""
         changes = [c for c in self.changes if c.offset >= positions.get(c.partition, 0)]
         changed = {c.event.subject for c in changes}
         return Folded(
             changes=changes,
             refusals=[r for r in self.refusals if r.offset >= positions.get(r.partition, 0)],
-            states={sid: state for sid, state in self.states.items() if sid in changed},
+            states={subject: state for subject, state in self.states.items() if subject in changed},
             partition_of=self.partition_of,
             parkings=[p for p in self.parkings if p.offset >= positions.get(p.partition, 0)],
             malformed=[m for m in self.malformed if m[0].offset >= positions.get(m[0].partition, 0)],
             begins=self.begins,
             ends=self.ends,
+            stored=self.stored,
         )
 
 
-class Projection(Protocol):
-    """What a projection adds to the fold. `name` is that of its checkpoints."""
+class Projection(ABC, Generic[S]):
+    """What a consumer of the log adds to the fold; reactors are made of the same parts.
+
+    For each batch: `prepare`, then in one transaction `apply` and the checkpoint, then `committed`.
+    """
 
     name: str
+    """That of its checkpoints: projections/names.py."""
 
     async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
         """These partitions are mine from now on."""
 
-    async def load(self, connection: Connection, session_ids: Sequence[str]) -> dict[str, bytes]:
-        """The stored fold states of these sessions."""
+    @abstractmethod
+    async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, S]:
+        """The states of these as they are stored; those that are not are left out."""
 
-    async def apply(self, connection: Connection, folded: Folded) -> None:
-        """Write rows and fold states within the batch's transaction."""
+    async def prepare(self, folded: Folded[S]) -> None:
+        """What takes time and is no row, before a connection is held. Done again when the batch comes again.
 
-    async def committed(self, folded: Folded) -> None:
+        Raises Recoverable.
+        """
+
+    @abstractmethod
+    async def apply(self, connection: Connection, folded: Folded[S]) -> None:
+        """Write rows and states within the batch's transaction."""
+
+    async def committed(self, folded: Folded[S]) -> None:
         """The transaction is durable. If the process dies before or in here, it is not called again."""
 
 
-class FoldingHandler:
-    """The `events.consumer.Handler` of `sessions.v1`.
+SessionsFolded = Folded[State]
+SessionChange = Change[State]
+
+
+class FoldingHandler(Generic[S]):
+    """The `events.consumer.Handler` of a fold's topic.
 
     While one batch commits, the next one is folded on top of it. A failed commit drops both and everything cached.
     """
 
-    def __init__(self, pool: Pool, projections: Sequence[Projection], topic: str = SESSIONS.name) -> None:
+    def __init__(self, pool: Pool, fold: Fold[S], projections: Sequence[Projection[S]], topic: str = "") -> None:
+        """`topic`: the name that checkpoints are stored under, if not the fold's own."""
         self._pool = pool
+        self._fold = fold
         self._projections = projections
-        self._topic = topic
-        self._claims = Claims([p.name for p in projections], topic)
-        self._cache: dict[str, State | None] = {}
-        """None: nothing is stored of this session."""
+        self._topic = topic or fold.topic.name
+        self._claims = Claims([p.name for p in projections], self._topic)
+        self._cache: dict[str, S | None] = {}
+        """None: nothing is stored of this subject."""
         self._parked: dict[str, int] = {}
-        """Session → the offset from which on nobody here reads it."""
-        self._gap: tuple[int, int] | None = None
+        """Subject → the offset from which on nobody here reads it."""
         self._pending: asyncio.Task[None] | None = None
 
     def positions(self) -> Mapping[int, int]:
@@ -138,11 +144,7 @@ class FoldingHandler:
         try:
             async with self._pool.connection() as connection:
                 places = await self._claims.bind(connection, partitions, fresh)
-                names = list(self._claims.of)
-                cursor = await connection.execute(
-                    'SELECT session_id, min("offset") FROM parked WHERE consumer = ANY(%s) GROUP BY 1', [names]
-                )
-                self._parked = dict(await cursor.fetchall())
+                self._parked = await parked.since(connection, list(self._claims.of))
                 for projection in self._projections:
                     await projection.assigned(connection, frozenset(self._claims.of[projection.name].bound))
         except DatabaseUnreachable as failed:
@@ -158,10 +160,10 @@ class FoldingHandler:
 
     async def handle(self, batches: Batches) -> None:
         try:
-            folded = await self._fold(batches) if batches else None
+            folded = await self._fold_batch(batches) if batches else None
             await self._join()
             if folded is not None and folded.ends:
-                if len(self._cache) > _CACHED_SESSIONS:
+                if len(self._cache) > _CACHED_STATES:
                     self._cache = dict(folded.states)  # all others are stored by now
                 self._pending = asyncio.create_task(self._commit(folded, self._take_moves(folded)))
             await self._claims.stand_by(self._pool, batches)
@@ -181,75 +183,62 @@ class FoldingHandler:
 
     # Folding
 
-    async def _fold(self, batches: Batches) -> Folded:
-        folded = Folded()
+    async def _fold_batch(self, batches: Batches) -> Folded[S]:
+        folded: Folded[S] = Folded()
         events = self._decode(batches, folded)
         await self._load({event.subject: partition for event, partition, _, _ in events})
-        cache = self._cache
+        cache, evolve = self._cache, self._fold.evolve
         for event, partition, offset, append_ms in events:
-            sid = event.subject
-            outcome = evolve(cache.get(sid), event, append_ms)
+            subject = event.subject
+            outcome = evolve(cache.get(subject), event, append_ms)
             if isinstance(outcome, Rejected):
-                folded.refusals.append(Refusal(event, outcome, cache.get(sid), offset, partition))
+                folded.refusals.append(Refusal(event, outcome, cache.get(subject), offset, partition))
                 continue
-            cache[sid] = folded.states[sid] = outcome.state
-            folded.partition_of[sid] = partition
+            cache[subject] = folded.states[subject] = outcome.state
+            folded.partition_of[subject] = partition
             folded.changes.append(Change(event, outcome, partition, offset, append_ms))
         return folded
 
-    def _decode(self, batches: Batches, folded: Folded) -> list[tuple[Event, int, int, int]]:
-        """Readable events in order. An unreadable one parks its session from here on."""
-        slowest = self.positions()
+    def _decode(self, batches: Batches, folded: Folded[S]) -> list[tuple[Event, int, int, int]]:
+        """Readable events in order. An unreadable one parks its subject from here on."""
+        slowest, decode = self.positions(), self._fold.decode
         events: list[tuple[Event, int, int, int]] = []
         for partition, records in batches.items():
             if partition not in slowest:
                 continue
-            self._refuse_gap(partition, records[0].offset, slowest[partition])
             for record in records:
                 if record.offset < slowest[partition]:
                     continue
                 folded.begins.setdefault(partition, record.offset)
                 folded.ends[partition] = record.offset + 1
                 try:
-                    event = decode_session_event(record)
+                    event = decode(record)
                 except Malformed as broken:
                     folded.malformed.append((record, str(broken)))
                 except Unknown as unknown:
-                    sid = (record.key or b"").decode(errors="replace")
+                    subject = (record.key or b"").decode(errors="replace")
                     # Also when another projection has parked it already: each has a row of its own.
-                    if record.offset <= self._parked.setdefault(sid, record.offset):
-                        folded.parkings.append(Parking(sid, partition, record.offset, str(unknown)))
+                    if record.offset <= self._parked.setdefault(subject, record.offset):
+                        folded.parkings.append(Parking(subject, partition, record.offset, str(unknown)))
                 else:
                     if record.offset < self._parked.get(event.subject, record.offset + 1):
                         events.append((event, partition, record.offset, record.timestamp))
         return events
 
-    def _refuse_gap(self, partition: int, first: int, expected: int) -> None:
-        """The log of sessions has no gaps. A first one means that records were dropped on the way: fetch them again.
-
-        Raises Recoverable; LogGap when the log itself has lost them, since nothing may be skipped in silence.
-        """
-        if first <= expected:
-            return
-        if (partition, expected) == self._gap:
-            raise LogGap(f"offsets {expected} to {first - 1} of partition {partition} are gone from the log")
-        self._gap = (partition, expected)
-        raise Recoverable(f"offset {expected} of partition {partition} was expected, {first} came")
-
     async def _load(self, partition_of: Mapping[str, int]) -> None:
-        """Bring the sessions' states into the cache; a session that nobody has stored becomes None."""
+        """Bring the subjects' states into the cache; one that nobody has stored becomes None."""
         missing: dict[str, list[str]] = {}
-        for sid, partition in partition_of.items():
-            if sid not in self._cache:
-                missing.setdefault(self._slowest(partition), []).append(sid)
+        for subject, partition in partition_of.items():
+            if subject not in self._cache:
+                missing.setdefault(self._slowest(partition), []).append(subject)
         if not missing:
             return
         async with self._pool.connection() as connection:
             for projection in self._projections:
-                ids = missing.get(projection.name)
-                if ids:
-                    stored = await projection.load(connection, ids)
-                    self._cache.update((sid, load_state(stored[sid]) if sid in stored else None) for sid in ids)
+                subjects = missing.get(projection.name)
+                if subjects:
+                    stored = await projection.load(connection, subjects)
+                    self._cache.update((subject, stored.get(subject)) for subject in subjects)
 
     def _slowest(self, partition: int) -> str:
         """The projection whose stored states are those that the next record of this partition is folded on."""
@@ -258,7 +247,7 @@ class FoldingHandler:
 
     # Storing
 
-    def _take_moves(self, folded: Folded) -> list[Move]:
+    def _take_moves(self, folded: Folded[S]) -> list[Move]:
         """Bind the batch to the generation and offsets of now, and count it as done for the next one."""
         moves = []
         for name, claim in self._claims.of.items():
@@ -269,22 +258,23 @@ class FoldingHandler:
                     claim.bound[partition] = Bound(at.generation, end)
         return moves
 
-    async def _commit(self, folded: Folded, moves: list[Move]) -> None:
-        parts = [(p, self._part(folded, [m for m in moves if m.name == p.name])) for p in self._projections]
+    async def _commit(self, folded: Folded[S], moves: list[Move]) -> None:
+        found = [(p, self._part(folded, [m for m in moves if m.name == p.name])) for p in self._projections]
+        parts = [(projection, part) for projection, part in found if part is not None]
+        for projection, part in parts:
+            await projection.prepare(part)
         async with self._pool.connection() as connection:
             async with connection.transaction():
                 for projection, part in parts:
-                    if part is not None:
-                        await projection.apply(connection, part)
-                        await _park(connection, projection.name, self._topic, part.parkings)
+                    await projection.apply(connection, part)
+                    await parked.park(connection, projection.name, self._topic, part.parkings)
                 await checkpoints.advance(connection, self._topic, moves)
         for projection, part in parts:
-            if part is not None:
-                dead_letters.tell(projection.name, part.malformed)
-                await projection.committed(part)
+            dead_letters.tell(projection.name, part.malformed)
+            await projection.committed(part)
 
     @staticmethod
-    def _part(folded: Folded, moves: Iterable[Move]) -> Folded | None:
+    def _part(folded: Folded[S], moves: Iterable[Move]) -> Folded[S] | None:
         """The batch as one projection must see it: whole in the usual case."""
         starts = {m.partition: m.from_offset for m in moves}
         if not starts:
@@ -292,16 +282,3 @@ class FoldingHandler:
         if len(starts) == len(folded.ends) and all(starts[p] <= begin for p, begin in folded.begins.items()):
             return folded
         return folded.since({p: starts.get(p, folded.ends[p]) for p in folded.ends})
-
-
-async def _park(connection: Connection, consumer: str, topic: str, parkings: Sequence[Parking]) -> None:
-    for parking in parkings:
-        log.warning("session parked", consumer=consumer, session_id=parking.session_id, reason=parking.reason)
-        await connection.execute(
-            """
-            INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)
-            VALUES (%s, %s, %s, %s, %s, %s)
-            ON CONFLICT DO NOTHING
-            """,
-            [consumer, topic, parking.partition, parking.session_id, parking.offset, parking.reason],
-        )

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from events.sealing import DataKey, SealError
-from events.sessions import State
+from events.session_state import State
 from projections.usage import totals
 from schemas.events import Encrypted, EventTransport
 from schemas.sessions import REDACTED

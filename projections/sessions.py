@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events.sessions import State, load_state
-from projections.folding import Folded
+from events.session_state import State, load_state
+from projections import names
+from projections.folding import Projection, SessionsFolded
+from projections.states import stored
 from store.database import Connection
 
 _UPSERT = """
-    INSERT INTO sessions_v1.sessions AS s (
+    INSERT INTO {schema}.sessions AS s (
         session_id, partition, hidden, account_id, avatar_id, quality, status, seq, attempt, worker_id, created_ms,
         started_ms, first_frame_ms, ended_ms, end_reason, failure_code, billed_ms, frames, credit_us, state)
     SELECT * FROM unnest(
@@ -26,27 +28,22 @@ _UPSERT = """
 """
 
 
-class SessionsProjection:
-    name = "sessions"
+class SessionsProjection(Projection[State]):
+    name = names.SESSIONS
 
-    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
-        return
+    def __init__(self, schema: str = "sessions_v1") -> None:
+        """`schema`: where its table is; readers use the views in `r`."""
+        self._upsert = _UPSERT.format(schema=schema)
+        self._select = f"SELECT session_id, state FROM {schema}.sessions WHERE session_id = ANY(%s)"  # noqa: S608
 
-    async def load(self, connection: Connection, session_ids: Sequence[str]) -> dict[str, bytes]:
-        cursor = await connection.execute(
-            "SELECT session_id, state FROM sessions_v1.sessions WHERE session_id = ANY(%s)",
-            [list(session_ids)],
-            binary=True,
-        )
-        return dict(await cursor.fetchall())
+    async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, State]:
+        cursor = await connection.execute(self._select, [list(subjects)], binary=True)
+        return {session_id: load_state(state) for session_id, state in await cursor.fetchall()}
 
-    async def apply(self, connection: Connection, folded: Folded) -> None:
+    async def apply(self, connection: Connection, folded: SessionsFolded) -> None:
         if folded.states:
-            rows = [_row(state, folded.partition_of[sid], folded.dump(sid)) for sid, state in folded.states.items()]
-            await connection.execute(_UPSERT, [list(column) for column in zip(*rows, strict=True)])
-
-    async def committed(self, folded: Folded) -> None:
-        return
+            rows = [_row(state, folded.partition_of[sid], stored(folded, sid)) for sid, state in folded.states.items()]
+            await connection.execute(self._upsert, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _row(state: State, partition: int, dump: bytes) -> tuple[object, ...]:
@@ -86,7 +83,7 @@ _PROMISED = "NOT EXISTS (SELECT 1 FROM abandoned b WHERE b.session_id = {}.sessi
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredSession:
     """A session as it must be shown. Either the log's `state`, or the stored `resource` of its admission.
 
     `status` overrides either: once an end was acknowledged no answer goes back to an earlier status.
@@ -98,7 +95,7 @@ class Found:
     resource: str | None
 
 
-async def find(connection: Connection, account_id: str, session_id: str) -> Found | None:
+async def find(connection: Connection, account_id: str, session_id: str) -> StoredSession | None:
     """The session, if it is this account's."""
     cursor = await connection.execute(
         f"""
@@ -128,7 +125,7 @@ async def page(
     created_before_ms: int | None,
     before_id: str | None,
     limit: int,
-) -> list[Found]:
+) -> list[StoredSession]:
     """Newest first. `created_after_ms` is inclusive, `created_before_ms` exclusive."""
     cursor = await connection.execute(
         f"""
@@ -164,6 +161,6 @@ async def page(
     return [_found(row) for row in await cursor.fetchall()]
 
 
-def _found(row: tuple[Any, ...]) -> Found:
+def _found(row: tuple[Any, ...]) -> StoredSession:
     session_id, status, state, stored = row[:4]
-    return Found(session_id, status, load_state(state) if state is not None else None, stored)
+    return StoredSession(session_id, status, load_state(state) if state is not None else None, stored)

@@ -1,31 +1,40 @@
-"""Fold states in the table `fold_states`: for consumers whose own rows are not the state."""
+"""Fold states of sessions in the table `fold_states`: for consumers whose own rows are not the state."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from events.sessions import State, load_state
-from projections.folding import Folded
+from events.session_state import State, dump_state, load_state
+from projections.folding import Projection, SessionsFolded
 from store.database import Connection, Pool, delete_by_batches
 
 
-class StoredStates:
-    """Fold states in the table `fold_states`: for projections whose own rows are not the state."""
+def stored(folded: SessionsFolded, session_id: str) -> bytes:
+    """The stored form of a final state."""
+    if session_id not in folded.stored:
+        folded.stored[session_id] = dump_state(folded.states[session_id])
+    return folded.stored[session_id]
 
-    name: str
 
-    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
-        return
-
-    async def load(self, connection: Connection, session_ids: Sequence[str]) -> dict[str, bytes]:
+class StoredStates(Projection[State]):
+    async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, State]:
         cursor = await connection.execute(
             "SELECT session_id, state FROM fold_states WHERE consumer = %s AND session_id = ANY(%s)",
-            [self.name, list(session_ids)],
+            [self.name, list(subjects)],
             binary=True,
         )
-        return dict(await cursor.fetchall())
+        return {session_id: load_state(state) for session_id, state in await cursor.fetchall()}
 
-    async def save(self, connection: Connection, folded: Folded) -> None:
+    async def live(self, connection: Connection, partitions: frozenset[int]) -> dict[str, State]:
+        """Session → state of all that have not ended."""
+        cursor = await connection.execute(
+            "SELECT session_id, state FROM fold_states WHERE consumer = %s AND partition = ANY(%s) AND live",
+            [self.name, list(partitions)],
+            binary=True,
+        )
+        return {session_id: load_state(state) for session_id, state in await cursor.fetchall()}
+
+    async def save(self, connection: Connection, folded: SessionsFolded) -> None:
         ids = list(folded.states)
         if not ids:
             return
@@ -40,23 +49,11 @@ class StoredStates:
             [
                 self.name,
                 ids,
-                [folded.partition_of[sid] for sid in ids],
-                [not folded.states[sid].terminal for sid in ids],
-                [folded.dump(sid) for sid in ids],
+                [folded.partition_of[session_id] for session_id in ids],
+                [not folded.states[session_id].terminal for session_id in ids],
+                [stored(folded, session_id) for session_id in ids],
             ],
         )
-
-    async def live(self, connection: Connection, partitions: frozenset[int]) -> dict[str, State]:
-        """Session → state of all that have not ended."""
-        cursor = await connection.execute(
-            "SELECT session_id, state FROM fold_states WHERE consumer = %s AND partition = ANY(%s) AND live",
-            [self.name, list(partitions)],
-            binary=True,
-        )
-        return {sid: load_state(state) for sid, state in await cursor.fetchall()}
-
-    async def committed(self, folded: Folded) -> None:
-        return
 
 
 async def prune(pool: Pool, consumers: Sequence[str], older_s: float) -> int:

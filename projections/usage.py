@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from msgspec import structs
 
 from events.dead_letters import DeadLetters
-from events.sessions import State
-from projections.folding import Change, Folded
+from events.session_state import State
+from projections import names
+from projections.folding import SessionChange, SessionsFolded
 from projections.states import StoredStates
 from schemas.usage import UsageFacts
 from store.database import Connection
@@ -23,26 +24,30 @@ _TYPES = {
     **dict.fromkeys(("from_ms", "to_ms", "billable_ms", "frames", "credit_us", "offset", "recorded_ms"), "int8"),
 }
 _DAY_MS = 86_400_000
-_COPY = "COPY usage_v1.usage_events ({}) FROM STDIN (FORMAT binary)".format(", ".join(f'"{c}"' for c in COLUMNS))
+_QUOTED = ", ".join(f'"{c}"' for c in COLUMNS)
 _COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
 
 
 class UsageProjection(StoredStates):
-    name = "usage"
+    name = names.USAGE
 
-    def __init__(self, dead_letters: DeadLetters | None = None) -> None:
+    def __init__(self, dead_letters: DeadLetters | None = None, schema: str = "usage_v1") -> None:
         """It copies what can never be read to `dead_letters`: one of all consumers, so that there is one copy."""
         self._dead_letters = dead_letters
+        self._copy = f"COPY {schema}.usage_events ({_QUOTED}) FROM STDIN (FORMAT binary)"
+        self._ensure = f"SELECT {schema}.ensure_month(%s)"
         self._months: set[int] = set()
         self._ensured: set[int] = set()
 
-    async def apply(self, connection: Connection, folded: Folded) -> None:
+    async def prepare(self, folded: SessionsFolded) -> None:
         if self._dead_letters is not None:
             await self._dead_letters.copy(folded.malformed)
+
+    async def apply(self, connection: Connection, folded: SessionsFolded) -> None:
         charged = [change for change in folded.changes if change.evolved.usage is not None]
         await self._ensure_months(connection, {change.append_ms // _DAY_MS for change in charged})
         if charged:
-            async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            async with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
                 copy.set_types(_COPY_TYPES)
                 for change in charged:
                     await copy.write_row(row(change))
@@ -52,9 +57,9 @@ class UsageProjection(StoredStates):
         """All that the batch touches, not its first and last alone: a catch-up batch can span years."""
         self._ensured = {month_start(day * _DAY_MS) for day in days} - self._months
         for month in sorted(self._ensured):
-            await connection.execute("SELECT usage_v1.ensure_month(%s)", [month])
+            await connection.execute(self._ensure, [month])
 
-    async def committed(self, folded: Folded) -> None:
+    async def committed(self, folded: SessionsFolded) -> None:
         """Only now: a month of a transaction that was rolled back is not there."""
         self._months |= self._ensured
 
@@ -65,7 +70,7 @@ def month_start(time_ms: int) -> int:
     return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp()) * 1000
 
 
-def row(change: Change) -> tuple[object, ...]:
+def row(change: SessionChange) -> tuple[object, ...]:
     """The entry as a row, in the order of `COLUMNS`."""
     entry = change.evolved.usage
     assert entry is not None

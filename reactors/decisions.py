@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from events.sessions import State
+from events.session_state import State
 
 MAX_ATTEMPTS = 3
 MAX_DECLINES = 10

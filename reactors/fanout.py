@@ -5,8 +5,9 @@ from __future__ import annotations
 import orjson
 
 from events.sealing import DataKey
-from events.sessions import State
-from projections.folding import Change, Folded
+from events.session_state import State
+from projections import names
+from projections.folding import SessionChange, SessionsFolded
 from projections.resources import resource
 from projections.states import StoredStates
 from schemas.ids import WEBHOOK_DELIVERY, derived_id
@@ -27,18 +28,18 @@ def wanted(kind: str, patterns: list[str]) -> bool:
 class FanOut(StoredStates):
     """It writes what must be sent; `greenroom deliver` sends it."""
 
-    name = "webhooks"
+    name = names.WEBHOOKS
 
     def __init__(self, keys: DataKeys) -> None:
         self._keys = keys
 
-    async def apply(self, connection: Connection, folded: Folded) -> None:
+    async def apply(self, connection: Connection, folded: SessionsFolded) -> None:
         changes = [c for c in folded.changes if _public(c)]
         if changes:
             await self._fan_out(connection, changes)
         await self.save(connection, folded)
 
-    async def _fan_out(self, connection: Connection, changes: list[Change]) -> None:
+    async def _fan_out(self, connection: Connection, changes: list[SessionChange]) -> None:
         subscriptions = await endpoints.subscriptions(connection, {_account(c.evolved.state) for c in changes})
         if not subscriptions:
             return
@@ -61,7 +62,7 @@ class FanOut(StoredStates):
             return None
 
 
-def _public(change: Change) -> bool:
+def _public(change: SessionChange) -> bool:
     return change.evolved.transition not in INTERNAL | {None} and not change.evolved.state.hidden
 
 
@@ -70,7 +71,7 @@ def _account(state: State) -> str:
     return state.created.account_id
 
 
-def _body(change: Change, key: DataKey | None) -> bytes:
+def _body(change: SessionChange, key: DataKey | None) -> bytes:
     """Frozen now: a late retry tells what was true then."""
     state = change.evolved.state
     return orjson.dumps(
@@ -84,7 +85,7 @@ def _body(change: Change, key: DataKey | None) -> bytes:
     )
 
 
-def _delivery(endpoint_id: str, change: Change, body: bytes) -> deliveries.New:
+def _delivery(endpoint_id: str, change: SessionChange, body: bytes) -> deliveries.New:
     event, state = change.event, change.evolved.state
     return deliveries.New(
         id=derived_id(WEBHOOK_DELIVERY, event.time_ms, event.id, endpoint_id),

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
 from prometheus_client import start_http_server
 
+from events.avatars import FOLD as AVATARS_FOLD
 from events.consumer import LogConsumer
 from events.dead_letters import DeadLetters
 from events.producer import EventProducer
 from events.sealing import Keyring
-from events.topics import AVATARS, SESSIONS
+from events.session_state import State
+from events.sessions import FOLD as SESSIONS_FOLD
+from projections import names
 from projections.avatars import AvatarsProjection
 from projections.folding import FoldingHandler, Projection
 from projections.sessions import SessionsProjection
+from projections.together import Together
 from projections.usage import UsageProjection
 from reactors.deliver import Deliverer
 from reactors.directory import Directory
@@ -31,14 +35,11 @@ from store.settings import WebhookSettings
 
 log = structlog.get_logger()
 
-NAMES = ("sessions", "usage", "avatars", "webhooks", "roster")
-_ALONE = ("avatars", "roster")
-"""Not of the shared fold of `sessions.v1`."""
 _CONNECTIONS = 6
 
 
-async def project(settings: ProjectSettings, names: Sequence[str]) -> None:
-    """Run these projections until SIGTERM. The pure ones share one fold; the roster has its own, and a clock."""
+async def project(settings: ProjectSettings, wanted: Sequence[str]) -> None:
+    """Run these (of `projections/names.py`) until SIGTERM. The roster has a fold of its own, and a clock."""
     # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
     gc.set_threshold(50_000, 20, 100)
     keyring = Keyring(settings.master_keys.get_secret_value())
@@ -49,27 +50,31 @@ async def project(settings: ProjectSettings, names: Sequence[str]) -> None:
             stack.callback(server.shutdown)
         producer = await stack.enter_async_context(EventProducer(settings))
         work: list[Awaitable[None]] = []
-        shared = [_projection(name, connections, keyring, producer) for name in names if name not in _ALONE]
+        shared = _shared(wanted, connections, keyring, producer)
         if shared:
-            group = "project-" + "-".join(p.name for p in shared)
-            work.append(LogConsumer(settings, SESSIONS, group, FoldingHandler(connections, shared)).run())
-        if "avatars" in names:
-            avatars = AvatarsProjection(connections)
-            work.append(LogConsumer(settings, AVATARS, "project-avatars", avatars).run())
-        if "roster" in names:
+            work.append(Together(settings, connections, shared).run())
+        if names.AVATARS in wanted:
+            avatars = FoldingHandler(connections, AVATARS_FOLD, [AvatarsProjection()])
+            work.append(LogConsumer(settings, AVATARS_FOLD.topic, "project-avatars", avatars).run())
+        if names.ROSTER in wanted:
             directory = Directory(settings, connections, producer)
             roster = Roster(settings, connections, producer, directory, keyring)
-            work.append(LogConsumer(settings, SESSIONS, "project-roster", FoldingHandler(connections, [roster])).run())
+            folding = FoldingHandler(connections, SESSIONS_FOLD, [roster])
+            work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
             work.extend((directory.run(), roster.run()))
         await until_stopped(work)
 
 
-def _projection(name: str, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection:
-    if name == "sessions":
-        return SessionsProjection()
-    if name == "usage":
-        return UsageProjection(DeadLetters(producer))
-    return FanOut(DataKeys(connections, keyring))
+def _shared(
+    wanted: Sequence[str], connections: Pool, keyring: Keyring, producer: EventProducer
+) -> list[Projection[State]]:
+    """Those of `wanted` that read `sessions.v1` and have no clock of their own."""
+    made: dict[str, Callable[[], Projection[State]]] = {
+        names.SESSIONS: SessionsProjection,
+        names.USAGE: lambda: UsageProjection(DeadLetters(producer)),
+        names.WEBHOOKS: lambda: FanOut(DataKeys(connections, keyring)),
+    }
+    return [make() for name, make in made.items() if name in wanted]
 
 
 async def deliver(settings: WebhookSettings) -> None:

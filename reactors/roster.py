@@ -18,10 +18,10 @@ from events.codec import new_event
 from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, load_task, seal
-from events.sessions import HIDDEN_REASON, State
+from events.session_state import HIDDEN_REASON, State
 from events.topics import ASSIGNMENTS, SESSIONS, partition_of
-from projections import checkpoints
-from projections.folding import Change, Folded, Refusal
+from projections import checkpoints, names
+from projections.folding import Refusal, SessionChange, SessionsFolded
 from projections.states import StoredStates
 from reactors.decisions import Decision, decide
 from reactors.directory import SOURCE, Directory
@@ -64,7 +64,7 @@ _MESSAGES = {
 class Roster(StoredStates):
     """A projection (slots and admissions follow the log) with a clock (`run`)."""
 
-    name = "roster"
+    name = names.ROSTER
 
     def __init__(
         self, settings: ProjectSettings, pool: Pool, producer: EventProducer, directory: Directory, keyring: Keyring
@@ -88,7 +88,7 @@ class Roster(StoredStates):
         self._asked.clear()
         self._missing.clear()
 
-    async def apply(self, connection: Connection, folded: Folded) -> None:
+    async def apply(self, connection: Connection, folded: SessionsFolded) -> None:
         """Accounts before admissions before slots, as everywhere."""
         for hidden in (False, True):
             over = [sid for sid, state in folded.states.items() if state.terminal and state.hidden is hidden]
@@ -104,7 +104,7 @@ class Roster(StoredStates):
             await slots.refused(connection, refused)
         await self.save(connection, folded)
 
-    async def committed(self, folded: Folded) -> None:
+    async def committed(self, folded: SessionsFolded) -> None:
         """Sends follow from what is stored now. If the process dies in here, `run` finds the same work again."""
         for sid, state in folded.states.items():
             if state.terminal:
@@ -121,14 +121,14 @@ class Roster(StoredStates):
         except (UnknownOutcome, DatabaseUnreachable) as failed:
             log.warning("reaction failed; the tick repeats it", error=repr(failed))
 
-    async def _react(self, change: Change) -> None:
+    async def _react(self, change: SessionChange) -> None:
         state = change.evolved.state
         if isinstance(change.event.data, SessionAssigned):
             await self._send_task(state)
         elif isinstance(change.event.data, SessionEndRequested) and not state.terminal:
             await self._send_end(state.worker_id, state.session_id, state.attempt, change.event.data.reason)
 
-    async def _correct(self, refusal: Refusal) -> None:
+    async def _correct(self, refusal: Refusal[State]) -> None:
         """A worker that speaks for a session that is over or no longer its own is told to leave the room."""
         data = refusal.event.data
         if not isinstance(data, WorkerEvent) or refusal.state is None:
@@ -325,7 +325,7 @@ def _move(data: object) -> slots.Move:
     return slots.Move(data.session_id, data.attempt, data.worker_id, data.expected_seq)
 
 
-def _is_refused_move(refusal: Refusal) -> bool:
+def _is_refused_move(refusal: Refusal[State]) -> bool:
     """Not when it says again what was accepted: two rosters that decided the same."""
     data, state = refusal.event.data, refusal.state
     if not isinstance(data, SessionAssigned):
@@ -333,5 +333,5 @@ def _is_refused_move(refusal: Refusal) -> bool:
     return state is None or (state.attempt, state.worker_id) != (data.attempt, data.worker_id)
 
 
-def _is_created(change: Change) -> bool:
+def _is_created(change: SessionChange) -> bool:
     return isinstance(change.event.data, SessionCreated)

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from events.avatars import Avatar, evolve
 from events.codec import Malformed, Unknown, decode, new_event
 from events.consumer import Batches, LogConsumer, Recoverable
+from events.fold import Rejected
 from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
 from events.topics import AVATARS
@@ -75,12 +76,12 @@ class _Partition:
         if avatar_id in self.unreadable:
             return
         before = self.avatars.get(avatar_id)
-        after = evolve(before, event)
-        if after is None:
+        outcome = evolve(before, event, record.timestamp)
+        if isinstance(outcome, Rejected):
             if before is not None and isinstance(data, AvatarReady) and data.face not in (None, before.face):
                 self.useless.setdefault(avatar_id, set()).add(data.face)  # a verdict that came too late
             return
-        self.avatars[avatar_id] = after
+        after = self.avatars[avatar_id] = outcome.state
         self.wanted.pop(avatar_id, None)
         if after.status == "processing":
             self.wanted[avatar_id] = None
@@ -128,8 +129,6 @@ class Builder:
             for record in records:
                 if partition is None or record.offset < partition.next:
                     continue
-                if record.offset > partition.next:  # the log has no gaps, and half of a history is a wrong one
-                    raise Recoverable(f"offset {partition.next} of partition {number} was expected")
                 partition.follow(record)
         if any(partition.known and (partition.wanted or partition.useless) for partition in self._mine.values()):
             self._news.set()

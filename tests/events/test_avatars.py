@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from events.avatars import Avatar, evolve
 from events.codec import new_event
+from events.fold import Evolved
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady, Encrypted
 
 pytestmark = pytest.mark.unit
@@ -22,7 +23,8 @@ DELETED = AvatarDeleted(ID)
 def after(*data: AvatarEvent, subject: str = ID) -> Avatar | None:
     avatar = None
     for each in data:
-        avatar = evolve(avatar, new_event(each, source="t", subject=subject)) or avatar
+        outcome = evolve(avatar, new_event(each, source="t", subject=subject), 0)
+        avatar = outcome.state if isinstance(outcome, Evolved) else avatar
     return avatar
 
 

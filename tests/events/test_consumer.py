@@ -9,12 +9,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from events.codec import new_event
-from events.consumer import Batches, LogConsumer
+from events.consumer import Batches, LogConsumer, LogGap, Recoverable
 from events.offsets import end_offsets
 from events.producer import EventProducer
 from events.topics import AVATARS
 from schemas.events import AvatarDeleted
 from schemas.ids import AVATAR, new_id
+from tests.builders import event, record
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -77,3 +78,24 @@ async def test_the_hint_in_kafka_is_never_where_it_begins(world: World) -> None:
     finally:
         consuming.cancel()
         await asyncio.gather(consuming, return_exceptions=True)
+
+
+async def test_records_dropped_on_the_way_are_fetched_again_and_a_hole_in_the_log_is_told(world: World) -> None:
+    """For every handler: nothing is skipped in silence."""
+    consumer = LogConsumer(world.settings, AVATARS, "holes", Slow())
+    consumer._next = {0: 0}
+
+    def came(*offsets: int) -> Batches:
+        return {0: [record(event(AvatarDeleted("av_1")), offset) for offset in offsets]}
+
+    consumer._refuse_holes(came(0, 1))
+    for hole in (came(4), came(2, 4)):
+        consumer._next = {0: 2}
+        with pytest.raises(Recoverable, match="did not come"):
+            consumer._refuse_holes(hole)
+    consumer._next = {0: 2}
+    consumer._refuse_holes(came(1, 2, 3))  # fetched again, and all is there
+    with pytest.raises(Recoverable, match="offsets 4 to 6"):
+        consumer._refuse_holes(came(7))
+    with pytest.raises(LogGap, match="offsets 4 to 6"):
+        consumer._refuse_holes(came(7, 8))

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from events.codec import Event
-from events.sessions import Evolved, State, evolve
+from events.fold import Evolved
+from events.session_state import State
+from events.sessions import evolve
 from schemas.events import CURRENT
 
 pytestmark = pytest.mark.unit

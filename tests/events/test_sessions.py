@@ -9,8 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from events.fold import Evolved, Rejected
 from events.metering import GRACE_MS
-from events.sessions import TERMINAL, Evolved, Rejected, State, dump_state, evolve, load_state
+from events.session_state import TERMINAL, State, dump_state, load_state
+from events.sessions import evolve
 from schemas.events import (
     Meter,
     SessionAssigned,

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from events import avatars
 from events.codec import Event, Malformed, Unknown, decode, encode
-from events.sessions import MOST_CREDIT_US, MOST_SEEN, Evolved, Rejected, State, dump_state, evolve, load_state
+from events.fold import Evolved, Rejected
+from events.session_state import State, dump_state, load_state
+from events.sessions import MOST_CREDIT_US, MOST_SEEN, evolve
 from events.topics import partition_of
 from projections import audit, sessions, usage
 from projections.folding import Change
@@ -244,7 +246,8 @@ def test_an_avatar_of_extreme_events(story: list[AvatarEvent], data: st.DataObje
             found = decode(record(told, value=value))
         except (Malformed, Unknown):
             continue
-        avatar = avatars.evolve(avatar, found) or avatar
+        outcome = avatars.evolve(avatar, found, T0)
+        avatar = outcome.state if isinstance(outcome, Evolved) else avatar
         if avatar is not None:
             for column in ("avatar_id", "account_id", "asset", "face", "failure_reason", "created_ms", "runtime_type"):
                 fits(column, getattr(avatar, column))

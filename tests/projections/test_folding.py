@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from events.codec import Event, new_event
+from events.fold import Evolved
 from events.producer import EventProducer
-from events.sessions import Evolved, State, evolve
+from events.session_state import State
+from events.sessions import evolve
 from events.topics import SESSIONS
 from projections import audit
 from projections.checkpoints import Fenced, Move, advance, bind
@@ -209,22 +211,3 @@ async def test_only_the_latest_owner_commits(world: World) -> None:
         with pytest.raises(Fenced):
             await advance(connection, "t", [Move("fencing", 0, new.generation, 0, 20)])
         assert (await bind(connection, "fencing", "t", frozenset({0})))[0].next_offset == 10
-
-
-async def test_records_dropped_on_the_way_are_fetched_again_and_a_hole_in_the_log_is_told(world: World) -> None:
-    """Nothing is skipped in silence."""
-    from types import SimpleNamespace
-
-    from events.consumer import LogGap, Recoverable
-    from projections.folding import FoldingHandler
-    from projections.sessions import SessionsProjection
-
-    async with pool(world.database_url, 2) as connections:
-        handler = FoldingHandler(connections, [SessionsProjection()], topic="gaps")
-        assert await handler.assigned(frozenset({0}), True) == {0: 0}
-        late = SimpleNamespace(offset=3, value=b"", headers=[], key=b"", timestamp=0)
-        with pytest.raises(Recoverable, match="expected"):
-            await handler.handle({0: [late]})
-        assert await handler.assigned(frozenset({0}), False) == {0: 0}
-        with pytest.raises(LogGap, match="offsets 0 to 2"):
-            await handler.handle({0: [late]})

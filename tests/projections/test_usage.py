@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from events.consumer import Recoverable
+from events.sessions import FOLD
 from events.topics import partition_of
 from projections.checkpoints import bind
 from projections.folding import FoldingHandler
@@ -41,7 +42,7 @@ async def test_a_batch_that_spans_months(world: World) -> None:
     for n, at in enumerate((ms(2031, 1), ms(2031, 2, 28), ms(2031, 3, 31), ms(2031, 4))):
         told.append(record(event(beat(sid, n + 1, (n + 1) * 1000)), len(told), at))
     async with pool(world.database_url, 2) as connections:
-        handler = FoldingHandler(connections, [UsageProjection()])
+        handler = FoldingHandler(connections, FOLD, [UsageProjection()])
         await handler.assigned(frozenset({place}), True)
         await handler.handle({place: told})
         await handler.handle({})
@@ -55,7 +56,7 @@ async def test_a_month_whose_transaction_was_rolled_back_is_made_again(world: Wo
     place = partition_of(sid.encode())
     told = [record(event(data), n, ms(2032, 1)) for n, data in enumerate(life(sid))]
     async with pool(world.database_url, 2) as connections:
-        handler = FoldingHandler(connections, [UsageProjection()], topic="months")
+        handler = FoldingHandler(connections, FOLD, [UsageProjection()], topic="months")
         await handler.assigned(frozenset({place}), True)
         async with connections.connection() as connection:  # another owner comes in between
             await bind(connection, "usage", "months", frozenset({place}))

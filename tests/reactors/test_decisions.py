@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from events.sessions import Evolved, State, evolve
+from events.fold import Evolved
+from events.session_state import State
+from events.sessions import evolve
 from events.settings import LogSettings
 from reactors.decisions import MAX_DECLINES, Decision, decide
 from reactors.fanout import wanted

@@ -1,0 +1,13 @@
+"""The names of all that keeps a checkpoint in the log: projections and reactors. `greenroom project NAME` runs one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SESSIONS: Final = "sessions"
+USAGE: Final = "usage"
+AVATARS: Final = "avatars"
+WEBHOOKS: Final = "webhooks"
+ROSTER: Final = "roster"
+
+ALL: Final = (SESSIONS, USAGE, AVATARS, WEBHOOKS, ROSTER)
