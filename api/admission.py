@@ -6,7 +6,7 @@
 
 If the process dies after 1, the roster settles the admission; after 2, it replaces the silent worker. From 1 on this
 request works on the admission alone for HELD_S. Whoever is paused for longer may find that a retry has gone on, or that
-the roster has given the create up: it gives nothing up itself then, and answers no 201 before it has looked.
+the roster has abandoned the create: it abandons nothing itself then, and answers no 201 before it has looked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from dataclasses import dataclass
 
 import orjson
-import psycopg
 import structlog
 from msgspec import structs
 
@@ -26,24 +25,25 @@ from api.context import Context
 from api.deadline import Deadline
 from api.ending import SOURCE, enqueue, supersede, warn_if_failed
 from api.errors import AtCapacity, ConcurrencyExceeded, InFlight, KeyReused, KeyRevoked, LogUnavailable, Unprocessable
+from events import assignments
 from events.codec import Event, new_event
 from events.fold import Evolved
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
-from events.sealing import DataKey, dump_task, seal
+from events.sealing import DataKey, dump_task, field_aad
 from events.session_state import HIDDEN_REASON
 from events.sessions import RULES, evolve
 from events.topics import SESSIONS
-from projections.resources import context, resource
+from projections.resources import resource
 from schemas.assignments import Task
 from schemas.avatars import RuntimeType
-from schemas.events import AssignmentAssign, Encrypted, EventTransport, SessionCreated, SessionEndRequested
+from schemas.events import Encrypted, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import rate_for
 from schemas.sessions import MAX_METADATA_BYTES, CreateSession
 from schemas.times import now_ms
 from store import admissions
 from store.accounts import Principal
-from store.admissions import HELD_S, Answer, Application
+from store.admissions import HELD_S, Admitted, Answer, Application, Replayed
 from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
@@ -52,14 +52,13 @@ WITHIN_S = 5.8
 """From the body to the answer; authentication before it takes 2 s at the most."""
 _RETRY_S = 0.1
 _TWIN_WAIT_S = 4.5
-_GIVING_UP_S = 0.8
+_ABANDONING_S = 0.8
 _SAME_BODY_MS = 60_000
 _MARK_EVERY_S = 0.02
-_SQLSTATE = {"GR001": AtCapacity, "GR002": ConcurrencyExceeded, "GR003": KeyRevoked}
 
 
 @dataclass(frozen=True)
-class Admitted:
+class Created:
     """`body` is the 201's. `replayed`: it is the answer that an earlier request has been given."""
 
     session_id: str
@@ -94,32 +93,32 @@ class _Request:
     body_hmac: bytes
 
 
-async def create(ctx: Context, call: Call, deadline: Deadline) -> Admitted:
+async def create(ctx: Context, call: Call, deadline: Deadline) -> Created:
     """Raises the ApiErrors of `POST /v1/sessions`. Always done when `deadline` is over."""
     request = await _prepare(ctx, call)
     held_since = _clock()
     answer = await _admit(ctx, request, deadline)
-    if answer.outcome == "replayed":
-        return Admitted(answer.session_id, answer.resource.encode(), True)
+    if isinstance(answer, Replayed):
+        return Created(answer.session_id, answer.resource.encode(), True)
     session_id, worker_id = answer.session_id, answer.worker_id
-    if answer.outcome == "resumed":
+    if answer.tries > 1:
         # Erasable fields are bound to the session id, so they are encrypted again under the first request's id.
         request = await _prepare(ctx, call, session_id)
     event = _created_event(request.created, worker_id, answer.event_id, answer.created_ms, call.request_id)
     try:
-        await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, deadline.left_s - _GIVING_UP_S))
+        await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, deadline.left_s - _ABANDONING_S))
     except UnknownOutcome as unknown:
-        await _give_up(ctx, call, answer, held_since)
+        await _abandon(ctx, call, answer, held_since)
         raise LogUnavailable from unknown
     if _clock() - held_since >= HELD_S:
         await _look_again(ctx, session_id)
     ctx.acknowledged.append((session_id, call.idempotency_key is not None))
     if answer.public_key is not None:
-        await _send_task(ctx, request.task, worker_id, answer.public_key)
-    return Admitted(session_id, answer.resource.encode(), False)
+        await enqueue(ctx, assignments.assign(request.task, 1, worker_id, answer.public_key, SOURCE))
+    return Created(session_id, answer.resource.encode(), False)
 
 
-async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: str | None) -> Admitted | None:
+async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: str | None) -> Created | None:
     """The stored 201 of the same request before: it is the answer even when the request could not be admitted any more.
 
     Raises InFlight while its outcome is open.
@@ -134,7 +133,7 @@ async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: 
     session_id, stored = found
     if stored is None:
         raise InFlight
-    return Admitted(session_id, stored.encode(), True)
+    return Created(session_id, stored.encode(), True)
 
 
 def _clock() -> float:
@@ -199,7 +198,7 @@ def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle:
     transport = body.transport
 
     def hide(name: str, text: str) -> Encrypted:
-        return key.encrypt(text, context(session_id, name))
+        return key.encrypt(text, field_aad(session_id, name))
 
     pinned = transport.subscribe_to_identity
     return SessionCreated(
@@ -240,7 +239,7 @@ def _created_event(data: SessionCreated, worker_id: str, event_id: str, at: int,
     return structs.replace(stamped, time_ms=at)
 
 
-async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
+async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitted | Replayed:
     """Ask `admit()` until it decides: waits for a slot, for a twin's answer, or for a predecessor's end.
 
     Every way round the loop waits a little and ends with the deadline.
@@ -250,23 +249,23 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
     while True:
         try:
             answer = await _ask(ctx, request, deadline)
-        except psycopg.errors.UniqueViolation:
-            answer = None  # another request of this account was faster by a hair: look again
-        except psycopg.Error as refused:
-            error = _SQLSTATE.get(refused.sqlstate or "")
-            if error is None:
-                raise
-            if error is not AtCapacity or slots.over:
-                raise error from refused
+        except admissions.NoFreeSlot as refused:
+            if slots.over:
+                raise AtCapacity from refused
             await _wait_for_slot(ctx, slots.left_s)
             continue
-        if answer is not None and answer.outcome == "key_reused":
-            raise KeyReused
-        if answer is not None and answer.outcome in ("admitted", "resumed", "replayed"):
-            return answer
-        if answer is not None and answer.outcome == "superseding" and superseded != answer.session_id:
-            superseded = answer.session_id
-            await supersede(ctx, request.call.caller.account_id, superseded, request.call.request_id, twins)
+        except admissions.PlanCapReached as refused:
+            raise ConcurrencyExceeded from refused
+        except admissions.KeyRevoked as refused:
+            raise KeyRevoked from refused
+        match answer:
+            case Admitted() | Replayed():
+                return answer
+            case admissions.KeyReused():
+                raise KeyReused
+            case admissions.Superseding(session_id) if session_id != superseded:
+                superseded = session_id
+                await supersede(ctx, request.call.caller.account_id, session_id, request.call.request_id, twins)
         if twins.over:
             raise InFlight
         await asyncio.sleep(_RETRY_S / 2)
@@ -310,20 +309,14 @@ async def _wait_for_slot(ctx: Context, left_s: float) -> None:
         ctx.waiters -= 1
 
 
-async def _send_task(ctx: Context, task: Task, worker_id: str, public_key: str) -> None:
-    sealed = seal(task, 1, worker_id, public_key)
-    command = AssignmentAssign(worker_id, task.session_id, 1, sealed)
-    await enqueue(ctx, new_event(command, source=SOURCE, subject=worker_id, correlation=task.request_id))
-
-
 async def _look_again(ctx: Context, session_id: str) -> None:
-    """This process was paused: the roster may have given the create up, and its end may be in the log before it."""
+    """This process was paused: the roster may have abandoned the create, and its end may be in the log before it."""
     async with ctx.pool.connection() as connection:
         if not await admissions.stands(connection, session_id):
             raise LogUnavailable
 
 
-async def _give_up(ctx: Context, call: Call, answer: Answer, held_since: float) -> None:
+async def _abandon(ctx: Context, call: Call, answer: Admitted, held_since: float) -> None:
     """The create's outcome is unknown. An end goes behind it in the same producer, and the slot is freed.
 
     Not when a retry has taken over meanwhile: the session is its own by now. If the database fails, nobody can have
@@ -331,11 +324,11 @@ async def _give_up(ctx: Context, call: Call, answer: Answer, held_since: float) 
     """
     session_id, account_id = answer.session_id, call.caller.account_id
     try:
-        async with ctx.pool.connection(_GIVING_UP_S / 2, within_s=_GIVING_UP_S / 2) as connection:
+        async with ctx.pool.connection(_ABANDONING_S / 2, within_s=_ABANDONING_S / 2) as connection:
             async with connection.transaction():
                 ours = await admissions.abandon(connection, account_id, session_id, tries=answer.tries)
                 if ours:
-                    await admissions.release(connection, [session_id], forget=True)
+                    await admissions.release(connection, [session_id], hidden=[session_id])
     except DatabaseUnreachable:
         log.warning("unknown create left to the roster", session_id=session_id)
         ours = _clock() - held_since < HELD_S
@@ -344,7 +337,7 @@ async def _give_up(ctx: Context, call: Call, answer: Answer, held_since: float) 
     data = SessionEndRequested(session_id, by="api", reason=HIDDEN_REASON)
     end = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=call.request_id)
     try:
-        behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=_GIVING_UP_S / 2)
+        behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=_ABANDONING_S / 2)
         behind.add_done_callback(warn_if_failed)
     except UnknownOutcome:
         log.warning("end of an unknown create not enqueued", session_id=session_id)

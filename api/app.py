@@ -26,7 +26,7 @@ from api.errors import (
     respond,
 )
 from api.hosts import LiveKitHosts
-from api.middleware import Frame
+from api.middleware import RequestBoundary
 from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
@@ -59,7 +59,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    app.add_middleware(Frame)
+    app.add_middleware(RequestBoundary)
     return app
 
 

@@ -29,10 +29,10 @@ from api.errors import (
     documented,
     request_id,
 )
+from events.sealing import field_aad
 from projections import avatars
 from projections.avatars import StoredAvatar
 from projections.resources import ERASED
-from projections.resources import context as bound_to
 from schemas.avatars import (
     DEFAULT_NAME,
     MOST_NAME,
@@ -243,7 +243,7 @@ async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> li
         if avatar is None:
             shown.append(AvatarResource.model_validate_json(each.resource or ""))
             continue
-        name = key.decrypt(avatar.name, bound_to(avatar.avatar_id, "name")) if key and avatar.name else ERASED
+        name = key.decrypt(avatar.name, field_aad(avatar.avatar_id, "name")) if key and avatar.name else ERASED
         shown.append(
             _resource(
                 avatar.avatar_id, name, avatar.status, avatar.runtime_type, avatar.created_ms, avatar.failure_reason

@@ -9,10 +9,12 @@ import structlog
 from api.context import Context
 from api.deadline import Deadline
 from api.errors import InFlight, LogUnavailable
+from events import assignments
+from events.assignments import WHICHEVER
 from events.codec import Event, new_event
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
 from events.topics import ASSIGNMENTS, SESSIONS
-from schemas.events import AssignmentEnd, RequestReason, SessionEndRequested
+from schemas.events import RequestReason, SessionEndRequested
 from store import admissions
 
 log = structlog.get_logger()
@@ -69,9 +71,8 @@ async def request_end(
     async with ctx.pool.connection() as connection:
         worker_id = await admissions.mark_ending(connection, session_id)
     if worker_id is not None:
-        # Attempt 0: whichever attempt the worker holds. The roster repeats it each second with the exact one.
-        command = AssignmentEnd(worker_id, session_id, 0, reason)
-        await enqueue(ctx, new_event(command, source=SOURCE, subject=worker_id, correlation=request_id))
+        # The roster repeats it each second, with the exact attempt.
+        await enqueue(ctx, assignments.end(worker_id, session_id, WHICHEVER, reason, SOURCE, request_id))
 
 
 async def enqueue(ctx: Context, command: Event) -> None:

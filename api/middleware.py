@@ -22,7 +22,7 @@ log = structlog.get_logger()
 _ESCAPED_CONTROL = re.compile(rb"%[01][0-9A-Fa-f]")
 
 
-class Frame:
+class RequestBoundary:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -119,7 +119,7 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _created(done: admission.Admitted, key: str | None) -> Response:
+def _created(done: admission.Created, key: str | None) -> Response:
     headers = {"Location": f"/v1/sessions/{done.session_id}"}
     if done.replayed and key is not None:
         headers["Idempotent-Replayed"] = "true"

@@ -20,10 +20,10 @@ from api.errors import AvatarSlotsExceeded, InvalidRequest, LogUnavailable, Unpr
 from api.middleware import bounded
 from events.codec import Event, new_event
 from events.producer import UnknownOutcome
+from events.sealing import field_aad
 from events.topics import AVATARS
 from faces.portrait import MOST_BYTES, UNREADABLE, BadImage
 from projections import avatars
-from projections.resources import context as bound_to
 from schemas.avatars import DEFAULT_NAME, MOST_NAME, AvatarResource, Positions, RuntimeType
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarReady
 from schemas.requests import CONTROLS
@@ -147,7 +147,7 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
         data = AvatarCreated(
             avatar_id,
             account_id=account_id,
-            name=key.encrypt(upload.name, bound_to(avatar_id, "name")),
+            name=key.encrypt(upload.name, field_aad(avatar_id, "name")),
             runtime_type=upload.runtime_type,
             asset=asset,
             positions=upload.positions.scaled(scale) if upload.positions else None,
@@ -191,7 +191,7 @@ async def _undo(ctx: Context, avatar_id: str, sent: bool) -> None:
 
 
 async def sweep(ctx: Context) -> None:
-    """For ever: undo uploads that were given up, or whose process died. Several API processes do each other no harm."""
+    """For ever: undo uploads that were abandoned, or whose process died. Several APIs do each other no harm."""
     while True:
         await asyncio.sleep(_SWEEP_EVERY_S)
         try:

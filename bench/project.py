@@ -143,7 +143,8 @@ async def _floor_apart(system: World, total: int) -> float:
 
 
 async def main(events: int, rounds: int) -> None:
-    rates, floors, memory = [], [], (0, 0)
+    rates, floors = list[float](), list[float]()
+    memory = [0, 0]
     for n in range(rounds):
         async with world() as system:
             total = await backlog(system, events)

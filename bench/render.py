@@ -78,7 +78,7 @@ def encoding(quality: str) -> float:
     pcm, renderer, frame_of = _speech(), NeuralRenderer("cpu"), FORMATS[quality]
     stream = renderer.open(faces.stock("av_demo"), frame_of.width, 1)
     codec = av.CodecContext.create("libvpx", "w")
-    codec.width, codec.height, codec.pix_fmt = frame_of.width, frame_of.height, "yuv420p"  # type: ignore[attr-defined]
+    codec.width, codec.height, codec.pix_fmt = frame_of.width, frame_of.height, "yuv420p"
     codec.bit_rate, codec.time_base = frame_of.bitrate, Fraction(1, 25)
     codec.options = {"deadline": "realtime", "cpu-used": "8", "threads": "1", "lag-in-frames": "0"}
     times = []
@@ -90,7 +90,7 @@ def encoding(quality: str) -> float:
         picture = av.VideoFrame.from_ndarray(drawn.reshape(-1, frame_of.width), format="yuv420p")
         picture.pts, picture.time_base = k, Fraction(1, 25)
         began = time.perf_counter()
-        codec.encode(picture)  # type: ignore[attr-defined]
+        codec.encode(picture)
         times.append(time.perf_counter() - began)
     return 1000 * quantile(times, 0.5)
 

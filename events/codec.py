@@ -10,16 +10,16 @@ import msgspec
 from msgspec import Struct
 
 from schemas.bounds import ID_CHARS
-from schemas.events import CURRENT, TYPE_OF
+from schemas.events import CATALOGUE, TYPE_OF
 from schemas.ids import EVENT, new_id
 from schemas.times import LAST_MS, from_wire, now_ms, to_wire
 
-type_decoders = {name: msgspec.json.Decoder(struct) for name, (_, struct) in CURRENT.items()}
+type_decoders = {name: msgspec.json.Decoder(known.struct) for name, known in CATALOGUE.items()}
 _encoder = msgspec.json.Encoder(order="sorted")
-_SCHEMA = {name: f"urn:greenroom:{name}:{version}" for name, (version, _) in CURRENT.items()}
+_SCHEMA = {name: f"urn:greenroom:{name}:{known.version}" for name, known in CATALOGUE.items()}
 _NAME_OF_SCHEMA = {urn: name for name, urn in _SCHEMA.items()}
 
-_NAMES = frozenset(CURRENT)
+_NAMES = frozenset(CATALOGUE)
 _MOST_DEPTH = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VERSION = re.compile(r"urn:greenroom:([a-z_.]+):([^:]*)")
@@ -216,12 +216,12 @@ def _upcast(schema: str, declared: str, value: bytes) -> Struct:
         raise Unknown(f"unknown type {declared} ({schema})")
     if not re.fullmatch("[1-9][0-9]{0,8}", found[2]):  # str.isdigit says yes to ², int does not
         raise Malformed("the version of ce_dataschema is no number")
-    number, (version, struct) = int(found[2]), CURRENT[declared]
-    if number > version:
-        raise Unknown(f"{declared} version {number} is newer than this software ({version})")
+    number, known = int(found[2]), CATALOGUE[declared]
+    if number > known.version:
+        raise Unknown(f"{declared} version {number} is newer than this software ({known.version})")
     content = msgspec.json.decode(value)
-    for n in range(number, version):
+    for n in range(number, known.version):
         if (declared, n) not in UPCASTERS:
             raise Unknown(f"no way from {declared} version {n} to {n + 1}")
         content = UPCASTERS[declared, n](content)
-    return msgspec.convert(content, struct)
+    return msgspec.convert(content, known.struct)

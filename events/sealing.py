@@ -30,19 +30,24 @@ _task_decoder = msgspec.json.Decoder(Task)
 
 
 class SealError(Exception):
-    """The bytes cannot be opened: wrong key, wrong context, or changed."""
+    """The bytes cannot be opened: wrong key, wrong associated data, or changed."""
 
 
-def _encrypt(key: AESGCM, plain: bytes, context: bytes) -> bytes:
+def _encrypt(key: AESGCM, plain: bytes, aad: bytes) -> bytes:
     nonce = os.urandom(_NONCE_BYTES)
-    return nonce + key.encrypt(nonce, plain, context)
+    return nonce + key.encrypt(nonce, plain, aad)
 
 
-def _decrypt(key: AESGCM, sealed: bytes, context: bytes) -> bytes:
+def _decrypt(key: AESGCM, sealed: bytes, aad: bytes) -> bytes:
     try:
-        return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
+        return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], aad)
     except (InvalidTag, ValueError) as broken:
-        raise SealError("cannot be opened with this key and context") from broken
+        raise SealError("cannot be opened with this key and associated data") from broken
+
+
+def field_aad(subject_id: str, field: str) -> str:
+    """The associated data of an erasable field: it opens for no other subject and no other field."""
+    return f"{subject_id}.{field}"
 
 
 class Keyring:
@@ -64,14 +69,14 @@ class Keyring:
     def generate(name: str) -> str:
         return f"{name}:{base64.b64encode(os.urandom(32)).decode()}"
 
-    def wrap(self, plain: bytes, context: str) -> tuple[str, bytes]:
-        """Returns (key id, sealed bytes). `context` must be given again to unwrap."""
-        return self.current, _encrypt(self._keys[self.current], plain, context.encode())
+    def wrap(self, plain: bytes, aad: str) -> tuple[str, bytes]:
+        """Returns (key id, sealed bytes). `aad`, associated data: must be given again to unwrap."""
+        return self.current, _encrypt(self._keys[self.current], plain, aad.encode())
 
-    def unwrap(self, key_id: str, sealed: bytes, context: str) -> bytes:
+    def unwrap(self, key_id: str, sealed: bytes, aad: str) -> bytes:
         if key_id not in self._keys:
             raise SealError(f"master key {key_id!r} is not in GREENROOM_MASTER_KEYS")
-        return _decrypt(self._keys[key_id], sealed, context.encode())
+        return _decrypt(self._keys[key_id], sealed, aad.encode())
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,18 @@ class DataKey:
     def generate(cls) -> bytes:
         return os.urandom(32)
 
-    def encrypt(self, text: str, context: str) -> Encrypted:
-        sealed = _encrypt(self.key, text.encode(), context.encode())
+    def encrypt(self, text: str, aad: str) -> Encrypted:
+        sealed = _encrypt(self.key, text.encode(), aad.encode())
         return Encrypted(enc=base64.b64encode(sealed).decode(), key_id=self.key_id)
 
-    def decrypt(self, field: Encrypted, context: str) -> str:
+    def decrypt(self, field: Encrypted, aad: str) -> str:
         if field.key_id != self.key_id:
             raise SealError(f"the field is under data key {field.key_id!r}")
         try:
             sealed = base64.b64decode(field.enc)
         except ValueError as broken:
             raise SealError("the field is no base64") from broken
-        return _decrypt(self.key, sealed, context.encode()).decode()
+        return _decrypt(self.key, sealed, aad.encode()).decode()
 
 
 def new_worker_key() -> X25519PrivateKey:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from events.metering import Billed
-from schemas.events import Meter, Segment, SessionCreated
+from schemas.events import EndReason, FailureCode, Meter, RequestReason, Segment, SessionCreated
 from schemas.usage import GENESIS
 
 Status = Literal["queued", "starting", "running", "ending", "ended", "failed", "canceled"]
@@ -48,10 +48,10 @@ class State(Struct, omit_defaults=True):
     frames: int = 0
     credit_us: int = 0
     chain: str = GENESIS
-    end_requested: str | None = None
-    ending_reason: str | None = None
-    end_reason: str | None = None
-    failure_code: str | None = None
+    end_requested: RequestReason | None = None
+    ending_reason: EndReason | None = None
+    end_reason: EndReason | None = None
+    failure_code: FailureCode | None = None
     failure_message: str | None = None
     seen: tuple[str, ...] = ()
 

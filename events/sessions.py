@@ -21,6 +21,7 @@ from events.session_state import State
 from events.topics import SESSIONS, partition_of
 from schemas.bounds import ID_CHARS
 from schemas.events import (
+    CANCELED,
     Meter,
     SessionAssigned,
     SessionAudioResumed,
@@ -221,7 +222,7 @@ def _end_requested(state: State, event: Event, data: SessionEndRequested, append
     new.status = "canceled"
     new.end_reason = data.reason
     new.ended_ms = new.last_ms
-    return Evolved(new, "session.canceled")
+    return Evolved(new, CANCELED)
 
 
 def _ending(state: State, event: Event, data: SessionEnding, append_ms: int) -> Outcome:

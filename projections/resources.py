@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from events.sealing import DataKey, SealError
+from events.sealing import DataKey, SealError, field_aad
 from events.session_state import State
 from projections.usage import totals
 from schemas.events import Encrypted, EventTransport
@@ -14,11 +14,6 @@ from schemas.sessions import REDACTED
 from schemas.times import to_wire
 
 ERASED = "[erased]"
-
-
-def context(session_id: str, field: str) -> str:
-    """What an erasable field is bound to: it opens in no other session and no other field."""
-    return f"{session_id}.{field}"
 
 
 def resource(state: State, key: DataKey | None) -> dict[str, Any]:
@@ -31,7 +26,7 @@ def resource(state: State, key: DataKey | None) -> dict[str, Any]:
         if value is None:
             return None
         try:
-            return key.decrypt(value, context(state.session_id, name)) if key else ERASED
+            return key.decrypt(value, field_aad(state.session_id, name)) if key else ERASED
         except SealError:  # whatever stands in the log must not stop those who tell of it
             return ERASED
 

@@ -79,7 +79,7 @@ _EFFECTIVE = """
          THEN 'ending' ELSE s.status END
 """
 _PROMISED = "NOT EXISTS (SELECT 1 FROM abandoned b WHERE b.session_id = {}.session_id)"
-"""Creates that were given up are nobody's, even while the end that hides them is on its way."""
+"""Abandoned creates are nobody's, even while the end that hides them is on its way."""
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,16 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from events.codec import Malformed, Unknown, decode, new_event
-from events.producer import EventProducer, UnknownOutcome
+from events import dead_letters
+from events.codec import Malformed, Unknown, decode
+from events.producer import UnknownOutcome
 from events.sealing import state_is_genuine
 from events.settings import JoinSettings
 from events.stopping import stop
-from events.topics import ASSIGNMENTS, WORKERS
+from events.topics import WORKERS
+from reactors.dispatch import Dispatch
 from reactors.presence import LOST_AFTER_S, Presence
-from schemas.events import AssignmentRetire, WorkerState
+from schemas.events import WorkerState
 from store import workers
 from store.database import DatabaseUnreachable, Pool
 
@@ -30,7 +32,6 @@ STOPPED_GRACE_S = 3.0
 """A worker that stops has appended all its ends before its tombstone, in another topic: time to read them there."""
 _END_CHECK_EVERY_S = 0.5
 _NETWORK_TIMEOUT_S = 5.0
-SOURCE = "greenroom/roster"
 
 
 @dataclass
@@ -48,12 +49,12 @@ class Directory:
         self,
         settings: JoinSettings,
         pool: Pool,
-        producer: EventProducer,
+        dispatch: Dispatch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._pool = pool
-        self._producer = producer
+        self._dispatch = dispatch
         self._topic = settings.topic_prefix + WORKERS.name
         self._clock = clock
         self._presence = Presence()
@@ -131,8 +132,11 @@ class Directory:
             return
         try:
             state = decode(record).data
-        except (Malformed, Unknown) as unreadable:
-            log.warning("worker state not readable", worker_id=worker_id, reason=str(unreadable))
+        except Malformed as broken:
+            dead_letters.tell("directory", [(record, str(broken))])
+            return
+        except Unknown as unknown:
+            log.warning("worker state of a newer version", worker_id=worker_id, reason=str(unknown))
             return
         secret = self._settings.join_secret.get_secret_value()
         if not isinstance(state, WorkerState) or state.worker_id != worker_id or not state_is_genuine(state, secret):
@@ -188,6 +192,5 @@ class Directory:
         self._registered = {worker_id: phase for worker_id, phase in phases.items() if phase != "gone"}
 
     async def _retire(self, worker_id: str) -> None:
-        command = new_event(AssignmentRetire(worker_id), source=SOURCE, subject=worker_id)
         with contextlib.suppress(UnknownOutcome):  # its next state record, a second later, has us try again
-            await self._producer.send(ASSIGNMENTS, command)
+            await self._dispatch.retire(worker_id)

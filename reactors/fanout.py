@@ -10,14 +10,12 @@ from projections import names
 from projections.folding import SessionChange, SessionsFolded
 from projections.resources import resource
 from projections.states import StoredStates
+from schemas.events import PUBLIC
 from schemas.ids import WEBHOOK_DELIVERY, derived_id
 from schemas.times import to_wire
 from store import admissions, deliveries, endpoints
 from store.accounts import AccountErased, DataKeys
 from store.database import Connection
-
-INTERNAL = frozenset({"session.assigned", "session.declined", "session.joined", "session.end_requested"})
-"""Transitions that stay inside: no webhook, no history."""
 
 
 def wanted(kind: str, patterns: list[str]) -> bool:
@@ -63,7 +61,7 @@ class FanOut(StoredStates):
 
 
 def _public(change: SessionChange) -> bool:
-    return change.evolved.transition not in INTERNAL | {None} and not change.evolved.state.hidden
+    return change.evolved.transition in PUBLIC and not change.evolved.state.hidden
 
 
 def _account(state: State) -> str:

@@ -26,6 +26,7 @@ from projections.together import Together
 from projections.usage import UsageProjection
 from reactors.deliver import Deliverer
 from reactors.directory import Directory
+from reactors.dispatch import Dispatch
 from reactors.fanout import FanOut
 from reactors.roster import Roster
 from reactors.settings import ProjectSettings
@@ -57,8 +58,9 @@ async def project(settings: ProjectSettings, wanted: Sequence[str]) -> None:
             avatars = FoldingHandler(connections, AVATARS_FOLD, [AvatarsProjection()])
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, "project-avatars", avatars).run())
         if names.ROSTER in wanted:
-            directory = Directory(settings, connections, producer)
-            roster = Roster(settings, connections, producer, directory, keyring)
+            dispatch = Dispatch(connections, producer, keyring)
+            directory = Directory(settings, connections, dispatch)
+            roster = Roster(settings, connections, directory, dispatch)
             folding = FoldingHandler(connections, SESSIONS_FOLD, [roster])
             work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
             work.extend((directory.run(), roster.run()))

@@ -19,7 +19,7 @@ class RetentionSettings(DatabaseSettings):
         7, gt=0, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
     )
     keep_abandoned_days: float = Field(
-        7, gt=0, description="Which creates were given up; a late one may come for minutes."
+        7, gt=0, description="Which creates were abandoned; a late one may come for minutes."
     )
     keep_workers_days: float = Field(7, gt=0, description="Rows of workers that are gone.")
 

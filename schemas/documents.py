@@ -9,16 +9,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from schemas.events import CURRENT
+from schemas.events import CATALOGUE
 
 FOLDER = Path(__file__).parent
-_TOPIC_OF = {
-    "session": "sessions.v1",
-    "usage": "sessions.v1",
-    "avatar": "avatars.v1",
-    "worker": "workers.v1",
-    "assignment": "assignments.v1",
-}
 _HEADERS = {
     "type": "object",
     "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema"],
@@ -41,8 +34,8 @@ _HEADERS = {
 
 def documents() -> Iterator[tuple[Path, bytes]]:
     """(path, content) of each, as they must be committed."""
-    for name, (version, struct) in CURRENT.items():
-        yield FOLDER / "json" / f"{name}.{version}.json", _dump(_schema(name, version, struct))
+    for name, known in CATALOGUE.items():
+        yield FOLDER / "json" / f"{name}.{known.version}.json", _dump(_schema(name, known.version, known.struct))
     yield FOLDER / "asyncapi.json", _dump(_asyncapi())
 
 
@@ -52,15 +45,15 @@ def _schema(name: str, version: int, struct: type[msgspec.Struct]) -> dict[str, 
 
 
 def _asyncapi() -> dict[str, Any]:
-    topics = sorted(set(_TOPIC_OF.values()))
+    topics = sorted({known.topic for known in CATALOGUE.values()})
     messages = {
         name: {
             "name": name,
             "contentType": "application/json",
             "headers": {"$ref": "#/components/schemas/envelope"},
-            "payload": {"$ref": f"./json/{name}.{version}.json"},
+            "payload": {"$ref": f"./json/{name}.{known.version}.json"},
         }
-        for name, (version, _) in CURRENT.items()
+        for name, known in CATALOGUE.items()
     }
     return {
         "asyncapi": "3.0.0",
@@ -70,8 +63,8 @@ def _asyncapi() -> dict[str, Any]:
                 "address": topic,
                 "messages": {
                     name: {"$ref": f"#/components/messages/{name}"}
-                    for name in CURRENT
-                    if _TOPIC_OF[name.split(".")[0]] == topic
+                    for name, known in CATALOGUE.items()
+                    if known.topic == topic
                 },
             }
             for topic in topics

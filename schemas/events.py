@@ -6,7 +6,7 @@ are in alphabetical order within a struct where the order matters for hashing; o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -271,32 +271,47 @@ class AssignmentRetire(Assignment, frozen=True):
     pass
 
 
-CURRENT: dict[str, tuple[int, type[Struct]]] = {
-    "session.created": (1, SessionCreated),
-    "session.assigned": (1, SessionAssigned),
-    "session.declined": (1, SessionDeclined),
-    "session.starting": (1, SessionStarting),
-    "session.joined": (1, SessionJoined),
-    "session.first_frame": (1, SessionFirstFrame),
-    "session.heartbeat": (1, SessionHeartbeat),
-    "session.expiring": (1, SessionExpiring),
-    "session.audio_stalled": (1, SessionAudioStalled),
-    "session.audio_resumed": (1, SessionAudioResumed),
-    "session.synthetic_audio_started": (1, SessionSyntheticAudioStarted),
-    "session.end_requested": (1, SessionEndRequested),
-    "session.ending": (1, SessionEnding),
-    "session.ended": (1, SessionEnded),
-    "session.failed": (1, SessionFailed),
-    "usage.adjusted": (1, UsageAdjusted),
-    "avatar.created": (1, AvatarCreated),
-    "avatar.ready": (1, AvatarReady),
-    "avatar.failed": (1, AvatarFailed),
-    "avatar.deleted": (1, AvatarDeleted),
-    "worker.state": (1, WorkerState),
-    "assignment.assign": (1, AssignmentAssign),
-    "assignment.end": (1, AssignmentEnd),
-    "assignment.retire": (1, AssignmentRetire),
-}
-"""Event type → (current version, its struct)."""
+class EventType(NamedTuple):
+    """`public`: customers are told of it, by webhook and in a session's history. Whoever adds a type must say."""
 
-TYPE_OF: dict[type[Struct], str] = {struct: name for name, (_, struct) in CURRENT.items()}
+    version: int
+    struct: type[Struct]
+    topic: str
+    public: bool
+
+
+CATALOGUE: dict[str, EventType] = {
+    "session.created": EventType(1, SessionCreated, "sessions.v1", public=True),
+    "session.assigned": EventType(1, SessionAssigned, "sessions.v1", public=False),
+    "session.declined": EventType(1, SessionDeclined, "sessions.v1", public=False),
+    "session.starting": EventType(1, SessionStarting, "sessions.v1", public=True),
+    "session.joined": EventType(1, SessionJoined, "sessions.v1", public=False),
+    "session.first_frame": EventType(1, SessionFirstFrame, "sessions.v1", public=True),
+    "session.heartbeat": EventType(1, SessionHeartbeat, "sessions.v1", public=False),
+    "session.expiring": EventType(1, SessionExpiring, "sessions.v1", public=True),
+    "session.audio_stalled": EventType(1, SessionAudioStalled, "sessions.v1", public=True),
+    "session.audio_resumed": EventType(1, SessionAudioResumed, "sessions.v1", public=True),
+    "session.synthetic_audio_started": EventType(1, SessionSyntheticAudioStarted, "sessions.v1", public=True),
+    "session.end_requested": EventType(1, SessionEndRequested, "sessions.v1", public=False),
+    "session.ending": EventType(1, SessionEnding, "sessions.v1", public=True),
+    "session.ended": EventType(1, SessionEnded, "sessions.v1", public=True),
+    "session.failed": EventType(1, SessionFailed, "sessions.v1", public=True),
+    "usage.adjusted": EventType(1, UsageAdjusted, "sessions.v1", public=False),
+    "avatar.created": EventType(1, AvatarCreated, "avatars.v1", public=False),
+    "avatar.ready": EventType(1, AvatarReady, "avatars.v1", public=False),
+    "avatar.failed": EventType(1, AvatarFailed, "avatars.v1", public=False),
+    "avatar.deleted": EventType(1, AvatarDeleted, "avatars.v1", public=False),
+    "worker.state": EventType(1, WorkerState, "workers.v1", public=False),
+    "assignment.assign": EventType(1, AssignmentAssign, "assignments.v1", public=False),
+    "assignment.end": EventType(1, AssignmentEnd, "assignments.v1", public=False),
+    "assignment.retire": EventType(1, AssignmentRetire, "assignments.v1", public=False),
+}
+"""Every event type, in its current version."""
+
+TYPE_OF: dict[type[Struct], str] = {known.struct: name for name, known in CATALOGUE.items()}
+
+CANCELED: Final = "session.canceled"
+"""Not an event but what an early `session.end_requested` does; customers are told of that alone."""
+
+PUBLIC = frozenset({CANCELED, *(name for name, known in CATALOGUE.items() if known.public)})
+"""The transitions that customers are told of."""

@@ -1,7 +1,7 @@
 """Admissions: one row per live session, from before its first event until the sessions projection has its last.
 
 A create is worked on by one request at a time, for `HELD_S` from its latest touch; a request that finds it untouched
-for longer goes on with the same ids, and from then on only that one may give it up. Lock order: account, admission,
+for longer goes on with the same ids, and from then on only that one may abandon it. Lock order: account, admission,
 slot.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import psycopg
 from psycopg.rows import class_row
 
 from store.database import Connection, Pool, delete_by_batches
@@ -38,15 +39,9 @@ class Application:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """`outcome` says which other fields are set.
+class Admitted:
+    """The request holds the admission. `tries` > 1: it goes on with the ids of a request that died before it."""
 
-    admitted, resumed: all of them; `resumed` goes on with the ids of a request that died. replayed: `session_id` and
-    the stored `resource`. in_flight: another request works on this key, body or place. superseding: `session_id` holds
-    the place. key_reused: none.
-    """
-
-    outcome: Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
     session_id: str
     tries: int
     event_id: str
@@ -54,6 +49,54 @@ class Answer:
     public_key: str | None
     resource: str
     created_ms: int
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """An earlier request with this key or body has been answered with `resource`."""
+
+    session_id: str
+    resource: str
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Another request works on this key, body or place: ask again."""
+
+
+@dataclass(frozen=True)
+class Superseding:
+    """This session holds the place; it must end first."""
+
+    session_id: str
+
+
+@dataclass(frozen=True)
+class KeyReused:
+    """The idempotency key was used with another body."""
+
+
+Answer = Admitted | Replayed | InFlight | Superseding | KeyReused
+
+
+class Refused(Exception):
+    """Nothing was changed."""
+
+
+class NoFreeSlot(Refused):
+    """No worker has a free slot of this quality."""
+
+
+class PlanCapReached(Refused):
+    """The account has as many live sessions as its plan allows."""
+
+
+class KeyRevoked(Refused):
+    """The API key was revoked."""
+
+
+_REFUSALS: dict[str, type[Refused]] = {"GR001": NoFreeSlot, "GR002": PlanCapReached, "GR003": KeyRevoked}
+"""SQLSTATE → what `admit()` means by it."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +108,65 @@ class SealedTask:
     public_key: str
 
 
-async def admit(connection: Connection, application: Application) -> Answer:
-    """One round trip. Raises psycopg errors with SQLSTATE GR001 (no slot), GR002 (plan cap), GR003 (key revoked), and
-    UniqueViolation when another request was faster by a hair."""
-    asked = application
-    async with connection.cursor(row_factory=class_row(Answer)) as cursor:
-        await cursor.execute(
-            "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
-            [
-                asked.key_id,
-                asked.account_id,
-                asked.session_id,
-                asked.event_id,
-                asked.quality,
-                asked.target_hash,
-                asked.body_hmac,
-                asked.idempotency_key,
-                asked.created_ms,
-                asked.resource,
-                asked.secret_key,
-                asked.task,
-            ],
-        )
-        answer = await cursor.fetchone()
-    assert answer is not None
-    return answer
+@dataclass(frozen=True)
+class _Row:
+    outcome: Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
+    session_id: str
+    tries: int
+    event_id: str
+    worker_id: str
+    public_key: str | None
+    resource: str
+    created_ms: int
+
+
+async def admit(connection: Connection, asked: Application) -> Answer:
+    """One round trip. Raises Refused."""
+    try:
+        async with connection.cursor(row_factory=class_row(_Row)) as cursor:
+            await cursor.execute(
+                "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
+                [
+                    asked.key_id,
+                    asked.account_id,
+                    asked.session_id,
+                    asked.event_id,
+                    asked.quality,
+                    asked.target_hash,
+                    asked.body_hmac,
+                    asked.idempotency_key,
+                    asked.created_ms,
+                    asked.resource,
+                    asked.secret_key,
+                    asked.task,
+                ],
+            )
+            row = await cursor.fetchone()
+    except psycopg.errors.UniqueViolation:
+        return InFlight()  # another request of this account was faster by a hair
+    except psycopg.Error as failed:
+        refusal = _REFUSALS.get(failed.sqlstate or "")
+        if refusal is None:
+            raise
+        raise refusal from failed
+    assert row is not None
+    return _answer(row)
+
+
+def _answer(row: _Row) -> Answer:
+    match row.outcome:
+        case "admitted" | "resumed":
+            return Admitted(
+                row.session_id, row.tries, row.event_id, row.worker_id, row.public_key, row.resource, row.created_ms
+            )
+        case "replayed":
+            return Replayed(row.session_id, row.resource)
+        case "in_flight":
+            return InFlight()
+        case "superseding":
+            return Superseding(row.session_id)
+        case "key_reused":
+            return KeyReused()
 
 
 async def earlier(
@@ -168,7 +245,7 @@ async def is_over(connection: Connection, session_id: str) -> bool:
 
 
 async def stands(connection: Connection, session_id: str) -> bool:
-    """Mark that the create is in the log, unless it was given up; from then on nobody gives it up."""
+    """Mark that the create is in the log, unless it was abandoned; from then on nobody abandons it."""
     await connection.execute("UPDATE admissions SET acknowledged = true WHERE session_id = %s", [session_id])
     cursor = await connection.execute("SELECT 1 FROM abandoned WHERE session_id = %s", [session_id])
     return await cursor.fetchone() is None
@@ -177,7 +254,7 @@ async def stands(connection: Connection, session_id: str) -> bool:
 async def abandon(
     connection: Connection, account_id: str, session_id: str, *, tries: int | None = None, untouched_s: float = 0
 ) -> bool:
-    """Give a create up, before its end is appended: no retry may go on with its ids from here on.
+    """Abandon a create, before its end is appended: no retry may go on with its ids from here on.
 
     `tries`: what the caller's own admission said. One transaction under the same locks that a retry takes. Returns
     False when a retry has taken over, or when the create turns out to be in the log.
@@ -236,9 +313,12 @@ async def sealed_task(connection: Connection, session_id: str, worker_id: str) -
         return await cursor.fetchone()
 
 
-async def release(connection: Connection, session_ids: Sequence[str], *, forget: bool) -> None:
-    """Give back all that these ended sessions hold. `forget`: nobody may see them, or be told of them by a retry."""
-    await connection.execute("SELECT release(%s, %s)", [list(session_ids), forget])
+async def release(connection: Connection, session_ids: Sequence[str], *, hidden: Sequence[str] = ()) -> None:
+    """Give back all that these ended sessions hold. `hidden` of them nobody may see, or be told of by a retry.
+
+    One call for all: the rows are locked in one order, so that two rosters wait for each other and not in a circle.
+    """
+    await connection.execute("SELECT release(%s::text[], %s::text[])", [list(session_ids), list(hidden)])
 
 
 async def drop_over(connection: Connection) -> None:

@@ -66,7 +66,7 @@ async def delete_topic(world: World, topic: Topic) -> None:
         await admin.close()
 
 
-class Settings(ApiSettings, ProjectSettings):
+class Settings(ApiSettings, ProjectSettings):  # type: ignore[misc]  # pydantic's own inner names
     """All at once, for what a test does in the place of a process."""
 
 
@@ -201,7 +201,7 @@ class World:
 
     async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]]:
         async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
-            cursor = await connection.execute(query, list(args))  # type: ignore[arg-type]
+            cursor = await connection.execute(query, list(args))
             return await cursor.fetchall() if cursor.description else []
 
     async def log(self, session_id: str | None = None, topic: Topic = SESSIONS) -> list[tuple[Event, int]]:

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 from events.producer import EventProducer
 from events.topics import ASSIGNMENTS, SESSIONS
-from reactors.directory import Directory
-from reactors.roster import Roster
+from reactors.dispatch import Dispatch
 from reactors.settings import ProjectSettings
+from reactors.settling import Settling
 from schemas.events import AssignmentAssign, Meter, SessionEnded, SessionFirstFrame, SessionStarting
 from store import admissions
 from store.database import pool
@@ -185,7 +185,7 @@ async def test_no_end_goes_before_a_create_that_is_still_under_way(running: Worl
         await running.restart("sessions")
 
     async def ended() -> bool:
-        return (await client.post(f"/v1/sessions/{sid}/end")).json().get("status") == "canceled"
+        return bool((await client.post(f"/v1/sessions/{sid}/end")).json().get("status") == "canceled")
 
     await eventually(ended)
 
@@ -218,11 +218,8 @@ async def test_a_roster_behind_the_log_settles_nothing(running: World, client: h
     )
     try:
         async with EventProducer(settings) as producer, pool(running.database_url, 2) as connections:
-            roster = Roster(
-                settings, connections, producer, Directory(settings, connections, producer), running.keyring
-            )
-            roster._partitions = frozenset(range(SESSIONS.partitions))
-            await roster._settle()
+            settling = Settling(settings, connections, Dispatch(connections, producer, running.keyring))
+            await settling.settle(frozenset(range(SESSIONS.partitions)))
     finally:
         await running.restart("roster")
     assert await running.sql("SELECT state FROM admissions WHERE session_id = %s", sid) == [("live",)]

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from events.sealing import field_aad
 from events.topics import AVATARS
 from faces.assets import Assets
-from projections.resources import context as bound_to
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarReady, Encrypted
 from schemas.ids import AVATAR, new_id
 from store.accounts import DataKeys
@@ -304,9 +304,11 @@ async def test_a_list_decrypts_only_what_it_shows(running: World) -> None:
     ids = sorted(new_id(AVATAR) for _ in range(300))
     async with open_pool(running.database_url, 1) as pool:
         data_key = await DataKeys(pool, running.keyring).of(account)
-    names = {each: data_key.encrypt(f"Number {n}", bound_to(each, "name")) for n, each in enumerate(ids)}
+    names = {each: data_key.encrypt(f"Number {n}", field_aad(each, "name")) for n, each in enumerate(ids)}
     broken = Encrypted("AAAA", names[ids[0]].key_id)
-    rows = [(each, names[each] if n >= 270 else broken, "ready") for n, each in enumerate(ids)]
+    rows: list[tuple[str, Encrypted | None, str]] = [
+        (each, names[each] if n >= 270 else broken, "ready") for n, each in enumerate(ids)
+    ]
     await _rows(running, account, rows)
     async with running.client(key) as other:
         page = (await other.get("/v1/avatars?limit=20")).json()
@@ -324,7 +326,7 @@ async def test_a_list_decrypts_only_what_it_shows(running: World) -> None:
         assert not rest["has_more"]
 
         walked: list[str] = []
-        cursor = ""
+        cursor: str | None = ""
         while cursor is not None:
             page = (await other.get(f"/v1/avatars?limit=100{cursor and '&starting_after=' + cursor}")).json()
             walked += [each["id"] for each in page["data"]]
@@ -337,7 +339,9 @@ async def test_a_search_looks_at_a_bounded_number_and_says_where_to_go_on(runnin
     async with open_pool(running.database_url, 1) as pool:
         data_key = await DataKeys(pool, running.keyring).of(account)
     ids = sorted(new_id(AVATAR) for _ in range(1100))
-    named = [(each, data_key.encrypt("Ada" if n == 0 else "Bob", bound_to(each, "name"))) for n, each in enumerate(ids)]
+    named = [
+        (each, data_key.encrypt("Ada" if n == 0 else "Bob", field_aad(each, "name"))) for n, each in enumerate(ids)
+    ]
     await _rows(running, account, [(each, name, "ready") for each, name in named])
     async with running.client(key) as other:
         first = (await other.get("/v1/avatars?q=ada")).json()

@@ -11,7 +11,7 @@ from events.codec import Event
 from events.fold import Evolved
 from events.session_state import State
 from events.sessions import evolve
-from schemas.events import CURRENT
+from schemas.events import CATALOGUE
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +22,7 @@ LOGS = sorted(Path(__file__).with_name("golden").glob("rules-*.json"))
 def test_a_released_version_still_gives_the_same(path: Path) -> None:
     state: State | None = None
     for record in msgspec.json.decode(path.read_bytes()):
-        data = msgspec.convert(record["data"], CURRENT[record["type"]][1])
+        data = msgspec.convert(record["data"], CATALOGUE[record["type"]][1])
         sid = record["data"]["session_id"]
         outcome = evolve(
             state, Event(record["id"], record["type"], "golden", sid, record["time_ms"], data), record["append_ms"]

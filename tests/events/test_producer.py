@@ -84,7 +84,7 @@ async def test_that_cannot_start(broker: tuple[Process, LogSettings], monkeypatc
         await start()
 
     async def halted() -> bool:
-        return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+        return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
     monkeypatch.setattr(sender, "start", stopped)
 

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from events.codec import Event
 from events.fold import Evolved, Rejected
 from events.metering import GRACE_MS
 from events.session_state import TERMINAL, State, dump_state, load_state
@@ -223,7 +224,9 @@ class AnyLog(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.state, self.usage, self.at, self.statuses, self.past = None, [], T0, [], []
+        self.state, self.usage, self.at = None, [], T0
+        self.statuses: list[str] = []
+        self.past: list[Event] = []
         self.first_frames: dict[int, int] = {}
         self.accepted_starts: list[int] = []
 
@@ -351,6 +354,6 @@ class AnyLog(RuleBasedStateMachine):
             prev = entry.hash
 
 
-TestAnyLog = AnyLog.TestCase
-TestAnyLog.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestAnyLog.pytestmark = [pytest.mark.unit]
+@pytest.mark.unit
+class TestAnyLog(AnyLog.TestCase):  # type: ignore[misc,valid-type]
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

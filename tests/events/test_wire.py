@@ -30,8 +30,7 @@ from events.sealing import (
 from events.sessions import decode_session_event
 from events.topics import SESSIONS, partition_of
 from schemas.assignments import Task
-from schemas.events import Meter, WorkerState
-from schemas.events import SessionCreated as CreatedStruct
+from schemas.events import CATALOGUE, Meter, WorkerState
 from schemas.times import from_wire, to_wire
 from tests.builders import beat, created, event, record, session_id
 
@@ -178,7 +177,7 @@ def test_newer_and_foreign_types_are_unknown_not_malformed(schema: str) -> None:
 
 
 def test_an_upcaster_that_finds_another_shape_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(codec.CURRENT, "session.created", (2, CreatedStruct))
+    monkeypatch.setitem(CATALOGUE, "session.created", CATALOGUE["session.created"]._replace(version=2))
     monkeypatch.setattr(codec, "_NAME_OF_SCHEMA", {})
     monkeypatch.setitem(codec.UPCASTERS, ("session.created", 1), lambda content: {**content, "plan": content["plan"]})
     assert decode(record(CREATED)) == CREATED

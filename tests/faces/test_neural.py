@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,6 +143,7 @@ def test_whatever_the_sound(renderer: NeuralRenderer, speech: NDArray[np.int16],
 
 def test_only_whole_ticks_are_taken(renderer: NeuralRenderer) -> None:
     stream = renderer.open(DEMO, 256, 1)
+    wrong: Any
     for wrong in (np.zeros(1919, np.int16), np.zeros(TICK, np.float32), np.zeros((TICK, 1), np.int16)):
         with pytest.raises(ValueError, match="a tick is"):
             stream.push(wrong)

@@ -52,7 +52,7 @@ SMALL = {"attempt", "n", "multiplier_milli", "partition", "seq"}
 
 INTEGERS = [-(10**40), -(2**64), -INT8, -INT4, -1, 0, 1, 2, MOST_MILLI, MOST_SMALL, INT4, MOST, INT8 - 1, INT8, 2**64]
 TEXTS = ["", "\0", "a\0b", "\x1b[2J", "\n", "²", "é" * 128, "x" * 129, "x" * 5000, "\U0010ffff", "../../etc", "null"]
-OTHERS = [None, True, 1.5, -0.0, [], {}, [[]], {"a": {}}]
+OTHERS: list[Any] = [None, True, 1.5, -0.0, [], {}, [[]], {"a": {}}]
 leaves = st.one_of(st.sampled_from([*INTEGERS, *TEXTS, *OTHERS]), st.integers(), st.text(max_size=200))
 times = st.sampled_from([T0, 0, 1, LAST_MS, T0 - 10**9, T0 + 10**9])
 
@@ -109,7 +109,7 @@ class Consumers:
 SESSIONS_COLUMNS = tuple(name.strip() for name in sessions._UPSERT.split("sessions AS s (")[1].split(")")[0].split(","))
 
 
-def read(item: ConsumerRecord[Any, Any], state: State | None) -> tuple[Event, Evolved] | Rejected | None:
+def read(item: ConsumerRecord[Any, Any], state: State | None) -> tuple[Event, Evolved[State]] | Rejected | None:
     from events.sessions import decode_session_event
 
     try:

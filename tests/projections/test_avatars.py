@@ -52,7 +52,7 @@ async def test_an_avatar_of_a_newer_version_is_parked_and_the_others_go_on(world
 
     async def read_on() -> bool:
         moved = "SELECT sum(next_offset) FROM checkpoints WHERE name = 'avatars'"
-        return (await world.sql(moved))[0][0] >= 6
+        return bool((await world.sql(moved))[0][0] >= 6)
 
     await eventually(read_on)
     assert await world.sql(status, parked) == [("processing",)]

@@ -8,7 +8,7 @@ from events.fold import Evolved
 from events.session_state import State
 from events.sessions import evolve
 from events.settings import LogSettings
-from reactors.decisions import MAX_DECLINES, Decision, decide
+from reactors.decisions import MAX_DECLINES, Assign, Decision, End, Fail, RequestEnd, decide
 from reactors.fanout import wanted
 from schemas.events import (
     SessionAssigned,
@@ -43,29 +43,25 @@ ENDING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionEndRequest
 
 
 @pytest.mark.parametrize(
-    ("given", "after_ms", "gone", "dropped", "kind", "reason"),
+    ("given", "after_ms", "gone", "dropped", "expected"),
     [
-        (QUEUED, 19_000, False, False, None, None),
-        (QUEUED, 20_001, False, False, "assign", "start_timeout"),
-        (QUEUED, 45_001, False, False, "fail", "start_timeout"),
-        (QUEUED, 1_000, True, False, "assign", "worker_lost"),
-        (QUEUED, 1_000, False, True, None, None),  # not started: it cannot be missing yet
-        (DECLINED, 10, False, False, "assign", "declined"),
-        (PLAYING, 300_000, False, False, None, None),
-        (PLAYING, 300_000, True, False, "assign", "worker_lost"),
-        (PLAYING, 300_000, False, True, "assign", "worker_lost"),
-        (PLAYING, 615_001, False, False, "request_end", "max_duration"),
-        (ENDING, 29_000, False, False, None, None),
-        (ENDING, 1_000, True, False, "end", "api_request"),
-        (ENDING, 30_001, False, False, "end", "api_request"),
+        (QUEUED, 19_000, False, False, None),
+        (QUEUED, 20_001, False, False, Assign("start_timeout")),
+        (QUEUED, 45_001, False, False, Fail("start_timeout")),
+        (QUEUED, 1_000, True, False, Assign("worker_lost")),
+        (QUEUED, 1_000, False, True, None),  # not started: it cannot be missing yet
+        (DECLINED, 10, False, False, Assign("declined")),
+        (PLAYING, 300_000, False, False, None),
+        (PLAYING, 300_000, True, False, Assign("worker_lost", otherwise=Fail("worker_lost"))),
+        (PLAYING, 300_000, False, True, Assign("worker_lost", otherwise=Fail("worker_lost"))),
+        (PLAYING, 615_001, False, False, RequestEnd("max_duration")),
+        (ENDING, 29_000, False, False, None),
+        (ENDING, 1_000, True, False, End("api_request")),
+        (ENDING, 30_001, False, False, End("api_request")),
     ],
 )
-def test_decisions(
-    given: State, after_ms: int, gone: bool, dropped: bool, kind: str | None, reason: str | None
-) -> None:
-    decision = decide(given, T0 + after_ms, gone, dropped)
-    assert (decision.kind if decision else None) == kind
-    assert (decision.reason if decision else None) == reason
+def test_decisions(given: State, after_ms: int, gone: bool, dropped: bool, expected: Decision | None) -> None:
+    assert decide(given, T0 + after_ms, gone, dropped) == expected
 
 
 def test_three_attempts_are_the_most() -> None:
@@ -73,7 +69,7 @@ def test_three_attempts_are_the_most() -> None:
     for attempt in (2, 3):
         seq = state(*items).seq
         items.append(SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
-    assert decide(state(*items), T0 + 1, True, False) == Decision("fail", "worker_lost")
+    assert decide(state(*items), T0 + 1, True, False) == Fail("worker_lost")
 
 
 def test_a_session_that_only_full_workers_are_left_for_ends() -> None:
@@ -82,12 +78,12 @@ def test_a_session_that_only_full_workers_are_left_for_ends() -> None:
     items.append(SessionAssigned(SID, 2, "wrk_2", "worker_lost", state(*items).seq))
     items.append(SessionDeclined(SID, 2, "wrk_2", "no_slot"))
     soon, late = (decide(state(*items), T0 + ms, False, False) for ms in (1_000, 60_000))
-    assert soon == Decision("assign", "declined")
-    assert late == Decision("assign", "declined", otherwise=Decision("fail", "worker_lost"))
+    assert soon == Assign("declined")
+    assert late == Assign("declined", otherwise=Fail("worker_lost"))
     for attempt in range(3, 2 + MAX_DECLINES):
         items.append(SessionAssigned(SID, attempt, f"wrk_{attempt}", "declined", state(*items).seq))
         items.append(SessionDeclined(SID, attempt, f"wrk_{attempt}", "no_slot"))
-    assert decide(state(*items), T0 + 1_000, False, False) == Decision("fail", "worker_lost")
+    assert decide(state(*items), T0 + 1_000, False, False) == Fail("worker_lost")
 
 
 def test_a_terminal_session_needs_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -86,7 +87,7 @@ async def test_a_failing_receiver_gets_it_again_with_the_same_id(running: World,
         sid = (await running.create(client))["id"]
         await client.post(f"/v1/sessions/{sid}/end")
 
-        async def tried() -> list[object]:
+        async def tried() -> list[tuple[Any, ...]]:
             return await running.sql(
                 """
                 SELECT a.status FROM delivery_attempts a JOIN deliveries d ON d.id = a.delivery_id
@@ -114,7 +115,7 @@ async def test_a_receiver_that_is_gone_is_disabled(running: World, receiver: Rec
         receiver.answer = 410
         await running.create(client)
 
-        async def given_up() -> list[object]:
+        async def given_up() -> list[tuple[Any, ...]]:
             return await running.sql(
                 """
                 SELECT 1 FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id

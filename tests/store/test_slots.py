@@ -80,7 +80,7 @@ async def test_a_refusal_that_comes_late_leaves_the_newer_decision_its_slot(
 async def test_a_session_that_is_over_gets_no_slot(world: World, connection: Connection) -> None:
     """It ends between the decision and the move: nobody would ever free what it got."""
     sid = await admitted(world)
-    await admissions.release(connection, [sid], forget=False)
+    await admissions.release(connection, [sid])
     assert await slots.reserve(connection, sid, "mock", 2, 5) is None
     assert await held(world) == {}
 
@@ -88,7 +88,7 @@ async def test_a_session_that_is_over_gets_no_slot(world: World, connection: Con
 async def test_the_end_gives_back_both_slots(world: World, connection: Connection) -> None:
     sid = await admitted(world)
     await slots.reserve(connection, sid, "mock", 2, 5)
-    await admissions.release(connection, [sid], forget=False)
+    await admissions.release(connection, [sid])
     assert await held(world) == {}
 
 

@@ -29,6 +29,7 @@ from tests.builders import session_id
 from tests.world import World, eventually
 from workers import children
 from workers.children import Child, PoolClosed, WarmPool
+from workers.pipe import Pipe
 from workers.settings import WorkerSettings
 from workers.supervisor import Supervisor
 
@@ -152,8 +153,13 @@ async def test_the_time_for_the_first_frame_goes_on_while_a_process_is_waited_fo
 ) -> None:
     rogues(monkeypatch, "silent")
     told: list[Any] = []
-    send = children.Pipe.send
-    monkeypatch.setattr(children.Pipe, "send", lambda self, message: (told.append(message), send(self, message)))
+    send = Pipe.send
+
+    def listened(pipe: Pipe[Any], message: Any) -> None:
+        told.append(message)
+        send(pipe, message)
+
+    monkeypatch.setattr(Pipe, "send", listened)
     async with supervised(world, worker_start_timeout_s=40) as assigned:
         attempt = assigned()
         await eventually(attempt.is_playing)
@@ -239,4 +245,4 @@ async def test_a_spawn_that_fails_in_any_way_is_tried_again(monkeypatch: pytest.
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        WorkerSettings(**wrong)
+        WorkerSettings.model_validate(wrong)

@@ -226,7 +226,7 @@ async def test_a_cleared_push_leaves_nothing_to_do(renderer: Renderer) -> None:
         before, until = sum(process.cpu_times()[:2]), time.monotonic() + 1
         while time.monotonic() < until:
             await asyncio.sleep(0.1)
-        return sum(process.cpu_times()[:2]) - before < 0.05
+        return bool(sum(process.cpu_times()[:2]) - before < 0.05)
 
     await eventually(at_rest)
     assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2

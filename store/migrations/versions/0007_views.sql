@@ -7,7 +7,39 @@ DO $$
 DECLARE
     function regproc;
 BEGIN
-    FOREACH function IN ARRAY ARRAY['in_the_log', 'admit', 'release']::regproc[] LOOP
+    FOREACH function IN ARRAY ARRAY['in_the_log', 'admit']::regproc[] LOOP
         EXECUTE replace(pg_get_functiondef(function), 'sessions_v1.sessions', 'r.all_sessions');
     END LOOP;
+END $$;
+
+-- Give back everything that ended sessions hold. Idempotent. An admission stays as `over` until the sessions projection
+-- has the session's end, so that GET goes on saying `ending`; of `p_hidden` nothing stays, since nobody may see them.
+-- One call for a whole batch, and every step locks its rows in order: two rosters cannot wait for each other.
+DROP FUNCTION release(text[], boolean);
+CREATE FUNCTION release(p_sessions text[], p_hidden text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM accounts a
+        WHERE a.id IN (SELECT d.account_id FROM admissions d WHERE d.session_id = ANY (p_sessions))
+        ORDER BY a.id FOR UPDATE;
+    PERFORM 1 FROM admissions d WHERE d.session_id = ANY (p_sessions) ORDER BY d.session_id FOR UPDATE;
+    WITH over AS (
+        UPDATE admissions d SET state = 'over'
+            WHERE d.session_id = ANY (p_sessions) AND d.state <> 'over' RETURNING d.account_id
+    ), counted AS (
+        SELECT o.account_id, count(*) AS n FROM over o GROUP BY o.account_id
+    )
+    UPDATE accounts a SET live_sessions = a.live_sessions - c.n FROM counted c WHERE a.id = c.account_id;
+    DELETE FROM admissions d WHERE d.session_id = ANY (p_sessions)
+        AND (d.session_id = ANY (p_hidden) OR EXISTS (
+            SELECT 1 FROM r.all_sessions s
+            WHERE s.session_id = d.session_id AND s.status IN ('ended', 'failed', 'canceled')));
+    -- A retry must make a new session, not be told of one that is none.
+    DELETE FROM idempotency_keys i WHERE i.session_id = ANY (p_hidden);
+    PERFORM 1 FROM slots s WHERE s.session_id = ANY (p_sessions) ORDER BY s.worker_id, s.slot FOR UPDATE;
+    UPDATE slots s SET session_id = NULL, attempt = NULL, expected_seq = NULL, reserved_at = NULL
+        WHERE s.session_id = ANY (p_sessions);
+    IF FOUND THEN
+        PERFORM pg_notify('slot_free', '');
+    END IF;
+    DELETE FROM session_secrets x WHERE x.session_id = ANY (p_sessions);
 END $$;

@@ -1,0 +1,53 @@
+"""What the roster says: decisions into the log, commands to workers. All of it may be said twice."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from events import assignments
+from events.codec import new_event
+from events.producer import EventProducer
+from events.sealing import Keyring, load_task
+from events.session_state import State
+from events.topics import ASSIGNMENTS, SESSIONS
+from schemas.events import EndReason, SessionEvent
+from schemas.times import now_ms
+from store import admissions
+from store.database import Pool
+
+SOURCE = "greenroom/roster"
+
+
+class Dispatch:
+    """Everything raises UnknownOutcome."""
+
+    def __init__(self, pool: Pool, producer: EventProducer, keyring: Keyring) -> None:
+        self._pool = pool
+        self._producer = producer
+        self._keyring = keyring
+
+    async def append(self, data: SessionEvent, account_id: str | None) -> None:
+        await self._producer.send(SESSIONS, new_event(data, source=SOURCE, subject=data.session_id, account=account_id))
+
+    async def task(self, state: State) -> None:
+        """Seal the task again, to the worker of the accepted attempt. Raises DatabaseUnreachable, too."""
+        sid = state.session_id
+        async with self._pool.connection() as connection:
+            found = await admissions.sealed_task(connection, sid, state.worker_id)
+        if found is None:
+            return  # ended meanwhile, or its worker is gone: the tick sees it
+        task = load_task(self._keyring.unwrap(found.key_id, found.task, sid))
+        passed = now_ms() - state.started_ms if state.started_ms else 0
+        task = structs.replace(
+            task,
+            max_duration_ms=max(1000, task.max_duration_ms - passed),
+            resume_played_ms=state.segment.played_ms if state.segment else None,
+        )
+        command = assignments.assign(task, state.attempt, state.worker_id, found.public_key, SOURCE)
+        await self._producer.send(ASSIGNMENTS, command)
+
+    async def end(self, worker_id: str, session_id: str, attempt: int, reason: EndReason) -> None:
+        await self._producer.send(ASSIGNMENTS, assignments.end(worker_id, session_id, attempt, reason, SOURCE))
+
+    async def retire(self, worker_id: str) -> None:
+        await self._producer.send(ASSIGNMENTS, assignments.retire(worker_id, SOURCE))
