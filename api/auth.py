@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.context import Context, context
+from api.context import Ctx
 from api.errors import KeyInvalid, KeyMissing, KeyRevoked
 from store import accounts
 from store.accounts import Principal
@@ -21,7 +21,7 @@ _WITHIN_S = 0.9
 _known: dict[bytes, tuple[float, Principal]] = {}
 
 
-async def principal(request: Request, ctx: Annotated[Context, Depends(context)]) -> Principal:
+async def principal(request: Request, ctx: Ctx) -> Principal:
     """Raises KeyMissing, KeyInvalid or KeyRevoked."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     secret = secret.strip()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
-from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api import uploads
+from api import answers, pages, uploads
 from api.auth import CallerPrincipal
-from api.context import Context, context
+from api.context import Context, Ctx
 from api.errors import (
     AtCapacity,
     AvatarNotDeletable,
@@ -65,8 +63,6 @@ _STOCK = [
     for avatar_id, name in STOCK.items()
 ]
 
-Ctx = Annotated[Context, Depends(context)]
-
 
 @router.post(
     "",
@@ -115,7 +111,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     async with uploads.read(request) as upload:
         shown = _resource(new_id(AVATAR), upload.name, "processing", upload.runtime_type, now_ms(), None)
         await uploads.take_in(ctx, caller.account_id, request_id(request), upload, shown)
-    return _json(shown.model_dump(), 202, {"Location": f"/v1/avatars/{shown.id}"})
+    return answers.json(shown.model_dump(), 202, {"Location": f"/v1/avatars/{shown.id}"})
 
 
 @router.get(
@@ -127,9 +123,9 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
 async def get(avatar_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
     for stock in _STOCK:
         if stock.id == avatar_id:
-            return _json(stock.model_dump())
+            return answers.json(stock.model_dump())
     (shown,) = await _shown(ctx, caller.account_id, await _find(ctx, caller.account_id, avatar_id))
-    return _json(shown.model_dump())
+    return answers.json(shown.model_dump())
 
 
 @router.get(
@@ -143,18 +139,15 @@ async def list_avatars(
     ctx: Ctx,
     scope: Annotated[Literal["all", "platform", "org"], Query(description="platform: stock; org: your own.")] = "all",
     q: Annotated[Text | None, Query(max_length=MOST_NAME, description="In the name or the id.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    starting_after: Annotated[
-        Annotated[str, Field(json_schema_extra={"pattern": "^av_[^\\x00-\\x1f]*$"})] | None,
-        Query(description="The id of the last item of the page before."),
-    ] = None,
+    limit: pages.Limit = pages.DEFAULT,
+    starting_after: Annotated[str | None, pages.starting_after(AVATAR)] = None,
 ) -> Response:
     """Your own, newest first, then the stock avatars.
 
     A page of `q` can have fewer items than `limit` although `has_more` is true: go on after `next_cursor`.
     """
     page = await _page(ctx, caller.account_id, scope, (q or "").lower(), limit, starting_after)
-    return _json(page.model_dump())
+    return answers.json(page.model_dump())
 
 
 @router.delete(
@@ -227,9 +220,7 @@ def _after(cursor: str | None) -> tuple[list[AvatarResource], str | None]:
     stock = list(STOCK)
     if cursor in stock:
         return _STOCK[stock.index(cursor) + 1 :], None
-    if cursor is not None and not cursor.startswith(f"{AVATAR}_"):
-        raise InvalidRequest("starting_after is not an avatar id.", code="cursor.invalid", param="starting_after")
-    return _STOCK, cursor
+    return _STOCK, pages.checked(cursor, AVATAR, "an avatar")
 
 
 async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> list[AvatarResource]:
@@ -264,7 +255,3 @@ def _resource(
         created_at=to_wire(created_ms),
         failure_reason=reason,
     )
-
-
-def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status_code=status, headers=headers, media_type="application/json")

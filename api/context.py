@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from api.decoders import Decoders
 from api.hosts import LiveKitHosts
@@ -45,3 +46,6 @@ async def context(request: Request) -> Context:
     """Async, so that FastAPI does not run it in a thread."""
     found: Context = request.app.state.context
     return found
+
+
+Ctx = Annotated[Context, Depends(context)]

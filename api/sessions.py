@@ -7,13 +7,13 @@ import time
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import admission, avatars, bodies, ending, tokens
+from api import admission, answers, avatars, bodies, ending, pages, tokens
 from api.auth import CallerPrincipal
-from api.context import Context, context
+from api.context import Context, Ctx
 from api.deadline import Deadline
 from api.errors import (
     ApiError,
@@ -40,6 +40,7 @@ from api.errors import (
 from projections import sessions
 from projections.resources import resource
 from projections.sessions import StoredSession
+from schemas.ids import SESSION
 from schemas.requests import Text
 from schemas.sessions import CreateSession, SessionList, SessionResource
 from schemas.times import from_wire
@@ -63,7 +64,6 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 
-Ctx = Annotated[Context, Depends(context)]
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
@@ -158,7 +158,7 @@ def _look_at_transport(transport: Any) -> None:
     responses=documented(*_COMMON, SessionNotFound),
 )
 async def get(session_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
-    return _json(await _shown(ctx, caller.account_id, await _find(ctx, caller.account_id, session_id)))
+    return answers.json(await _shown(ctx, caller.account_id, await _find(ctx, caller.account_id, session_id)))
 
 
 @router.get(
@@ -177,15 +177,11 @@ async def list_sessions(
     avatar_id: Text | None = None,
     created_after: Annotated[Moment | None, Query(description="Inclusive.")] = None,
     created_before: Annotated[Moment | None, Query(description="Exclusive.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    starting_after: Annotated[
-        Annotated[str, Field(json_schema_extra={"pattern": "^sess_[^\\x00-\\x1f]*$"})] | None,
-        Query(description="The id of the last item of the page before."),
-    ] = None,
+    limit: pages.Limit = pages.DEFAULT,
+    starting_after: Annotated[str | None, pages.starting_after(SESSION)] = None,
 ) -> Response:
     """Newest first."""
-    if starting_after is not None and not starting_after.startswith("sess_"):
-        raise InvalidRequest("starting_after is not a session id.", code="cursor.invalid", param="starting_after")
+    before_id = pages.checked(starting_after, SESSION, "a session")
     async with ctx.pool.connection() as connection:
         found = await sessions.page(
             connection,
@@ -194,12 +190,11 @@ async def list_sessions(
             avatar_id=avatar_id,
             created_after_ms=_moment("created_after", created_after),
             created_before_ms=_moment("created_before", created_before),
-            before_id=starting_after,
+            before_id=before_id,
             limit=limit + 1,
         )
-    shown = [await _shown(ctx, caller.account_id, item) for item in found[:limit]]
-    more = len(found) > limit
-    return _json({"object": "list", "data": shown, "has_more": more, "next_cursor": shown[-1]["id"] if more else None})
+    page = pages.page(found, limit, lambda item: item.session_id)
+    return answers.json({**page, "data": [await _shown(ctx, caller.account_id, item) for item in page["data"]]})
 
 
 @router.post(
@@ -212,7 +207,7 @@ async def end(session_id: str, request: Request, caller: CallerPrincipal, ctx: C
     """Idempotent. A body is ignored. `canceled` when it had not started yet, else `ending` and soon `ended`."""
     found = await _find(ctx, caller.account_id, session_id)
     if found.status in _GROUPS["terminal"] or (found.state is not None and found.state.end_requested):
-        return _json(await _shown(ctx, caller.account_id, found))
+        return answers.json(await _shown(ctx, caller.account_id, found))
     if found.state is None:
         await ending.await_create(ctx, session_id, _FOLD_WAIT_S)
     await ending.request_end(ctx, caller.account_id, session_id, "api_request", request_id(request))
@@ -225,7 +220,7 @@ async def end(session_id: str, request: Request, caller: CallerPrincipal, ctx: C
     shown = await _shown(ctx, caller.account_id, found)
     if shown["status"] not in _GROUPS["terminal"]:
         shown["status"] = "ending"
-    return _json(shown)
+    return answers.json(shown)
 
 
 async def _find(ctx: Context, account_id: str, session_id: str) -> StoredSession:
@@ -247,10 +242,6 @@ async def _shown(ctx: Context, account_id: str, found: StoredSession) -> dict[st
         shown = resource(found.state, key)
     shown["status"] = found.status
     return shown
-
-
-def _json(content: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
 
 
 def _wanted(statuses: list[str]) -> list[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
 from api.auth import CallerPrincipal
-from api.context import Context, context
+from api.context import Ctx
 from api.errors import (
     BodyTooLarge,
     DatabaseUnavailable,
@@ -48,7 +46,7 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["Webhooks"])
     ),
     openapi_extra=bodies.documented(CreateWebhookEndpoint),
 )
-async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Context, Depends(context)]) -> Response:
+async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """The answer carries the signing secret (`whsec_…`), once. Deliveries are signed as Standard Webhooks are."""
     body = bodies.validate(bodies.parse(await bodies.read(request)), CreateWebhookEndpoint)
     try:
@@ -82,7 +80,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Annotated[Conte
     summary="Delete a webhook endpoint",
     responses=documented(KeyMissing, KeyInvalid, KeyRevoked, EndpointNotFound, DatabaseUnavailable),
 )
-async def delete(endpoint_id: str, caller: CallerPrincipal, ctx: Annotated[Context, Depends(context)]) -> Response:
+async def delete(endpoint_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """What was still to be delivered to it is dropped."""
     async with ctx.pool.connection() as connection:
         if not await deliveries.delete_endpoint(connection, caller.account_id, endpoint_id):

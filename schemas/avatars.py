@@ -8,6 +8,8 @@ from typing import Literal
 from msgspec import Struct
 from pydantic import BaseModel
 
+from schemas.pages import Page
+
 RuntimeType = Literal["avtr1", "mock"]
 AvatarStatus = Literal["processing", "ready", "failed"]
 
@@ -46,8 +48,5 @@ class AvatarResource(BaseModel):
     default_custom_instructions: str | None = None
 
 
-class AvatarList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[AvatarResource]
-    has_more: bool
-    next_cursor: str | None
+class AvatarList(Page[AvatarResource]):
+    pass

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBo
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from schemas.events import Quality
+from schemas.pages import Page
 from schemas.requests import CONTROLS, SOCKET_URL, Strict, Text, with_usable_host
 
 REDACTED: Literal["[redacted]"] = "[redacted]"
@@ -142,8 +143,5 @@ class SessionResource(BaseModel):
     usage: SessionUsage
 
 
-class SessionList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[SessionResource]
-    has_more: bool
-    next_cursor: str | None
+class SessionList(Page[SessionResource]):
+    pass
