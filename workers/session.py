@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,16 @@ from livekit import rtc
 from schemas.addresses import AddressPolicy
 from schemas.background import Background
 from schemas.events import EndReason, FailureCode
-from schemas.times import now_ms
 from workers.agent_link import AgentLink
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.hearing import Ears
 from workers.lease import boottime, phase
 from workers.media_clock import MediaClock
-from workers.messages import (
-    Beat,
-    Ended,
-    Ending,
-    Expiring,
-    Failed,
-    FirstFrame,
-    Joined,
-    Start,
-    SyntheticAudio,
-    ToSession,
-)
+from workers.messages import Start, ToSession
 from workers.pipe import Pipe
 from workers.playback import Finish, Playback
 from workers.renderers import FORMATS
+from workers.reporting import Reporter
 from workers.room import LiveRoom, RoomError
 from workers.timers import Timers
 
@@ -56,7 +44,9 @@ _CLOSED: dict[int, EndReason] = {
 }
 
 
-class SessionFailed(Exception):
+class AttemptFailed(Exception):
+    """With the code and the sentence that the customer gets to read."""
+
     def __init__(self, code: FailureCode, message: str) -> None:
         super().__init__(message)
         self.code: FailureCode = code
@@ -66,7 +56,7 @@ class Session:
     """One attempt of one session. Implements `workers.room.Listener`."""
 
     def __init__(self, pipe: Pipe[ToSession], start: Start) -> None:
-        self._pipe = pipe
+        self._reporter = Reporter(pipe, start)
         self._task = start.task
         self._attempt = start.attempt
         self._limits = start.limits
@@ -87,7 +77,6 @@ class Session:
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._heard_anybody = False
-        self._latencies: dict[str, int] = {}
         self._tasks = Background()
         self._vital: list[asyncio.Task[None]] = []
         self._ears = Ears(self._task, playback, self._link, self._tasks, self)
@@ -102,8 +91,8 @@ class Session:
         failure: tuple[FailureCode, str] | None = None
         try:
             reason = await self._live()
-            self._pipe.send(Ending(reason))
-        except SessionFailed as failed:
+            self._reporter.ending(reason)
+        except AttemptFailed as failed:
             failure = failed.code, str(failed)
         except RendererLost as lost:
             failure = "renderer.crashed", str(lost)
@@ -115,12 +104,15 @@ class Session:
         except Exception:
             log.exception("room not left", session_id=self._task.session_id)
         meter = self._media.meter.read()
-        self._pipe.send(Ended(reason, meter) if failure is None else Failed(*failure, meter))
+        if failure is None:
+            self._reporter.ended(reason, meter)
+        else:
+            self._reporter.failed(*failure, meter)
         self._face.close()
         await self._tasks.cancel()
 
     async def _live(self) -> EndReason:
-        """Join, play, rejoin where that is right; returns why the session is to end. Raises SessionFailed."""
+        """Join, play, rejoin where that is right; returns why the session is to end. Raises AttemptFailed."""
         await self._race_end(self._start())
         evictions = 0
         while True:
@@ -133,7 +125,7 @@ class Session:
                 return self._end.result() if self._end.done() else _CLOSED[reason]
             evictions += reason == rtc.DisconnectReason.DUPLICATE_IDENTITY
             if evictions > _MOST_EVICTIONS or (evictions and not self._lease_valid()):
-                raise SessionFailed("transport.identity_taken", "Another participant has taken the worker's identity.")
+                raise AttemptFailed("transport.identity_taken", "Another participant has taken the worker's identity.")
             await self._race_end(self._rejoin(evicted=reason == rtc.DisconnectReason.DUPLICATE_IDENTITY))
 
     async def _race_end(self, work: Coroutine[Any, Any, None]) -> None:
@@ -143,7 +135,7 @@ class Session:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
             doing.cancel()
-            with contextlib.suppress(asyncio.CancelledError, SessionFailed):
+            with contextlib.suppress(asyncio.CancelledError, AttemptFailed):
                 await doing
             return
         await doing
@@ -157,14 +149,13 @@ class Session:
                 finally:
                     opening.cancel()
         except FaceUnloadable as failed:
-            raise SessionFailed("avatar.load_failed", f"The avatar's face cannot be loaded: {failed}.") from None
+            raise AttemptFailed("avatar.load_failed", f"The avatar's face cannot be loaded: {failed}.") from None
         except TimeoutError:
-            raise SessionFailed("start_timeout", "No frame could be published in time.") from None
+            raise AttemptFailed("start_timeout", "No frame could be published in time.") from None
         except RoomError as failed:
-            raise SessionFailed(failed.code, str(failed)) from None
+            raise AttemptFailed(failed.code, str(failed)) from None
         self._timers.first_frame(time.monotonic())
-        self._latencies["first_frame"] = self._since_accepted()
-        self._pipe.send(FirstFrame(self._latencies))
+        self._reporter.first_frame()
         if self._attempt > 1 and self._task.resume_played_ms is not None:
             # The agent still waits for the segment that the lost attempt was playing.
             self._link.agent = self._link.agent or next(iter(self._room.others if self._room else ()), None)
@@ -175,20 +166,15 @@ class Session:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
         room = self._room = LiveRoom(self._task, self._frame, self, self._ears, self._policy)
-        self._latencies.setdefault("received", self._since_accepted())
+        self._reporter.reached("received")
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
-        if "joined" not in self._latencies:
-            self._latencies["joined"] = self._since_accepted()
-            self._pipe.send(Joined({"livekit": version("livekit"), "greenroom": version("greenroom")}))
+        self._reporter.joined()
         if opening is not None:
             await opening
         await room.publish()
-        self._latencies.setdefault("published", self._since_accepted())
+        self._reporter.reached("published")
         await self._tick(room)
-
-    def _since_accepted(self) -> int:
-        return max(0, now_ms() - self._task.accepted_ms)
 
     async def _rejoin(self, evicted: bool) -> None:
         """Only with a valid lease: without one somebody else may be in the room by right."""
@@ -208,7 +194,7 @@ class Session:
                     if self._room is not None:
                         await self._room.leave()
             await asyncio.sleep(0.5)
-        raise SessionFailed("transport.disconnected", "The connection to LiveKit was lost and did not come back.")
+        raise AttemptFailed("transport.disconnected", "The connection to LiveKit was lost and did not come back.")
 
     def _lease_valid(self) -> bool:
         return phase(self.renewed_at, boottime()) == "valid"
@@ -245,7 +231,7 @@ class Session:
             self.request_end(over)
         left = self._timers.expires_in_ms(now)
         if left is not None:
-            self._pipe.send(Expiring(left))
+            self._reporter.expiring(left)
         if (
             self._task.synthetic_audio_if_no_input
             and not self._media.tone
@@ -253,13 +239,12 @@ class Session:
             and now - self._timers.started_at > _SYNTHETIC_AFTER_S
         ):
             self._media.tone = True
-            self._pipe.send(SyntheticAudio(self._media.meter.read().billable_ms))
+            self._reporter.synthetic_audio(self._media.meter.read().billable_ms)
 
     async def _beats(self) -> None:
         while True:
             await asyncio.sleep(self._limits.heartbeat_s)
-            meter = self._media.meter
-            self._pipe.send(Beat(meter.read(), self._media.open_segment, meter.late_frames, meter.dropped_frames))
+            self._reporter.heartbeat(self._media.meter, self._media.open_segment)
 
     async def _leave(self) -> None:
         """Finish what is open, so that the agent never waits for a segment of a face that has left."""

@@ -17,6 +17,7 @@ import pytest
 from cli.customer import AVATAR, LiveKitProject
 from cli.processes import environment
 from schemas.assignments import Task
+from schemas.events import SessionFailed, SessionFirstFrame
 from schemas.times import now_ms
 from stack.process import Process, ProcessSpec
 from stack.servers import Servers
@@ -24,7 +25,7 @@ from tests.builders import session_id
 from tests.workers import documented
 from tests.world import World, eventually
 from workers.lease import boottime
-from workers.messages import Failed, FirstFrame, FromSession, Limits, Start, ToSession
+from workers.messages import AttemptEvent, FromSession, Limits, Said, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
 
@@ -82,24 +83,24 @@ async def test_a_session_ends_with_what_it_lives_by(
     ours: Pipe[FromSession] = await Pipe.over(one, FromSession)
     theirs: Pipe[ToSession] = await Pipe.over(other, ToSession)
     limits = Limits(30, 40, 1, 10, permitted_networks=f"{urlsplit(servers.livekit_url).hostname}/32")
-    running = asyncio.create_task(Session(theirs, Start(task, 1, boottime(), limits)).run())
-    said: list[FromSession] = []
+    running = asyncio.create_task(Session(theirs, Start(task, 1, "wrk_1", boottime(), limits)).run())
+    said: list[AttemptEvent] = []
     try:
         async with asyncio.timeout(90):
-            while not said or not isinstance(said[-1], Failed):
+            while not said or not isinstance(said[-1], SessionFailed):
                 message = await ours.receive()
-                assert message is not None
-                said.append(message)
+                assert isinstance(message, Said)
+                said.append(message.event())
             await running
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         ours.close()
         theirs.close()
-    assert isinstance(said[-1], Failed)
+    assert isinstance(said[-1], SessionFailed)
     assert said[-1].code == "renderer.crashed"
     if work.endswith("_beats"):
-        assert any(isinstance(message, FirstFrame) for message in said)
+        assert any(isinstance(event, SessionFirstFrame) for event in said)
 
 
 async def test_a_worker_that_cannot_keep_its_renderer_ends(world: World, tmp_path: Path) -> None:
