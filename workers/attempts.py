@@ -21,7 +21,7 @@ from workers.messages import AttemptEvent, NotAnEvent, Said
 
 
 @dataclass
-class Attempt:
+class HeldAttempt:
     """`child` is None until a warm one is there; `over`: only its last events are on their way.
 
     `deadline`: loop time of the first frame at the latest. `patience`: the wait for a child, while there is one.

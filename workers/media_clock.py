@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from schemas.events import Segment as OpenSegment
+from schemas.events import Segment
 from workers.face import SessionFace
 from workers.meter import MediaMeter
 from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick, Tone
@@ -74,10 +74,10 @@ class MediaClock:
         self.meter = MediaMeter()
 
     @property
-    def open_segment(self) -> OpenSegment | None:
+    def open_segment(self) -> Segment | None:
         """What is being played now, and how far it was handed over."""
         current = self._playback.current
-        return OpenSegment(current.id, current.played * 1000 // RATE) if current and current.started else None
+        return Segment(current.id, current.played * 1000 // RATE) if current and current.started else None
 
     async def tick(self, output: Output) -> Played:
         """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.

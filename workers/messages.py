@@ -23,7 +23,7 @@ from schemas.events import (
 )
 
 
-class Limits(Struct, frozen=True):
+class AttemptLimits(Struct, frozen=True):
     """The settings that a session process needs."""
 
     connect_timeout_s: float
@@ -43,7 +43,7 @@ class Start(Struct, frozen=True, tag="start"):
     attempt: int
     worker_id: str
     renewed_at: float
-    limits: Limits
+    limits: AttemptLimits
     renderer: str | None = None
 
 

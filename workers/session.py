@@ -19,8 +19,8 @@ from schemas.addresses import AddressPolicy
 from schemas.background import Background
 from schemas.events import EndReason, FailureCode
 from workers.agent_link import AgentLink
+from workers.ears import Ears
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
-from workers.hearing import Ears
 from workers.lease import boottime, phase
 from workers.media_clock import MediaClock
 from workers.messages import Start, ToSession

@@ -41,12 +41,12 @@ from schemas.ids import WORKER, new_id
 from schemas.times import now_ms
 from workers import watch
 from workers.appending import EventAppender
-from workers.attempts import Attempt
+from workers.attempts import HeldAttempt
 from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
-from workers.messages import End, Lease, Limits, NotAnEvent, Said, Start
+from workers.messages import AttemptLimits, End, Lease, NotAnEvent, Said, Start
+from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
-from workers.rendering import Renderer
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class Supervisor:
         self.worker_id = new_id(WORKER)
         self._key = new_worker_key()
         self._started_ms = now_ms()
-        self._limits = Limits(
+        self._limits = AttemptLimits(
             settings.worker_connect_timeout_s,
             settings.worker_start_timeout_s,
             settings.worker_heartbeat_s,
@@ -73,10 +73,10 @@ class Supervisor:
             settings.livekit_permitted_networks,
         )
         self._pool = WarmPool(settings.worker_slots)
-        self._renderer: Renderer | None = None
+        self._renderer: RenderKeeper | None = None
         self._qualities = ["mock"]
         self._device = "cpu"
-        self._held: dict[str, Attempt] = {}
+        self._held: dict[str, HeldAttempt] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._draining = False
         self._stop = asyncio.Event()
@@ -131,7 +131,7 @@ class Supervisor:
         if name == "neural" and (missing := neural_missing()) is not None:
             log.warning("only mock is offered", reason=missing)
             return
-        self._renderer = Renderer(name, self._settings.worker_render_threads, self._settings.assets)
+        self._renderer = RenderKeeper(name, self._settings.worker_render_threads, self._settings.assets)
         self._device = await self._renderer.start()
         self._qualities = ["mock", *RENDERED]
 
@@ -215,7 +215,7 @@ class Supervisor:
             return
         appender = EventAppender(self._producer, self.worker_id, task)
         deadline = asyncio.get_running_loop().time() + self._limits.start_timeout_s
-        held = self._held[sid] = Attempt(sid, attempt, self.worker_id, appender, deadline)
+        held = self._held[sid] = HeldAttempt(sid, attempt, self.worker_id, appender, deadline)
         held.started()
         self._tasks.spawn(self._attend(held, task), "attend session")
         log.info("session taken", session_id=sid, attempt=attempt)
@@ -243,7 +243,7 @@ class Supervisor:
             self._tell_end(held, command.reason)
 
     @staticmethod
-    def _tell_end(held: Attempt, reason: EndReason) -> None:
+    def _tell_end(held: HeldAttempt, reason: EndReason) -> None:
         held.end = reason
         if held.child is not None:
             held.child.pipe.send(End(reason))
@@ -252,7 +252,7 @@ class Supervisor:
 
     # Sessions
 
-    async def _attend(self, held: Attempt, task: Task) -> None:
+    async def _attend(self, held: HeldAttempt, task: Task) -> None:
         """One attempt. Whatever happens to it, it ends with one terminal event and a free slot.
 
         When its events cannot be appended it leaves its room: the roster misses it in our state and assigns it anew.
@@ -282,7 +282,7 @@ class Supervisor:
         self._ended[sid] = held.number
         self._state_now.set()
 
-    async def _play(self, held: Attempt, task: Task) -> None:
+    async def _play(self, held: HeldAttempt, task: Task) -> None:
         """Give the task to a warm child and append what it says until it is gone."""
         child = held.child = await self._child(held)
         if child is None:
@@ -312,7 +312,7 @@ class Supervisor:
             elif held.over:
                 self._pool.refill()
 
-    async def _child(self, held: Attempt) -> Child | None:
+    async def _child(self, held: HeldAttempt) -> Child | None:
         """A warm one; None when none was there before the deadline, or before the session was told to end."""
         if held.end is not None:
             return None

@@ -16,7 +16,7 @@ from schemas.events import (
     SessionHeartbeat,
     SessionStarting,
 )
-from workers.attempts import Attempt
+from workers.attempts import HeldAttempt
 from workers.messages import AttemptEvent, NotAnEvent, Said
 
 pytestmark = pytest.mark.unit
@@ -39,11 +39,11 @@ def log() -> Log:
 
 
 @pytest.fixture
-def attempt(log: Log) -> Attempt:
-    return Attempt("sess_1", 2, "wrk_1", log, deadline=0.0)  # type: ignore[arg-type]
+def attempt(log: Log) -> HeldAttempt:
+    return HeldAttempt("sess_1", 2, "wrk_1", log, deadline=0.0)  # type: ignore[arg-type]
 
 
-def test_what_the_process_says_is_appended_as_it_is(attempt: Attempt, log: Log) -> None:
+def test_what_the_process_says_is_appended_as_it_is(attempt: HeldAttempt, log: Log) -> None:
     attempt.started()
     said: list[AttemptEvent] = [SessionFirstFrame("sess_1", 2, "wrk_1", {}), BEAT, LAST]
     for event in said:
@@ -53,7 +53,7 @@ def test_what_the_process_says_is_appended_as_it_is(attempt: Attempt, log: Log) 
     assert log.appended == [SessionStarting("sess_1", 2, "wrk_1"), *said]
 
 
-def test_a_failure_is_the_last_word_too(attempt: Attempt) -> None:
+def test_a_failure_is_the_last_word_too(attempt: HeldAttempt) -> None:
     attempt.hear(Said.of(SessionFailed("sess_1", 2, "renderer.crashed", "x", worker_id="wrk_1", n=1)))
     assert attempt.over
 
@@ -65,19 +65,19 @@ def test_a_failure_is_the_last_word_too(attempt: Attempt) -> None:
 )
 @pytest.mark.parametrize("event", [BEAT, LAST], ids=["heartbeat", "ended"])
 def test_what_is_of_another_attempt_is_not_appended(
-    attempt: Attempt, log: Log, event: Any, changes: dict[str, Any]
+    attempt: HeldAttempt, log: Log, event: Any, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(NotAnEvent):
         attempt.hear(Said.of(msgspec.structs.replace(event, **changes)))
     assert (log.appended, attempt.n, attempt.over) == ([], 0, False)
 
 
-def test_an_end_in_the_rosters_words_is_not_a_workers(attempt: Attempt) -> None:
+def test_an_end_in_the_rosters_words_is_not_a_workers(attempt: HeldAttempt) -> None:
     with pytest.raises(NotAnEvent):
         attempt.hear(Said.of(SessionEnded("sess_1", 2, "worker_lost", expected_seq=3)))
 
 
-def test_of_a_process_that_died_the_last_reading_is_said(attempt: Attempt, log: Log) -> None:
+def test_of_a_process_that_died_the_last_reading_is_said(attempt: HeldAttempt, log: Log) -> None:
     attempt.hear(Said.of(msgspec.structs.replace(BEAT, n=6, meter=Meter(30_000, 750, 1000))))
     attempt.hear(Said.of(BEAT))
     attempt.failed("renderer.crashed", "It died.")
@@ -86,7 +86,7 @@ def test_of_a_process_that_died_the_last_reading_is_said(attempt: Attempt, log: 
     assert attempt.over
 
 
-def test_ended_before_a_process_had_it(attempt: Attempt, log: Log) -> None:
+def test_ended_before_a_process_had_it(attempt: HeldAttempt, log: Log) -> None:
     attempt.ended("api_request")
     assert log.appended == [
         SessionEnding("sess_1", 2, "wrk_1", "api_request"),

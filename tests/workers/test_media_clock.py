@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from workers.face import RendererLost
 from workers.media_clock import MediaClock, Played
-from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Segment
+from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Utterance
 from workers.timers import Timers
 
 pytestmark = pytest.mark.unit
@@ -82,7 +82,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.clock = MediaClock(self.face, self.playback, lambda: self.room.now)
 
-    def say(self, name: str, samples: int, value: int = 1000, complete: bool = True) -> Segment:
+    def say(self, name: str, samples: int, value: int = 1000, complete: bool = True) -> Utterance:
         segment = self.playback.open(name)
         self.playback.feed(segment, np.full(samples, value, np.int16))
         segment.received_s = samples / RATE

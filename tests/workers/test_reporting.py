@@ -17,7 +17,7 @@ from schemas.events import (
     SessionJoined,
 )
 from schemas.times import now_ms
-from workers.messages import AttemptEvent, Limits, Said, Start
+from workers.messages import AttemptEvent, AttemptLimits, Said, Start
 from workers.meter import MediaMeter
 from workers.reporting import Reporter
 
@@ -38,7 +38,7 @@ class Heard:
 
 def reporter(**changes: Any) -> tuple[Reporter, Heard]:
     heard = Heard()
-    start = Start(TASK, 2, "wrk_1", 0.0, Limits(1, 1, 1, 1), **changes)
+    start = Start(TASK, 2, "wrk_1", 0.0, AttemptLimits(1, 1, 1, 1), **changes)
     return Reporter(heard, start), heard  # type: ignore[arg-type]
 
 

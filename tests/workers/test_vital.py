@@ -25,7 +25,7 @@ from tests.builders import session_id
 from tests.workers import documented
 from tests.world import World, eventually
 from workers.lease import boottime
-from workers.messages import AttemptEvent, FromSession, Limits, Said, Start, ToSession
+from workers.messages import AttemptEvent, AttemptLimits, FromSession, Said, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
 
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.media
 WORKER = """
 import sys
 from cli.main import run
-from workers.rendering import Renderer
+from workers.render_keeper import RenderKeeper
 
-spawn, lives = Renderer._spawn, []
+spawn, lives = RenderKeeper._spawn, []
 
 async def once(self):
     if lives:
@@ -44,7 +44,7 @@ async def once(self):
     lives.append(1)
     return await spawn(self)
 
-Renderer._spawn = once
+RenderKeeper._spawn = once
 sys.argv = ["greenroom", "worker"]
 run()
 """
@@ -82,7 +82,7 @@ async def test_a_session_ends_with_what_it_lives_by(
     one, other = socket.socketpair()
     ours: Pipe[FromSession] = await Pipe.over(one, FromSession)
     theirs: Pipe[ToSession] = await Pipe.over(other, ToSession)
-    limits = Limits(30, 40, 1, 10, permitted_networks=f"{urlsplit(servers.livekit_url).hostname}/32")
+    limits = AttemptLimits(30, 40, 1, 10, permitted_networks=f"{urlsplit(servers.livekit_url).hostname}/32")
     running = asyncio.create_task(Session(theirs, Start(task, 1, "wrk_1", boottime(), limits)).run())
     said: list[AttemptEvent] = []
     try:
@@ -114,7 +114,9 @@ async def test_a_worker_that_cannot_keep_its_renderer_ends(world: World, tmp_pat
 
         async def draws() -> list[psutil.Process]:
             ready = "renderer ready" in process.log_path.read_text()
-            return [c for c in psutil.Process(process.pid).children() if "workers.renderer" in c.cmdline() and ready]
+            return [
+                c for c in psutil.Process(process.pid).children() if "workers.render_server" in c.cmdline() and ready
+            ]
 
         (renderer,) = await eventually(draws)
         os.kill(renderer.pid, signal.SIGKILL)
