@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import msgspec
+
+from events.codec import type_decoders
 from schemas.events import (
     EndReason,
     FailureCode,
@@ -17,7 +20,24 @@ from schemas.events import (
 )
 from workers.appending import EventAppender
 from workers.children import Child
-from workers.messages import AttemptEvent, NotAnEvent, Said
+from workers.messages import AttemptEvent, Said
+
+
+class NotAnEvent(Exception):
+    """What a session process said is no event, or none that it has to say."""
+
+
+def read(said: Said) -> AttemptEvent:
+    """Raises NotAnEvent."""
+    try:
+        event = type_decoders[said.event_type].decode(said.data)
+    except KeyError:
+        raise NotAnEvent("no such type") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+        raise NotAnEvent(f"{said.event_type}: {wrong}") from None
+    if not isinstance(event, AttemptEvent):
+        raise NotAnEvent(f"{said.event_type} is not for a session process to say")
+    return event
 
 
 @dataclass
@@ -45,7 +65,7 @@ class HeldAttempt:
 
     def hear(self, said: Said) -> AttemptEvent:
         """What its process says, appended as it is. Raises NotAnEvent, also for what is of another attempt."""
-        event = said.event()
+        event = read(said)
         if (event.session_id, event.attempt, event.worker_id) != (self.session_id, self.number, self.worker_id):
             raise NotAnEvent(f"{said.event_type} of another session, attempt or worker")
         self.appender.append(event)

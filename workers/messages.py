@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from events.codec import type_decoders
 from schemas.assignments import Task
 from schemas.events import (
     TYPE_OF,
@@ -70,10 +69,6 @@ class Alive(Struct, frozen=True, tag="alive"):
     """Once a second. Silence for 3 s is death."""
 
 
-class NotAnEvent(Exception):
-    """What a session process said is no event, or none that it has to say."""
-
-
 AttemptEvent = (
     SessionJoined
     | SessionFirstFrame
@@ -90,7 +85,7 @@ AttemptEvent = (
 
 
 class Said(Struct, frozen=True, tag="said"):
-    """An event for the log: its type and its JSON, read like a record of the log."""
+    """An event for the log: its type and its JSON. The supervisor reads it like a record (`attempts.read`)."""
 
     event_type: str
     data: bytes
@@ -98,18 +93,6 @@ class Said(Struct, frozen=True, tag="said"):
     @classmethod
     def of(cls, event: AttemptEvent) -> Said:
         return cls(TYPE_OF[type(event)], msgspec.json.encode(event))
-
-    def event(self) -> AttemptEvent:
-        """Raises NotAnEvent."""
-        try:
-            event = type_decoders[self.event_type].decode(self.data)
-        except KeyError:
-            raise NotAnEvent("no such type") from None
-        except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
-            raise NotAnEvent(f"{self.event_type}: {wrong}") from None
-        if not isinstance(event, AttemptEvent):
-            raise NotAnEvent(f"{self.event_type} is not for a session process to say")
-        return event
 
 
 FromSession = Ready | Alive | Said

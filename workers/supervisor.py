@@ -41,10 +41,10 @@ from schemas.ids import WORKER, new_id
 from schemas.times import now_ms
 from workers import watch
 from workers.appending import EventAppender
-from workers.attempts import HeldAttempt
+from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
-from workers.messages import AttemptLimits, End, Lease, NotAnEvent, Said, Start
+from workers.messages import AttemptLimits, End, Lease, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings

@@ -16,8 +16,8 @@ from schemas.events import (
     SessionHeartbeat,
     SessionStarting,
 )
-from workers.attempts import HeldAttempt
-from workers.messages import AttemptEvent, NotAnEvent, Said
+from workers.attempts import HeldAttempt, NotAnEvent, read
+from workers.messages import AttemptEvent, Said
 
 pytestmark = pytest.mark.unit
 
@@ -93,3 +93,26 @@ def test_ended_before_a_process_had_it(attempt: HeldAttempt, log: Log) -> None:
         SessionEnded("sess_1", 2, "api_request", worker_id="wrk_1", n=1, meter=Meter(0, 0, 0)),
     ]
     assert attempt.over
+
+
+def test_an_event_arrives_as_it_was_said() -> None:
+    event = SessionEnding("sess_1", 2, "wrk_1", "idle_timeout")
+    assert read(Said.of(event)) == event
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said("session.starting", b'{"session_id":"sess_1","attempt":1,"worker_id":"wrk_1"}'),
+        Said("session.unheard_of", b"{}"),
+        Said("session.ending", b"{}"),
+        Said("session.ending", b"\xff\xfe"),
+        Said("session.ending", b""),
+        Said("session.ending", b'{"session_id":"sess_1","attempt":1,"worker_id":"wrk_1","reason":"whim"}'),
+        Said("session.ending", b'{"x":' * 100_000),
+    ],
+    ids=["the supervisor's", "unknown", "nothing in it", "no text", "empty", "reason", "deep"],
+)
+def test_what_is_no_event_of_a_session_process(said: Said) -> None:
+    with pytest.raises(NotAnEvent):
+        read(said)

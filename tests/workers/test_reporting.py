@@ -17,6 +17,7 @@ from schemas.events import (
     SessionJoined,
 )
 from schemas.times import now_ms
+from workers.attempts import read
 from workers.messages import AttemptEvent, AttemptLimits, Said, Start
 from workers.meter import MediaMeter
 from workers.reporting import Reporter
@@ -33,7 +34,7 @@ class Heard:
         self.events: list[AttemptEvent] = []
 
     def send(self, message: Said) -> None:
-        self.events.append(message.event())
+        self.events.append(read(message))
 
 
 def reporter(**changes: Any) -> tuple[Reporter, Heard]:

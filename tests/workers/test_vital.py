@@ -24,6 +24,7 @@ from stack.servers import Servers
 from tests.builders import session_id
 from tests.workers import documented
 from tests.world import World, eventually
+from workers.attempts import read
 from workers.lease import boottime
 from workers.messages import AttemptEvent, AttemptLimits, FromSession, Said, Start, ToSession
 from workers.pipe import Pipe
@@ -90,7 +91,7 @@ async def test_a_session_ends_with_what_it_lives_by(
             while not said or not isinstance(said[-1], SessionFailed):
                 message = await ours.receive()
                 assert isinstance(message, Said)
-                said.append(message.event())
+                said.append(read(message))
             await running
     finally:
         running.cancel()
