@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from stack import servers as embedded
-from stack.process import Supervisor
+from stack.process import ProcessGroup
 from tests.world import World
 
 RESULTS = Path(__file__).with_name("results")
@@ -29,16 +29,16 @@ async def world() -> AsyncIterator[World]:
     """A fresh system on fresh servers, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
     jars, binary = embedded.install(_Silent())
-    supervisor = Supervisor(folder / "logs")
+    group = ProcessGroup(folder / "logs")
     try:
-        made = World(await embedded.start(supervisor, folder, jars, binary), folder / "processes")
+        made = World(await embedded.start(group, folder, jars, binary), folder / "processes")
         await made.open()
         try:
             yield made
         finally:
             await made.close()
     finally:
-        await supervisor.stop()
+        await group.stop()
         with contextlib.suppress(OSError):
             shutil.rmtree(folder)
 

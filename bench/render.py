@@ -20,11 +20,11 @@ from bench.common import quantile, report
 from faces import face as faces
 from faces import sound
 from faces.hearing import TICK
-from faces.neural import NeuralRenderer, Stream
+from faces.neural import NeuralRenderer, NeuralStream
 from faces.settings import AssetSettings
 from workers.face import RenderedFace
+from workers.render_keeper import RenderKeeper
 from workers.renderers import FORMATS, RENDERED
-from workers.rendering import Renderer
 
 SESSIONS = (1, 2, 4, 8, 16)
 TICKS = 75
@@ -44,7 +44,7 @@ def cost(quality: str, count: int, device: str) -> dict[str, float]:
     pcm = _speech()
     renderer = NeuralRenderer(device, threads=os.cpu_count() or 1)
     side = FORMATS[quality].width
-    streams: list[Stream] = [renderer.open(faces.stock("av_demo"), side, seed) for seed in range(count)]
+    streams: list[NeuralStream] = [renderer.open(faces.stock("av_demo"), side, seed) for seed in range(count)]
     listened: list[float] = []
     heard = renderer._listen
 
@@ -97,7 +97,7 @@ def encoding(quality: str) -> float:
 
 async def latency(quality: str, count: int) -> dict[str, float]:
     """Sound to frame through the renderer process, by sessions that tick every 40 ms at times of their own."""
-    process = Renderer("neural", os.cpu_count() or 2, AssetSettings().assets)
+    process = RenderKeeper("neural", os.cpu_count() or 2, AssetSettings().assets)
     await process.start()
     pcm = _speech()
     faces_ = [RenderedFace(process.path, "av_demo", None, FORMATS[quality]) for _ in range(count)]

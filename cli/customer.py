@@ -69,7 +69,7 @@ class LiveKitProject:
 
 
 @dataclass(frozen=True)
-class Playback:
+class PlaybackReport:
     """What the avatar told the agent."""
 
     method: str
@@ -85,7 +85,7 @@ class Agent:
         self.room = rtc.Room()
         self._identity = identity
         self._avatar = avatar
-        self.heard: asyncio.Queue[Playback] = asyncio.Queue()
+        self.heard: asyncio.Queue[PlaybackReport] = asyncio.Queue()
 
     async def join(self, project: LiveKitProject, room: str) -> None:
         async with asyncio.timeout(_CONNECT_S):
@@ -97,7 +97,7 @@ class Agent:
     async def _on_report(self, call: rtc.RpcInvocationData) -> str:
         content = orjson.loads(call.payload) if call.payload else {}
         position, interrupted = content.get("playback_position", 0.0), content.get("interrupted", False)
-        self.heard.put_nowait(Playback(call.method, position, interrupted, time.monotonic()))
+        self.heard.put_nowait(PlaybackReport(call.method, position, interrupted, time.monotonic()))
         return "ok"
 
     async def say(self, pcm: bytes, rate: int, channels: int = 1) -> None:
@@ -118,7 +118,7 @@ class Agent:
             destination_identity=self._avatar, method="lk.clear_buffer", payload="", response_timeout=5
         )
 
-    async def report(self, method: str, timeout_s: float) -> Playback:
+    async def report(self, method: str, timeout_s: float) -> PlaybackReport:
         """The next report of this kind. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while (playback := await self.heard.get()).method != method:

@@ -27,7 +27,7 @@ from events import topics
 from events.sealing import Keyring
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
-from stack.process import ProcessSpec, StackError, Supervisor, open_log, private_folder
+from stack.process import ProcessGroup, ProcessSpec, StackError, open_log, private_folder
 from stack.servers import STACK_FOLDER, Servers
 from store import accounts
 from store.database import migrate
@@ -93,8 +93,8 @@ async def up() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    supervisor = Supervisor(STACK_FOLDER / "logs")
-    starting = asyncio.create_task(_start(supervisor, jars, binary))
+    group = ProcessGroup(STACK_FOLDER / "logs")
+    starting = asyncio.create_task(_start(group, jars, binary))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -105,12 +105,12 @@ async def up() -> None:
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        await supervisor.stop()
+        await group.stop()
         STACK_FILE.unlink(missing_ok=True)
 
 
-async def _start(supervisor: Supervisor, jars: Path, binary: Path) -> dict[str, Any]:
-    started = await servers.start(supervisor, STACK_FOLDER, jars, binary)
+async def _start(group: ProcessGroup, jars: Path, binary: Path) -> dict[str, Any]:
+    started = await servers.start(group, STACK_FOLDER, jars, binary)
     secrets_of_stack = _secrets()
     database_url = await asyncio.to_thread(postgres.create_database, started.database_url, DATABASE)
     await asyncio.to_thread(migrate, database_url)
@@ -125,7 +125,7 @@ async def _start(supervisor: Supervisor, jars: Path, binary: Path) -> dict[str, 
     if neural_missing() is None:
         specs.append(_command("build", env))
     for spec in specs:
-        await supervisor.add(spec)
+        await group.add(spec)
     described = {
         "api_url": f"http://127.0.0.1:{api_port}",
         "api_key": api_key,
@@ -140,14 +140,14 @@ async def _start(supervisor: Supervisor, jars: Path, binary: Path) -> dict[str, 
         "versions": started.versions,
         "environment": env,
     }
-    _write(described, supervisor)
-    supervisor.on_restart = lambda _: _write(described, supervisor)
+    _write(described, group)
+    group.on_restart = lambda _: _write(described, group)
     return described
 
 
-def _write(described: dict[str, Any], supervisor: Supervisor) -> None:
+def _write(described: dict[str, Any], group: ProcessGroup) -> None:
     """Whole or not at all; it holds secrets, so only its owner reads it."""
-    described["pids"] = {name: process.pid for name, process in supervisor.processes.items()}
+    described["pids"] = {name: process.pid for name, process in group.processes.items()}
     partial = STACK_FILE.with_suffix(".part")
     partial.touch(mode=0o600)
     partial.write_text(json.dumps(described, indent=1))

@@ -43,7 +43,7 @@ class Memory:
 
 
 @dataclass(eq=False)
-class Stream:
+class NeuralStream:
     """One session's face."""
 
     stage: Stage
@@ -95,14 +95,14 @@ class NeuralRenderer:
         """Raises UnreadableFace; KeyError when there is no such stock avatar."""
         return Face.from_bytes(built) if built is not None else stock(avatar_id)
 
-    def open(self, face: Face, side: int, seed: int) -> Stream:
+    def open(self, face: Face, side: int, seed: int) -> NeuralStream:
         """A stream of frames of side × side. Streams with different seeds do not blink together."""
         stages = self._stages.setdefault(face, {})
         if side not in stages:  # made ready for a format once, and kept as long as the face
             stages[side] = Stage(face, side, self._device, self._threads)
-        return Stream(stages[side], Memory.empty(self._device), Life(seed))
+        return NeuralStream(stages[side], Memory.empty(self._device), Life(seed))
 
-    def step(self, streams: Sequence[Stream]) -> list[NDArray[np.uint8] | None]:
+    def step(self, streams: Sequence[NeuralStream]) -> list[NDArray[np.uint8] | None]:
         """One tick for all given streams: I420 bytes, None while filling. One that pushed nothing hears silence."""
         poses = self._poses(streams)
         frames: list[NDArray[np.uint8] | None] = [None] * len(streams)
@@ -116,11 +116,11 @@ class NeuralRenderer:
                 frames[i] = drawn[row]
         return frames
 
-    def skip(self, streams: Sequence[Stream]) -> None:
+    def skip(self, streams: Sequence[NeuralStream]) -> None:
         """One tick that is heard and not drawn: for streams that are behind."""
         self._poses(streams)
 
-    def _poses(self, streams: Sequence[Stream]) -> list[Pose | None]:
+    def _poses(self, streams: Sequence[NeuralStream]) -> list[Pose | None]:
         if not streams:
             return []
         ticks = [stream.waiting.pop(0) if stream.waiting else np.zeros(TICK, np.int16) for stream in streams]
@@ -133,7 +133,7 @@ class NeuralRenderer:
         return poses
 
     @torch.inference_mode()
-    def _listen(self, streams: Sequence[Stream], ticks: list[Pcm]) -> tuple[list[list[float]], list[list[float]]]:
+    def _listen(self, streams: Sequence[NeuralStream], ticks: list[Pcm]) -> tuple[list[list[float]], list[list[float]]]:
         """Shapes [3] and viseme shares [15] per stream, of the tick before this one."""
         fresh = torch.from_numpy(np.stack(ticks)).to(self._device).float() / 32768
         memories = [stream.memory for stream in streams]
@@ -146,7 +146,7 @@ class NeuralRenderer:
         return reading.shapes[:, -1].tolist(), kinds.tolist()
 
 
-def _pose(stream: Stream, shape: list[float], kind: list[float]) -> Pose | None:
+def _pose(stream: NeuralStream, shape: list[float], kind: list[float]) -> Pose | None:
     """The frame that this reading belongs to; None as long as there was no tick before this one."""
     if stream.loudness is None:
         return None

@@ -1,6 +1,6 @@
 """Child processes that are started, watched, restarted and stopped together.
 
-Linux sends every child SIGTERM when the supervisor dies (PR_SET_PDEATHSIG), so that even a `kill -9` of
+Linux sends every child SIGTERM when the parent dies (PR_SET_PDEATHSIG), so that even a `kill -9` of
 `greenroom up` leaves no process behind.
 """
 
@@ -103,7 +103,7 @@ class Process:
                 stderr=output,
                 env={name: os.environ[name] for name in _BASE if name in os.environ} | {**self.spec.env},
                 **as_user(self.spec.user),
-                # its own session: Ctrl-C reaches only the supervisor, which stops things in order
+                # its own session: Ctrl-C reaches only the parent, which stops things in order
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -151,7 +151,7 @@ class Process:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
 
-class Supervisor:
+class ProcessGroup:
     """Starts processes in order, restarts those that exit, stops all in reverse order."""
 
     def __init__(self, logs: Path, on_restart: Callable[[Process], None] | None = None) -> None:

@@ -13,12 +13,12 @@ from platformdirs import user_cache_path
 
 from stack import kafka, livekit, postgres
 from stack.ports import free_ports
-from stack.process import Supervisor
+from stack.process import ProcessGroup
 
 STACK_FOLDER = Path(".greenroom")
 
 
-class Reporter(Protocol):
+class SetupProgress(Protocol):
     """Where progress of long work is shown; `cli` draws it, tests may ignore it."""
 
     def step(self, name: str, done: int, total: int) -> None: ...
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GREENROOM_CACHE") or user_cache_path("greenroom", appauthor=False))
 
 
-def install(report: Reporter) -> tuple[Path, Path]:
+def install(report: SetupProgress) -> tuple[Path, Path]:
     """Everything that needs the network, once. Returns (Kafka's jars, LiveKit's binary)."""
     cache = cache_folder()
     jars = kafka.install(cache, lambda done, total: report.step("Kafka jars", done, total))
@@ -53,7 +53,7 @@ def install(report: Reporter) -> tuple[Path, Path]:
     return jars, binary
 
 
-async def start(supervisor: Supervisor, data: Path, jars: Path, binary: Path) -> Servers:
+async def start(group: ProcessGroup, data: Path, jars: Path, binary: Path) -> Servers:
     """Start the servers below `data` and wait until all answer. Raises StackError naming the one that did not."""
     kafka_port, controller_port, livekit_port = free_ports(3)
     udp_port, turn_port = free_ports(2, socket.SOCK_DGRAM)
@@ -62,7 +62,7 @@ async def start(supervisor: Supervisor, data: Path, jars: Path, binary: Path) ->
         asyncio.to_thread(postgres.prepare, data / "postgres"),
         asyncio.to_thread(livekit.prepare, binary, data / "livekit", livekit_port, udp_port, turn_port),
     )
-    await asyncio.gather(*(supervisor.add(spec) for spec in (postgres_spec, kafka_spec, livekit_spec)))
+    await asyncio.gather(*(group.add(spec) for spec in (postgres_spec, kafka_spec, livekit_spec)))
     pair = livekit.keys(data / "livekit")
     return Servers(
         kafka_bootstrap=f"127.0.0.1:{kafka_port}",

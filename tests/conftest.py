@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from stack import servers as embedded
-from stack.process import Supervisor
+from stack.process import ProcessGroup
 from stack.servers import Servers
 from tests.world import World
 
@@ -78,11 +78,11 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     """Kafka, PostgreSQL and LiveKit."""
     folder = tmp_path_factory.mktemp("servers")
     jars, binary = embedded.install(_Silent())
-    supervisor = Supervisor(folder / "logs")
+    group = ProcessGroup(folder / "logs")
     try:
-        yield await embedded.start(supervisor, folder, jars, binary)
+        yield await embedded.start(group, folder, jars, binary)
     finally:
-        await supervisor.stop()
+        await group.stop()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -135,7 +135,7 @@ class Child:
 
 
 async def _session() -> Child:
-    child = await Child.spawn("workers.session")
+    child = await Child.spawn("workers.session_process")
     await child.begin(_WARM_TIMEOUT_S)
     return child
 

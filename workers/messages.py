@@ -1,14 +1,28 @@
-"""What the supervisor and a session process say to each other."""
+"""What the supervisor and its processes say to each other."""
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 
 from schemas.assignments import Task
-from schemas.events import EndReason, FailureCode, Meter, Segment
+from schemas.events import (
+    TYPE_OF,
+    EndReason,
+    SessionAudioResumed,
+    SessionAudioStalled,
+    SessionEnded,
+    SessionEnding,
+    SessionExpiring,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionJoined,
+    SessionSyntheticAudioStarted,
+)
 
 
-class Limits(Struct, frozen=True):
+class AttemptLimits(Struct, frozen=True):
     """The settings that a session process needs."""
 
     connect_timeout_s: float
@@ -26,8 +40,9 @@ class Start(Struct, frozen=True, tag="start"):
 
     task: Task
     attempt: int
+    worker_id: str
     renewed_at: float
-    limits: Limits
+    limits: AttemptLimits
     renderer: str | None = None
 
 
@@ -54,42 +69,30 @@ class Alive(Struct, frozen=True, tag="alive"):
     """Once a second. Silence for 3 s is death."""
 
 
-class Joined(Struct, frozen=True, tag="joined"):
-    sdk: dict[str, str]
+AttemptEvent = (
+    SessionJoined
+    | SessionFirstFrame
+    | SessionHeartbeat
+    | SessionExpiring
+    | SessionAudioStalled
+    | SessionAudioResumed
+    | SessionSyntheticAudioStarted
+    | SessionEnding
+    | SessionEnded
+    | SessionFailed
+)
+"""What a session process says of its attempt. The other events of a worker are its supervisor's own."""
 
 
-class FirstFrame(Struct, frozen=True, tag="first_frame"):
-    latencies_ms: dict[str, int]
+class Said(Struct, frozen=True, tag="said"):
+    """An event for the log: its type and its JSON. The supervisor reads it like a record (`attempts.read`)."""
+
+    event_type: str
+    data: bytes
+
+    @classmethod
+    def of(cls, event: AttemptEvent) -> Said:
+        return cls(TYPE_OF[type(event)], msgspec.json.encode(event))
 
 
-class Beat(Struct, frozen=True, tag="beat"):
-    meter: Meter
-    segment: Segment | None
-    late_frames: int
-    dropped_frames: int
-
-
-class Expiring(Struct, frozen=True, tag="expiring"):
-    ends_in_ms: int
-
-
-class SyntheticAudio(Struct, frozen=True, tag="synthetic_audio"):
-    since_ms: int
-
-
-class Ending(Struct, frozen=True, tag="ending"):
-    reason: EndReason
-
-
-class Ended(Struct, frozen=True, tag="ended"):
-    reason: EndReason
-    meter: Meter
-
-
-class Failed(Struct, frozen=True, tag="failed"):
-    code: FailureCode
-    message: str
-    meter: Meter
-
-
-FromSession = Ready | Alive | Joined | FirstFrame | Beat | Expiring | SyntheticAudio | Ending | Ended | Failed
+FromSession = Ready | Alive | Said

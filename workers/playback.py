@@ -1,4 +1,4 @@
-"""Speech waiting to be played: segments in order, cut into ticks of 40 ms at 48 kHz mono.
+"""Speech waiting to be played: utterances in order, cut into ticks of 40 ms at 48 kHz mono.
 
 Positions are counted in samples of speech handed over, silence and padding excluded. Pure: no clock, no network; the
 caller passes what is still queued in the audio source.
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 RATE = 48_000
 TICK_SAMPLES = 1_920
 MOST_UNPLAYED = 10 * 60 * RATE
-MOST_SEGMENTS = 256
+MOST_UTTERANCES = 256
 _TONE_HZ, _SWELL_HZ = 220.0, 1.5
 
 Pcm = NDArray[np.int16]
 
 
 class TooMuchUnplayed(Exception):
-    """More than ten minutes of speech, or too many segments, are waiting: the segment is refused."""
+    """More than ten minutes of speech, or too many utterances, are waiting: this one is refused."""
 
 
 @dataclass(eq=False)
-class Segment:
-    """One utterance: one byte stream of the agent. Samples are at 48 kHz mono."""
+class Utterance:
+    """One byte stream of the agent, what LiveKit calls a segment. Samples are at 48 kHz mono."""
 
     id: str
     chunks: deque[Pcm] = field(default_factory=deque)
@@ -37,7 +37,7 @@ class Segment:
     complete: bool = False
     started: bool = False
     received_s: float = 0.0
-    """Duration as it was sent, at the sender's own rate: what a fully played segment reports."""
+    """Duration as it was sent, at the sender's own rate: what a fully played one reports."""
 
     def take(self, count: int) -> Pcm:
         """Up to `count` samples."""
@@ -58,7 +58,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Finish:
-    """What the agent is told when a segment is over."""
+    """What the agent is told when an utterance is over."""
 
     segment_id: str
     position_s: float
@@ -67,9 +67,9 @@ class Finish:
 
 @dataclass(frozen=True)
 class Tick:
-    """40 ms of audio; `speech` of its samples are speech. `started`: segments whose first sample is in here.
+    """40 ms of audio; `speech` of its samples are speech. `started`: utterances whose first sample is in here.
 
-    `done`: segments whose last sample is in here; they are over once the source has played it.
+    `done`: those whose last sample is in here; they are over once the source has played it.
     """
 
     pcm: Pcm
@@ -82,42 +82,42 @@ class Playback:
     """The queue of one session."""
 
     def __init__(self) -> None:
-        self._segments: deque[Segment] = deque()
-        self._newest: Segment | None = None
+        self._utterances: deque[Utterance] = deque()
+        self._newest: Utterance | None = None
 
     @property
     def waiting_samples(self) -> int:
-        return sum(s.waiting for s in self._segments)
+        return sum(s.waiting for s in self._utterances)
 
     @property
-    def current(self) -> Segment | None:
-        return self._segments[0] if self._segments else None
+    def current(self) -> Utterance | None:
+        return self._utterances[0] if self._utterances else None
 
-    def open(self, segment_id: str) -> Segment:
+    def open(self, segment_id: str) -> Utterance:
         """A new header. Raises TooMuchUnplayed."""
-        if len(self._segments) >= MOST_SEGMENTS:
+        if len(self._utterances) >= MOST_UTTERANCES:
             raise TooMuchUnplayed
-        segment = self._newest = Segment(segment_id)
-        self._segments.append(segment)
-        return segment
+        utterance = self._newest = Utterance(segment_id)
+        self._utterances.append(utterance)
+        return utterance
 
-    def overtaken(self, segment: Segment) -> bool:
+    def overtaken(self, utterance: Utterance) -> bool:
         """A newer header came."""
-        return segment is not self._newest
+        return utterance is not self._newest
 
-    def feed(self, segment: Segment, pcm: Pcm) -> None:
-        """Raises TooMuchUnplayed. A segment that was cleared meanwhile swallows what still comes."""
-        if segment.complete or segment not in self._segments or not len(pcm):
+    def feed(self, utterance: Utterance, pcm: Pcm) -> None:
+        """Raises TooMuchUnplayed. One that was cleared meanwhile swallows what still comes."""
+        if utterance.complete or utterance not in self._utterances or not len(pcm):
             return
         if self.waiting_samples + len(pcm) > MOST_UNPLAYED:
             raise TooMuchUnplayed
-        segment.chunks.append(pcm)
-        segment.waiting += len(pcm)
+        utterance.chunks.append(pcm)
+        utterance.waiting += len(pcm)
 
-    def drop(self, segment: Segment) -> None:
+    def drop(self, utterance: Utterance) -> None:
         """Refused: it never was."""
-        if segment in self._segments:
-            self._segments.remove(segment)
+        if utterance in self._utterances:
+            self._utterances.remove(utterance)
 
     def tick(self) -> Tick:
         """The next 40 ms: speech as far as there is, else silence."""
@@ -125,32 +125,32 @@ class Playback:
         started: list[str] = []
         done: list[Finish] = []
         speech = 0
-        while self._segments and speech < TICK_SAMPLES:
-            segment = self._segments[0]
-            pcm = segment.take(TICK_SAMPLES - speech)
-            if len(pcm) and not segment.started:
-                segment.started = True
-                started.append(segment.id)
+        while self._utterances and speech < TICK_SAMPLES:
+            utterance = self._utterances[0]
+            pcm = utterance.take(TICK_SAMPLES - speech)
+            if len(pcm) and not utterance.started:
+                utterance.started = True
+                started.append(utterance.id)
             parts.append(pcm)
             speech += len(pcm)
-            if segment.waiting or not segment.complete:
+            if utterance.waiting or not utterance.complete:
                 break  # the tick is full, or more is on its way
-            self._segments.popleft()
-            done.append(Finish(segment.id, segment.received_s, interrupted=False))
+            self._utterances.popleft()
+            done.append(Finish(utterance.id, utterance.received_s, interrupted=False))
         parts.append(np.zeros(TICK_SAMPLES - speech, np.int16))
         return Tick(np.concatenate(parts), speech, tuple(started), tuple(done))
 
     def interrupt(self, queued_s: float) -> list[Finish]:
-        """Drop everything; one finish per open segment, oldest first, unplayed ones at 0.
+        """Drop everything; one finish per open utterance, oldest first, unplayed ones at 0.
 
         `queued_s`: seconds that the audio source still holds, read before it is cleared; they were not heard. What
-        it holds belongs to the newest played segment, as far as that reaches.
+        it holds belongs to the newest played utterance, as far as that reaches.
         """
         finishes = []
-        for segment in self._segments:
-            unheard = min(segment.played / RATE, queued_s) if segment.played else 0.0
-            finishes.append(Finish(segment.id, max(0.0, segment.played / RATE - unheard), interrupted=True))
-        self._segments.clear()
+        for utterance in self._utterances:
+            unheard = min(utterance.played / RATE, queued_s) if utterance.played else 0.0
+            finishes.append(Finish(utterance.id, max(0.0, utterance.played / RATE - unheard), interrupted=True))
+        self._utterances.clear()
         return finishes
 
 

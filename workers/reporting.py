@@ -1,78 +1,88 @@
-"""One session's events: in order, each until it is acknowledged, always the same event again."""
+"""What a session process says of its attempt: the events themselves, which its supervisor appends as they are.
+
+If the process dies between two of them, the supervisor says the last one in its place, from the last heartbeat.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from importlib.metadata import version
 
-import structlog
-from msgspec import Struct
-
-from events.codec import Event, new_event
-from events.producer import EventProducer, UnknownOutcome
-from events.topics import SESSIONS
-from schemas.assignments import Task
-from schemas.events import EndReason, FailureCode, Meter, SessionEnded, SessionFailed, SessionHeartbeat, WorkerEvent
-
-log = structlog.get_logger()
+from schemas.events import (
+    EndReason,
+    FailureCode,
+    Meter,
+    Segment,
+    SessionEnded,
+    SessionEnding,
+    SessionExpiring,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionJoined,
+    SessionSyntheticAudioStarted,
+)
+from schemas.times import now_ms
+from workers.messages import AttemptEvent, Said, Start, ToSession
+from workers.meter import MediaMeter
+from workers.pipe import Pipe
 
 
 class Reporter:
-    """Appends what one attempt has to say. A long outage delays it; nothing is skipped, so order is kept."""
+    """Makes the events of one attempt. `n` numbers its meter readings, that of the terminal event included."""
 
-    def __init__(self, producer: EventProducer, worker_id: str, task: Task, attempt: int) -> None:
-        self._producer = producer
-        self._worker_id = worker_id
-        self._task = task
-        self._attempt = attempt
+    def __init__(self, pipe: Pipe[ToSession], start: Start) -> None:
+        self._pipe = pipe
+        self._whose = (start.task.session_id, start.attempt, start.worker_id)
+        self._accepted_ms = start.task.accepted_ms
+        self._latencies_ms: dict[str, int] = {}
         self._n = 0
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self.appending = asyncio.create_task(self._append_all(), name="append session events")
-        """Done before `close` it has failed, and nothing of this attempt gets into the log any more."""
 
-    def say(self, kind: type[WorkerEvent], **fields: object) -> None:
-        self._put(kind(session_id=self._task.session_id, attempt=self._attempt, worker_id=self._worker_id, **fields))
+    def reached(self, phase: str) -> None:
+        """On the way to the first frame. The first time counts: a rejoin is no start."""
+        self._latencies_ms.setdefault(phase, max(0, now_ms() - self._accepted_ms))
 
-    def heartbeat(self, **fields: object) -> None:
-        self._n += 1
-        self.say(SessionHeartbeat, n=self._n, skew_ms=None, **fields)
+    def joined(self) -> None:
+        if "joined" not in self._latencies_ms:
+            self.reached("joined")
+            sdk = {"livekit": version("livekit"), "greenroom": version("greenroom")}
+            self._say(SessionJoined(*self._whose, sdk=sdk))
+
+    def first_frame(self) -> None:
+        self.reached("first_frame")
+        self._say(SessionFirstFrame(*self._whose, latencies_ms=self._latencies_ms))
+
+    def heartbeat(self, meter: MediaMeter, segment: Segment | None) -> None:
+        beat = SessionHeartbeat(
+            *self._whose,
+            n=self._next(),
+            meter=meter.read(),
+            segment=segment,
+            late_frames=meter.late_frames,
+            dropped_frames=meter.dropped_frames,
+            skew_ms=None,
+        )
+        self._say(beat)
+
+    def expiring(self, ends_in_ms: int) -> None:
+        self._say(SessionExpiring(*self._whose, ends_in_ms=ends_in_ms))
+
+    def synthetic_audio(self, since_ms: int) -> None:
+        self._say(SessionSyntheticAudioStarted(*self._whose, since_ms=since_ms))
+
+    def ending(self, reason: EndReason) -> None:
+        self._say(SessionEnding(*self._whose, reason=reason))
 
     def ended(self, reason: EndReason, meter: Meter) -> None:
-        self._n += 1
-        sid = self._task.session_id
-        self._put(SessionEnded(sid, self._attempt, reason, worker_id=self._worker_id, n=self._n, meter=meter))
+        sid, attempt, worker_id = self._whose
+        self._say(SessionEnded(sid, attempt, reason, worker_id=worker_id, n=self._next(), meter=meter))
 
     def failed(self, code: FailureCode, message: str, meter: Meter) -> None:
+        sid, attempt, worker_id = self._whose
+        self._say(SessionFailed(sid, attempt, code, message, worker_id=worker_id, n=self._next(), meter=meter))
+
+    def _next(self) -> int:
         self._n += 1
-        sid = self._task.session_id
-        self._put(SessionFailed(sid, self._attempt, code, message, worker_id=self._worker_id, n=self._n, meter=meter))
+        return self._n
 
-    async def close(self) -> None:
-        """Wait until everything said is in the log. Raises what appending failed with."""
-        self._queue.put_nowait(None)
-        await asyncio.wait([self.appending])
-        if not self.appending.cancelled():
-            self.appending.result()
-
-    def abort(self) -> None:
-        """The lease is over: what is not in the log yet never will be."""
-        self.appending.cancel()
-
-    def _put(self, data: Struct) -> None:
-        self._queue.put_nowait(
-            new_event(
-                data,
-                source=f"greenroom/worker/{self._worker_id}",
-                subject=self._task.session_id,
-                account=self._task.account_id,
-                correlation=self._task.request_id,
-            )
-        )
-
-    async def _append_all(self) -> None:
-        while (event := await self._queue.get()) is not None:
-            while True:
-                try:
-                    await self._producer.send(SESSIONS, event)
-                    break
-                except UnknownOutcome:
-                    log.warning("event not acknowledged, sent again", type=event.type, event_id=event.id)
+    def _say(self, event: AttemptEvent) -> None:
+        self._pipe.send(Said.of(event))

@@ -15,7 +15,7 @@ from livekit.rtc.participant import PublishTrackError
 from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
-from workers.hearing import Ears
+from workers.ears import Ears
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
 

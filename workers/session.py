@@ -1,55 +1,33 @@
-"""A session process: waits warm for one task, holds that session, and ends with it. `python -m workers.session FD`."""
+"""One attempt of one session: its start, its rejoins, its end. What it plays is `media_clock.py`.
+
+If its process dies, the supervisor says so in the log from the last heartbeat, and the session goes on in another.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
-import sys
 import time
-from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
 from livekit import rtc
 
 from schemas.addresses import AddressPolicy
 from schemas.background import Background
 from schemas.events import EndReason, FailureCode
-from schemas.events import Segment as OpenSegment
-from schemas.logs import configure_logging
-from schemas.times import now_ms
-from workers import watch
 from workers.agent_link import AgentLink
-from workers.children import say_alive
+from workers.ears import Ears
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
-from workers.hearing import Ears
 from workers.lease import boottime, phase
-from workers.messages import (
-    Beat,
-    End,
-    Ended,
-    Ending,
-    Expiring,
-    Failed,
-    FirstFrame,
-    Joined,
-    Lease,
-    Ready,
-    Start,
-    SyntheticAudio,
-    ToSession,
-)
-from workers.meter import MediaMeter
+from workers.media_clock import MediaClock
+from workers.messages import Start, ToSession
 from workers.pipe import Pipe
-from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick, Tone
+from workers.playback import Finish, Playback
 from workers.renderers import FORMATS
+from workers.reporting import Reporter
 from workers.room import LiveRoom, RoomError
 from workers.timers import Timers
 
@@ -66,28 +44,19 @@ _CLOSED: dict[int, EndReason] = {
 }
 
 
-class SessionFailed(Exception):
+class AttemptFailed(Exception):
+    """With the code and the sentence that the customer gets to read."""
+
     def __init__(self, code: FailureCode, message: str) -> None:
         super().__init__(message)
         self.code: FailureCode = code
-
-
-_SILENCE = (np.zeros(TICK_SAMPLES, np.int16), Tick(np.zeros(TICK_SAMPLES, np.int16), 0, (), ()))
-
-
-@dataclass(frozen=True)
-class _Due:
-    """A finish whose last sample leaves the audio source at monotonic second `at`."""
-
-    at: float
-    finish: Finish
 
 
 class Session:
     """One attempt of one session. Implements `workers.room.Listener`."""
 
     def __init__(self, pipe: Pipe[ToSession], start: Start) -> None:
-        self._pipe = pipe
+        self._reporter = Reporter(pipe, start)
         self._task = start.task
         self._attempt = start.attempt
         self._limits = start.limits
@@ -95,26 +64,22 @@ class Session:
         self.renewed_at = start.renewed_at
         self._frame = FORMATS[self._task.quality]
         self._face = _face(start)
-        self._playback = Playback()
-        self._ahead: deque[tuple[Pcm, Tick]] = deque()
-        self._held = b""
-        self._meter = MediaMeter()
-        self._due: list[_Due] = []
+        playback = Playback()
+        self._media = MediaClock(self._face, playback)
         self._room: LiveRoom | None = None
         self._link = AgentLink(lambda: self._room.room if self._room else None)
         self._timers = Timers.begin(
-            time.monotonic(), self._task.idle_timeout_ms / 1000, self._task.max_duration_ms / 1000
+            time.monotonic(),
+            self._task.idle_timeout_ms / 1000,
+            self._task.max_duration_ms / 1000,
+            self._limits.agent_absence_s,
         )
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._absent_since: float | None = None
         self._heard_anybody = False
-        self._synthetic = False
-        self._tone = Tone()
-        self._latencies: dict[str, int] = {}
         self._tasks = Background()
         self._vital: list[asyncio.Task[None]] = []
-        self._ears = Ears(self._task, self._playback, self._link, self._tasks, self)
+        self._ears = Ears(self._task, playback, self._link, self._tasks, self)
 
     def request_end(self, reason: EndReason) -> None:
         if not self._end.done():
@@ -126,8 +91,8 @@ class Session:
         failure: tuple[FailureCode, str] | None = None
         try:
             reason = await self._live()
-            self._pipe.send(Ending(reason))
-        except SessionFailed as failed:
+            self._reporter.ending(reason)
+        except AttemptFailed as failed:
             failure = failed.code, str(failed)
         except RendererLost as lost:
             failure = "renderer.crashed", str(lost)
@@ -138,13 +103,16 @@ class Session:
             await self._leave()
         except Exception:
             log.exception("room not left", session_id=self._task.session_id)
-        meter = self._meter.read()
-        self._pipe.send(Ended(reason, meter) if failure is None else Failed(*failure, meter))
+        meter = self._media.meter.read()
+        if failure is None:
+            self._reporter.ended(reason, meter)
+        else:
+            self._reporter.failed(*failure, meter)
         self._face.close()
         await self._tasks.cancel()
 
     async def _live(self) -> EndReason:
-        """Join, play, rejoin where that is right; returns why the session is to end. Raises SessionFailed."""
+        """Join, play, rejoin where that is right; returns why the session is to end. Raises AttemptFailed."""
         await self._race_end(self._start())
         evictions = 0
         while True:
@@ -157,7 +125,7 @@ class Session:
                 return self._end.result() if self._end.done() else _CLOSED[reason]
             evictions += reason == rtc.DisconnectReason.DUPLICATE_IDENTITY
             if evictions > _MOST_EVICTIONS or (evictions and not self._lease_valid()):
-                raise SessionFailed("transport.identity_taken", "Another participant has taken the worker's identity.")
+                raise AttemptFailed("transport.identity_taken", "Another participant has taken the worker's identity.")
             await self._race_end(self._rejoin(evicted=reason == rtc.DisconnectReason.DUPLICATE_IDENTITY))
 
     async def _race_end(self, work: Coroutine[Any, Any, None]) -> None:
@@ -167,7 +135,7 @@ class Session:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
             doing.cancel()
-            with contextlib.suppress(asyncio.CancelledError, SessionFailed):
+            with contextlib.suppress(asyncio.CancelledError, AttemptFailed):
                 await doing
             return
         await doing
@@ -181,15 +149,13 @@ class Session:
                 finally:
                     opening.cancel()
         except FaceUnloadable as failed:
-            raise SessionFailed("avatar.load_failed", f"The avatar's face cannot be loaded: {failed}.") from None
+            raise AttemptFailed("avatar.load_failed", f"The avatar's face cannot be loaded: {failed}.") from None
         except TimeoutError:
-            raise SessionFailed("start_timeout", "No frame could be published in time.") from None
+            raise AttemptFailed("start_timeout", "No frame could be published in time.") from None
         except RoomError as failed:
-            raise SessionFailed(failed.code, str(failed)) from None
-        now = time.monotonic()
-        self._timers = Timers.begin(now, self._timers.idle_s, self._timers.duration_s)
-        self._latencies["first_frame"] = self._since_accepted()
-        self._pipe.send(FirstFrame(self._latencies))
+            raise AttemptFailed(failed.code, str(failed)) from None
+        self._timers.first_frame(time.monotonic())
+        self._reporter.first_frame()
         if self._attempt > 1 and self._task.resume_played_ms is not None:
             # The agent still waits for the segment that the lost attempt was playing.
             self._link.agent = self._link.agent or next(iter(self._room.others if self._room else ()), None)
@@ -200,24 +166,19 @@ class Session:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
         room = self._room = LiveRoom(self._task, self._frame, self, self._ears, self._policy)
-        self._latencies.setdefault("received", self._since_accepted())
+        self._reporter.reached("received")
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
-        if "joined" not in self._latencies:
-            self._latencies["joined"] = self._since_accepted()
-            self._pipe.send(Joined({"livekit": version("livekit"), "greenroom": version("greenroom")}))
+        self._reporter.joined()
         if opening is not None:
             await opening
         await room.publish()
-        self._latencies.setdefault("published", self._since_accepted())
+        self._reporter.reached("published")
         await self._tick(room)
-
-    def _since_accepted(self) -> int:
-        return max(0, now_ms() - self._task.accepted_ms)
 
     async def _rejoin(self, evicted: bool) -> None:
         """Only with a valid lease: without one somebody else may be in the room by right."""
-        self._meter.pause()
+        self._media.meter.pause()
         deadline = time.monotonic() + _REJOIN_WITHIN_S
         if self._room is not None:
             await self._room.leave()
@@ -233,7 +194,7 @@ class Session:
                     if self._room is not None:
                         await self._room.leave()
             await asyncio.sleep(0.5)
-        raise SessionFailed("transport.disconnected", "The connection to LiveKit was lost and did not come back.")
+        raise AttemptFailed("transport.disconnected", "The connection to LiveKit was lost and did not come back.")
 
     def _lease_valid(self) -> bool:
         return phase(self.renewed_at, boottime()) == "valid"
@@ -256,76 +217,46 @@ class Session:
         return None
 
     async def _tick(self, room: LiveRoom) -> None:
-        """One frame and 40 ms of audio.
-
-        The audio waits as long as frames trail it. The picture waits one tick more: participants hear what leaves the
-        audio source's queue 30 to 90 ms after they see what is pushed with it (docs/decisions/0006-a-face.md).
-        """
-        heard = self._playback.tick()
-        self._ahead.append((self._tone.tick() if self._synthetic and not heard.speech else heard.pcm, heard))
-        frame = await self._face.show(self._ahead[-1][0])
-        pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
-        shown, self._held = self._held or frame, frame
-        await room.push(shown, pcm)
-        now = time.monotonic()
-        if self._face.lost:
-            self._meter.pause()  # an idle face for want of a renderer is not what the customer pays for
-        else:
-            self._meter.tick(now, tick.speech)
-        for _ in tick.started:
+        played = await self._media.tick(room)
+        for _ in played.started:
             self._link.started()
-        self._due.extend(_Due(now + room.queued_s, finish) for finish in tick.done)
-        while self._due and self._due[0].at <= now:
-            self._link.finished(self._due.pop(0).finish)
-        if tick.speech:
-            self._timers.active(now + room.queued_s)
+        for finish in played.finishes:
+            self._link.finished(finish)
+        if played.heard_at is not None:
+            self._timers.active(played.heard_at)
 
     def _check_time(self, now: float) -> None:
         over = self._timers.over(now)
         if over is not None:
-            self.request_end(over)  # type: ignore[arg-type]
+            self.request_end(over)
         left = self._timers.expires_in_ms(now)
         if left is not None:
-            self._pipe.send(Expiring(left))
-        if self._absent_since is not None and now - self._absent_since > self._limits.agent_absence_s:
-            self.request_end("agent_left")
+            self._reporter.expiring(left)
         if (
             self._task.synthetic_audio_if_no_input
-            and not self._synthetic
+            and not self._media.tone
             and not self._heard_anybody
             and now - self._timers.started_at > _SYNTHETIC_AFTER_S
         ):
-            self._synthetic = True
-            self._pipe.send(SyntheticAudio(self._meter.read().billable_ms))
+            self._media.tone = True
+            self._reporter.synthetic_audio(self._media.meter.read().billable_ms)
 
     async def _beats(self) -> None:
         while True:
             await asyncio.sleep(self._limits.heartbeat_s)
-            current = self._playback.current
-            segment = OpenSegment(current.id, current.played * 1000 // RATE) if current and current.started else None
-            self._pipe.send(Beat(self._meter.read(), segment, self._meter.late_frames, self._meter.dropped_frames))
+            self._reporter.heartbeat(self._media.meter, self._media.open_segment)
 
     async def _leave(self) -> None:
         """Finish what is open, so that the agent never waits for a segment of a face that has left."""
         if self._room is None:
             return
-        for finish in self._interrupt(self._room):
-            self._link.finished(finish)
+        self._interrupt(self._room)
         await self._link.flush(_FLUSH_S)
         await self._room.leave()
 
-    def _interrupt(self, room: LiveRoom) -> list[Finish]:
-        """Clear the source and all buffers; one finish per open segment, oldest first."""
-        ahead = [tick for _, tick in self._ahead]
-        queued_s = room.queued_s + sum(tick.speech for tick in ahead) / RATE
-        room.clear()
-        self._face.clear()
-        self._ahead.clear()
-        self._held = b""  # the mouth shuts with the next frame
-        finished = [due.finish for due in self._due] + [finish for tick in ahead for finish in tick.done]
-        handed = [Finish(f.segment_id, max(0.0, f.position_s - queued_s), True) for f in finished]
-        self._due.clear()
-        return handed + self._playback.interrupt(0.0 if handed else queued_s)
+    def _interrupt(self, room: LiveRoom) -> None:
+        for finish in self._media.interrupt(room):
+            self._link.finished(finish)
 
     # What the room says
 
@@ -336,13 +267,12 @@ class Session:
         """The agent was interrupted. Others may not clear; nor does a clear make anybody the agent."""
         if self._room is None or identity != self._link.agent:
             return False
-        for finish in self._interrupt(self._room):
-            self._link.finished(finish)
+        self._interrupt(self._room)
         return True
 
     def on_voice(self) -> None:
         self._heard_anybody = True
-        self._synthetic = False
+        self._media.tone = False
 
     def on_gone(self, reason: int) -> None:
         if not self._gone.done():
@@ -355,10 +285,7 @@ class Session:
         others = self._room.others
         if others:
             self.on_voice()
-        if self._link.agent is None or self._link.agent in others:
-            self._absent_since = None
-        elif self._absent_since is None:
-            self._absent_since = time.monotonic()
+        self._timers.agent(self._link.agent is None or self._link.agent in others, time.monotonic())
 
 
 def _face(start: Start) -> SessionFace:
@@ -366,37 +293,3 @@ def _face(start: Start) -> SessionFace:
     if "mock" in (task.quality, task.runtime_type):
         return MockFace(task.avatar_id, FORMATS[task.quality])
     return RenderedFace(Path(start.renderer or "no-renderer"), task.avatar_id, task.face, FORMATS[task.quality])
-
-
-async def main(end: socket.socket) -> None:
-    pipe: Pipe[ToSession] = await Pipe.over(end, ToSession)
-    alive = asyncio.create_task(say_alive(pipe))
-    pipe.send(Ready())
-    first = await pipe.receive()
-    while isinstance(first, Lease):  # warm, and not needed yet
-        first = await pipe.receive()
-    if not isinstance(first, Start):
-        return
-    structlog.contextvars.bind_contextvars(session_id=first.task.session_id, attempt=first.attempt)
-    session = Session(pipe, first)
-    watch.start(lambda: session.renewed_at)
-    running = asyncio.create_task(session.run())
-    commands = asyncio.create_task(_obey(pipe, session))
-    await asyncio.wait([running, commands], return_when=asyncio.FIRST_COMPLETED)
-    alive.cancel()
-    await pipe.flush()
-
-
-async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
-    """Until the supervisor is gone: a session without its supervisor leaves at once."""
-    while (message := await pipe.receive()) is not None:
-        if isinstance(message, End):
-            session.request_end(message.reason)
-        elif isinstance(message, Lease):
-            session.renewed_at = message.renewed_at
-
-
-if __name__ == "__main__":
-    configure_logging()
-    asyncio.run(main(socket.socket(fileno=int(sys.argv[1]))))
-    os._exit(0)  # the SDK's native threads need not be taken down one by one

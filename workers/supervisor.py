@@ -12,9 +12,8 @@ import os
 import signal
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 import structlog
@@ -34,25 +33,20 @@ from schemas.events import (
     AssignmentRetire,
     DeclineReason,
     EndReason,
-    Meter,
     SessionDeclined,
-    SessionEnding,
-    SessionExpiring,
     SessionFirstFrame,
-    SessionJoined,
-    SessionStarting,
-    SessionSyntheticAudioStarted,
     WorkerState,
 )
 from schemas.ids import WORKER, new_id
 from schemas.times import now_ms
-from workers import messages as m
 from workers import watch
+from workers.appending import EventAppender
+from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
+from workers.messages import AttemptLimits, End, Lease, Said, Start
+from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
-from workers.rendering import Renderer
-from workers.reporting import Reporter
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -64,23 +58,6 @@ _REMEMBERED_ENDS = 4096
 _REFILL_AFTER_S = 3.0
 
 
-@dataclass
-class Held:
-    """A session of ours. `child` is None until a warm one is there; `over`: only its last events are on their way.
-
-    `deadline`: loop time of the first frame at the latest. `patience`: the wait for a child, while there is one.
-    """
-
-    attempt: int
-    reporter: Reporter
-    deadline: float
-    child: Child | None = None
-    patience: asyncio.Timeout | None = None
-    end: EndReason | None = None
-    meter: Meter = field(default_factory=lambda: Meter(0, 0, 0))
-    over: bool = False
-
-
 class Supervisor:
     def __init__(self, settings: WorkerSettings, producer: EventProducer) -> None:
         self._settings = settings
@@ -88,7 +65,7 @@ class Supervisor:
         self.worker_id = new_id(WORKER)
         self._key = new_worker_key()
         self._started_ms = now_ms()
-        self._limits = m.Limits(
+        self._limits = AttemptLimits(
             settings.worker_connect_timeout_s,
             settings.worker_start_timeout_s,
             settings.worker_heartbeat_s,
@@ -96,10 +73,10 @@ class Supervisor:
             settings.livekit_permitted_networks,
         )
         self._pool = WarmPool(settings.worker_slots)
-        self._renderer: Renderer | None = None
+        self._renderer: RenderKeeper | None = None
         self._qualities = ["mock"]
         self._device = "cpu"
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldAttempt] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._draining = False
         self._stop = asyncio.Event()
@@ -154,7 +131,7 @@ class Supervisor:
         if name == "neural" and (missing := neural_missing()) is not None:
             log.warning("only mock is offered", reason=missing)
             return
-        self._renderer = Renderer(name, self._settings.worker_render_threads, self._settings.assets)
+        self._renderer = RenderKeeper(name, self._settings.worker_render_threads, self._settings.assets)
         self._device = await self._renderer.start()
         self._qualities = ["mock", *RENDERED]
 
@@ -169,7 +146,7 @@ class Supervisor:
                 self.renewed_at = sent_at
                 for held in self._held.values():
                     if held.child is not None:
-                        held.child.pipe.send(m.Lease(sent_at))
+                        held.child.pipe.send(Lease(sent_at))
             except UnknownOutcome:
                 log.warning("state not acknowledged", lease=phase(self.renewed_at, boottime()))
             self._state_now.clear()
@@ -186,7 +163,7 @@ class Supervisor:
             device=self._device,
             public_key=public_text(self._key),
             partition=self.partition,
-            held=[(sid, held.attempt) for sid, held in self._held.items()],
+            held=[(sid, held.number) for sid, held in self._held.items()],
             avatars=list(STOCK),
             version=version("greenroom"),
             started_ms=self._started_ms,
@@ -236,11 +213,11 @@ class Supervisor:
         if sum(not held.over for held in self._held.values()) >= self._settings.worker_slots:
             self._decline(command, "no_slot")
             return
-        reporter = Reporter(self._producer, self.worker_id, task, attempt)
-        reporter.say(SessionStarting)
+        appender = EventAppender(self._producer, self.worker_id, task)
         deadline = asyncio.get_running_loop().time() + self._limits.start_timeout_s
-        held = self._held[sid] = Held(attempt, reporter, deadline)
-        self._tasks.spawn(self._attend(sid, held, task), "attend session")
+        held = self._held[sid] = HeldAttempt(sid, attempt, self.worker_id, appender, deadline)
+        held.started()
+        self._tasks.spawn(self._attend(held, task), "attend session")
         log.info("session taken", session_id=sid, attempt=attempt)
 
     def _decline(self, command: AssignmentAssign, reason: DeclineReason) -> None:
@@ -262,26 +239,27 @@ class Supervisor:
         while len(self._ended) > _REMEMBERED_ENDS:
             self._ended.popitem(last=False)
         held = self._held.get(sid)
-        if held and command.attempt in (0, held.attempt):
+        if held and command.attempt in (0, held.number):
             self._tell_end(held, command.reason)
 
     @staticmethod
-    def _tell_end(held: Held, reason: EndReason) -> None:
+    def _tell_end(held: HeldAttempt, reason: EndReason) -> None:
         held.end = reason
         if held.child is not None:
-            held.child.pipe.send(m.End(reason))
+            held.child.pipe.send(End(reason))
         elif held.patience is not None and not held.patience.expired():
             held.patience.reschedule(0)  # it ends before it has begun
 
     # Sessions
 
-    async def _attend(self, sid: str, held: Held, task: Task) -> None:
+    async def _attend(self, held: HeldAttempt, task: Task) -> None:
         """One attempt. Whatever happens to it, it ends with one terminal event and a free slot.
 
         When its events cannot be appended it leaves its room: the roster misses it in our state and assigns it anew.
         """
+        sid = held.session_id
         playing = asyncio.create_task(self._play(held, task), name="play session")
-        await asyncio.wait([playing, held.reporter.appending], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([playing, held.appender.appending], return_when=asyncio.FIRST_COMPLETED)
         playing.cancel()
         (failure,) = await asyncio.gather(playing, return_exceptions=True)
         if failure is not None:
@@ -294,45 +272,47 @@ class Supervisor:
         if not held.over:
             # The process died: everything that it proved is in its last heartbeat.
             log.error("session process died", session_id=sid)
-            held.reporter.failed("renderer.crashed", "The session process ended unexpectedly.", held.meter)
-            held.over = True
+            held.failed("renderer.crashed", "The session process ended unexpectedly.")
         self._pool.refill()
         try:
-            await held.reporter.close()
+            await held.appender.close()
         except Exception:
             log.exception("events not appended", session_id=sid)
         self._held.pop(sid, None)
-        self._ended[sid] = held.attempt
+        self._ended[sid] = held.number
         self._state_now.set()
 
-    async def _play(self, held: Held, task: Task) -> None:
-        """Give the task to a warm child and turn what it says into events until it is gone."""
+    async def _play(self, held: HeldAttempt, task: Task) -> None:
+        """Give the task to a warm child and append what it says until it is gone."""
         child = held.child = await self._child(held)
         if child is None:
-            held.over = True
             if held.end is None:
-                held.reporter.failed("start_timeout", "No session process was ready in time.", held.meter)
+                held.failed("start_timeout", "No session process was ready in time.")
             else:
-                held.reporter.say(SessionEnding, reason=held.end)
-                held.reporter.ended(held.end, held.meter)
+                held.ended(held.end)
             return
         loop = asyncio.get_running_loop()
         limits = msgspec.structs.replace(self._limits, start_timeout_s=max(0.0, held.deadline - loop.time()))
         renderer = str(self._renderer.path) if self._renderer else None
-        child.pipe.send(m.Start(task, held.attempt, self.renewed_at, limits, renderer))
+        child.pipe.send(Start(task, held.number, self.worker_id, self.renewed_at, limits, renderer))
         if held.end is not None:
-            child.pipe.send(m.End(held.end))
+            child.pipe.send(End(held.end))
         while (message := await child.receive()) is not None:
-            held.over = self._report(held.reporter, message) or held.over
-            if isinstance(message, m.Beat):
-                held.meter = message.meter
-            if isinstance(message, m.FirstFrame):
+            if not isinstance(message, Said):
+                continue  # of the time before the task
+            try:
+                event = held.hear(message)
+            except NotAnEvent as wrong:  # nothing that follows can be trusted either
+                log.error("process says what it must not, killed", session_id=held.session_id, reason=str(wrong))
+                child.kill()
+                return
+            if isinstance(event, SessionFirstFrame):
                 # Later: importing the SDK takes half a second of a core, which the first frames need more.
                 loop.call_later(_REFILL_AFTER_S, self._pool.refill)
             elif held.over:
                 self._pool.refill()
 
-    async def _child(self, held: Held) -> Child | None:
+    async def _child(self, held: HeldAttempt) -> Child | None:
         """A warm one; None when none was there before the deadline, or before the session was told to end."""
         if held.end is not None:
             return None
@@ -343,34 +323,6 @@ class Supervisor:
             return None
         finally:
             held.patience = None
-
-    @staticmethod
-    def _report(reporter: Reporter, message: m.FromSession) -> bool:
-        """Returns whether this was the last word."""
-        match message:
-            case m.Joined(sdk):
-                reporter.say(SessionJoined, sdk=sdk)
-            case m.FirstFrame(latencies):
-                reporter.say(SessionFirstFrame, latencies_ms=latencies)
-            case m.Beat(meter, segment, late, dropped):
-                reporter.heartbeat(meter=meter, segment=segment, late_frames=late, dropped_frames=dropped)
-            case m.Expiring(left):
-                reporter.say(SessionExpiring, ends_in_ms=left)
-            case m.SyntheticAudio(since):
-                reporter.say(SessionSyntheticAudioStarted, since_ms=since)
-            case m.Ending(reason):
-                reporter.say(SessionEnding, reason=reason)
-            case m.Ended(reason, meter):
-                reporter.ended(reason, meter)
-                return True
-            case m.Failed(code, text, meter):
-                reporter.failed(code, text, meter)
-                return True
-            case m.Ready() | m.Alive():
-                pass  # of the time before the task
-            case _:
-                assert_never(message)
-        return False
 
     async def _drain(self) -> None:
         """No new work; running sessions get their grace, then `worker_drained`; wait for their ends in the log."""
@@ -384,7 +336,7 @@ class Supervisor:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_NETWORK_TIMEOUT_S)
         for held in self._held.values():
-            held.reporter.abort()
+            held.appender.abort()
 
 
 async def serve(settings: WorkerSettings) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stack.process import Process, ProcessSpec, Supervisor, private_folder
+from stack.process import Process, ProcessGroup, ProcessSpec, private_folder
 from tests.world import eventually
 
 pytestmark = pytest.mark.unit
@@ -38,8 +38,8 @@ async def test_a_restart_that_fails_is_told_and_tried_again(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("stack.process._RESTART_DELAYS_S", (0.01, 0.05))
-    supervisor = Supervisor(tmp_path, write_down)
-    process = await supervisor.add(ProcessSpec("sleeper", SLEEP))
+    group = ProcessGroup(tmp_path, write_down)
+    process = await group.add(ProcessSpec("sleeper", SLEEP))
     monkeypatch.setattr(asyncio, "create_subprocess_exec", starved)
     try:
         for life in (1, 2):
@@ -50,7 +50,7 @@ async def test_a_restart_that_fails_is_told_and_tried_again(
 
             await eventually(back)
     finally:
-        await supervisor.stop()
+        await group.stop()
     told = "".join(capsys.readouterr())
     assert told.count("process not started") == 2
     assert told.count("restart not written down") == 1

@@ -28,7 +28,8 @@ KNOWN_TO: dict[str, set[str]] = {
     "project": {"database", "master keys", "join secret"},
     "deliver": {"database", "master keys"},
     "worker": {"join secret"},
-    **{name: set() for name in ("build", "workers.session", "workers.renderer", "kafka", "postgres", "livekit")},
+    **{name: set() for name in ("build", "workers.session_process", "workers.render_server")},
+    **{name: set() for name in ("kafka", "postgres", "livekit")},
     "up": {"foreign"},
 }
 """I13: which secrets the environment of each kind of process holds. All else that it is told is no secret."""
@@ -118,7 +119,7 @@ def test_a_process_knows_the_secrets_of_its_kind_alone(folder: Path) -> None:
         return {name for name, secret in secrets.items() if secret in environment}
 
     assert {kind: known(pid) for kind, pid in pids.items()} == KNOWN_TO
-    for kind in ("workers.session", "workers.renderer"):
+    for kind in ("workers.session_process", "workers.render_server"):
         assert "GREENROOM_" not in Path(f"/proc/{pids[kind]}/environ").read_text()
 
 

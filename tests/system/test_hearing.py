@@ -49,7 +49,7 @@ async def joined(playing: Stage, identity: str) -> AsyncIterator[rtc.Room]:
 def session_process(world: World) -> psutil.Process:
     """The one that is in a room: warm ones have no socket to anywhere."""
     children = psutil.Process(world.processes["worker"].pid).children()
-    (busy,) = [c for c in children if "workers.session" in c.cmdline() and c.net_connections("inet")]
+    (busy,) = [c for c in children if "workers.session_process" in c.cmdline() and c.net_connections("inet")]
     return busy
 
 

@@ -173,7 +173,7 @@ async def test_a_lost_renderer_is_replaced_and_not_billed(stage: Any, running: W
     """Kill -9 of the renderer: the session stays in the room with its idle face and speaks again."""
     playing = await stage(quality="lite")
     worker = psutil.Process(running.processes["worker"].pid)
-    (renderer,) = [c for c in worker.children() if "workers.renderer" in c.cmdline()]
+    (renderer,) = [c for c in worker.children() if "workers.render_server" in c.cmdline()]
     killed = time.monotonic()
     os.kill(renderer.pid, signal.SIGKILL)
     while time.monotonic() < killed + 2:
@@ -182,7 +182,7 @@ async def test_a_lost_renderer_is_replaced_and_not_billed(stage: Any, running: W
     assert max(stills) < 1.0  # the idle face goes on
 
     async def replaced() -> bool:
-        return any("workers.renderer" in c.cmdline() and c.pid != renderer.pid for c in worker.children())
+        return any("workers.render_server" in c.cmdline() and c.pid != renderer.pid for c in worker.children())
 
     await eventually(replaced)
     await running.until(playing.client, playing.id, "running")

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 
 import msgspec
 
-from schemas.events import Meter
+from schemas.events import Meter, SessionEnded, SessionHeartbeat, SessionStarting
 from workers.children import say_alive
-from workers.messages import Beat, Ready, Start
+from workers.messages import Ready, Said, Start
 from workers.pipe import Pipe
+
+
+def beat(start: Start, **changes: object) -> SessionHeartbeat:
+    whose = (start.task.session_id, start.attempt, start.worker_id)
+    usual = SessionHeartbeat(
+        *whose, n=7, meter=Meter(1000, 25, 0), segment=None, late_frames=0, dropped_frames=0, skew_ms=None
+    )
+    return msgspec.structs.replace(usual, **changes)
+
+
+def wrong(start: Start, how: str) -> Said:
+    """A message that is one, and whose event this process must not say."""
+    sid, attempt, worker_id = start.task.session_id, start.attempt, start.worker_id
+    starting = msgspec.json.encode(SessionStarting(sid, attempt, worker_id))
+    said = {
+        "of another session": Said.of(beat(start, session_id="sess_other")),
+        "of another attempt": Said.of(beat(start, attempt=attempt + 1)),
+        "of another worker": Said.of(beat(start, worker_id="wrk_other")),
+        "as the roster": Said.of(SessionEnded(sid, attempt, "api_request", expected_seq=2)),
+        "in the supervisor's place": Said("session.starting", starting),
+        "of no type": Said("session.exploded", b"{}"),
+        "not of its type": Said("session.heartbeat", b'{"n":"three"}'),
+        "no JSON": Said("session.heartbeat", b"\xff" * 50),
+    }
+    return said[how]
 
 
 async def main(end: socket.socket, how: str) -> None:
     pipe: Pipe[Start] = await Pipe.over(end, Start)
     alive = asyncio.create_task(say_alive(pipe))
     pipe.send(Ready())
-    await pipe.receive()
+    start = await pipe.receive()
+    assert start is not None
     if how == "raving":
-        data = msgspec.msgpack.encode({"type": "beat", "meter": "three", "segment": None})
+        data = msgspec.msgpack.encode({"type": "said", "data": 3})
         pipe._writer.write(len(data).to_bytes(4, "big") + data)
     elif how == "endless":
         pipe._writer.write(b"\xff" * 5000)
-    elif how == "beating":
-        pipe.send(Beat(Meter(1000, 25, 0), None, 0, 0))
+    elif how in ("beating", "dying"):
+        pipe.send(Said.of(beat(start)))
+        if how == "dying":
+            await pipe.flush()
+            os._exit(1)
+    elif how != "silent":
+        pipe.send(Said.of(beat(start)))
+        pipe.send(wrong(start, how))
     await alive
 
 

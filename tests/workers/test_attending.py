@@ -22,12 +22,14 @@ from schemas.events import (
     SessionEnded,
     SessionEnding,
     SessionFailed,
+    SessionHeartbeat,
     SessionStarting,
 )
 from schemas.times import now_ms
 from tests.builders import session_id
 from tests.world import World, eventually
 from workers import children
+from workers.appending import EventAppender
 from workers.children import Child, PoolClosed, WarmPool
 from workers.pipe import Pipe
 from workers.settings import WorkerSettings
@@ -128,6 +130,38 @@ async def test_a_process_that_says_what_is_no_message_is_killed(
     assert not psutil.pid_exists(spawned[0].pid)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("of another session", "of another attempt", "of another worker", "as the roster"),
+        *("in the supervisor's place", "of no type", "not of its type", "no JSON"),
+    ],
+)
+async def test_a_process_that_says_what_it_must_not_is_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Nothing of it is appended; what it said before stands."""
+    spawned = rogues(monkeypatch, how)
+    async with supervised(world) as assigned:
+        said = await assigned().over()
+    assert kinds(said) == [SessionStarting, SessionHeartbeat, SessionFailed]
+    assert said[-1].code == "renderer.crashed"
+    assert not psutil.pid_exists(spawned[0].pid)
+
+
+async def test_of_a_process_that_died_the_last_heartbeat_is_what_counts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rogues(monkeypatch, "dying")
+    async with supervised(world) as assigned:
+        attempt = assigned()
+        said = await attempt.over()
+    assert kinds(said) == [SessionStarting, SessionHeartbeat, SessionFailed]
+    beat, last = said[1:]
+    assert (last.n, last.meter, last.attempt) == (beat.n + 1, beat.meter, beat.attempt)
+    assert (last.session_id, last.worker_id) == (attempt.id, attempt.supervisor.worker_id)
+
+
 async def test_no_process_in_time_is_a_start_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "_session", never)
     async with supervised(world, worker_start_timeout_s=0.5) as assigned:
@@ -175,10 +209,14 @@ async def test_the_time_for_the_first_frame_goes_on_while_a_process_is_waited_fo
 async def test_what_cannot_be_made_an_event_ends_the_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     spawned = rogues(monkeypatch, "beating")
 
-    def fail(*_: Any, **__: Any) -> None:
-        raise ValueError("no event")
+    append = EventAppender.append
 
-    monkeypatch.setattr("workers.reporting.Reporter.heartbeat", fail)
+    def fail(self: EventAppender, data: Any) -> None:
+        if isinstance(data, SessionHeartbeat):
+            raise ValueError("no event")
+        append(self, data)
+
+    monkeypatch.setattr(EventAppender, "append", fail)
     async with supervised(world) as assigned:
         said = await assigned().over()
     assert kinds(said) == [SessionStarting, SessionFailed]

@@ -16,9 +16,9 @@ from tests.workers import documented
 from workers import renderers
 from workers.face import RenderedFace
 from workers.playback import TICK_SAMPLES
+from workers.render_keeper import RenderKeeper
 from workers.renderers import FORMATS, Renderer, neural_missing
 from workers.renderers.mock import MockRenderer
-from workers.rendering import Renderer as Process
 
 pytestmark = pytest.mark.unit
 
@@ -66,7 +66,7 @@ async def test_the_documented_renderer_works(tmp_path: Path, monkeypatch: pytest
     """The example of docs/renderers.md as an installed package, drawn by a real renderer process."""
     assert len(documented.install(tmp_path).splitlines()) <= 60
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    process = Process("scope", 1, tmp_path)
+    process = RenderKeeper("scope", 1, tmp_path)
     assert await process.start() == "cpu"
     try:
         face = RenderedFace(process.path, "av_demo", None, FORMATS["lite"])

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.agent_link import AgentLink
-from workers.hearing import Choice
+from workers.ears import Choice
 from workers.lease import phase
 from workers.meter import MediaMeter
 from workers.playback import (
-    MOST_SEGMENTS,
     MOST_UNPLAYED,
+    MOST_UTTERANCES,
     RATE,
     TICK_SAMPLES,
     Finish,
@@ -131,11 +131,11 @@ def test_a_newer_header_overtakes_the_segment_before_and_cuts_nothing_off() -> N
 
 def test_segments_do_not_pile_up() -> None:
     playback = Playback()
-    for n in range(MOST_SEGMENTS):
+    for n in range(MOST_UTTERANCES):
         playback.open(str(n))
     with pytest.raises(TooMuchUnplayed):
         playback.open("one more")
-    assert len(playback.interrupt(0)) == MOST_SEGMENTS
+    assert len(playback.interrupt(0)) == MOST_UTTERANCES
     playback.open("again")
 
 

@@ -17,14 +17,16 @@ import pytest
 from cli.customer import AVATAR, LiveKitProject
 from cli.processes import environment
 from schemas.assignments import Task
+from schemas.events import SessionFailed, SessionFirstFrame
 from schemas.times import now_ms
 from stack.process import Process, ProcessSpec
 from stack.servers import Servers
 from tests.builders import session_id
 from tests.workers import documented
 from tests.world import World, eventually
+from workers.attempts import read
 from workers.lease import boottime
-from workers.messages import Failed, FirstFrame, FromSession, Limits, Start, ToSession
+from workers.messages import AttemptEvent, AttemptLimits, FromSession, Said, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
 
@@ -33,9 +35,9 @@ pytestmark = pytest.mark.media
 WORKER = """
 import sys
 from cli.main import run
-from workers.rendering import Renderer
+from workers.render_keeper import RenderKeeper
 
-spawn, lives = Renderer._spawn, []
+spawn, lives = RenderKeeper._spawn, []
 
 async def once(self):
     if lives:
@@ -43,7 +45,7 @@ async def once(self):
     lives.append(1)
     return await spawn(self)
 
-Renderer._spawn = once
+RenderKeeper._spawn = once
 sys.argv = ["greenroom", "worker"]
 run()
 """
@@ -81,25 +83,25 @@ async def test_a_session_ends_with_what_it_lives_by(
     one, other = socket.socketpair()
     ours: Pipe[FromSession] = await Pipe.over(one, FromSession)
     theirs: Pipe[ToSession] = await Pipe.over(other, ToSession)
-    limits = Limits(30, 40, 1, 10, permitted_networks=f"{urlsplit(servers.livekit_url).hostname}/32")
-    running = asyncio.create_task(Session(theirs, Start(task, 1, boottime(), limits)).run())
-    said: list[FromSession] = []
+    limits = AttemptLimits(30, 40, 1, 10, permitted_networks=f"{urlsplit(servers.livekit_url).hostname}/32")
+    running = asyncio.create_task(Session(theirs, Start(task, 1, "wrk_1", boottime(), limits)).run())
+    said: list[AttemptEvent] = []
     try:
         async with asyncio.timeout(90):
-            while not said or not isinstance(said[-1], Failed):
+            while not said or not isinstance(said[-1], SessionFailed):
                 message = await ours.receive()
-                assert message is not None
-                said.append(message)
+                assert isinstance(message, Said)
+                said.append(read(message))
             await running
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         ours.close()
         theirs.close()
-    assert isinstance(said[-1], Failed)
+    assert isinstance(said[-1], SessionFailed)
     assert said[-1].code == "renderer.crashed"
     if work.endswith("_beats"):
-        assert any(isinstance(message, FirstFrame) for message in said)
+        assert any(isinstance(event, SessionFirstFrame) for event in said)
 
 
 async def test_a_worker_that_cannot_keep_its_renderer_ends(world: World, tmp_path: Path) -> None:
@@ -113,7 +115,9 @@ async def test_a_worker_that_cannot_keep_its_renderer_ends(world: World, tmp_pat
 
         async def draws() -> list[psutil.Process]:
             ready = "renderer ready" in process.log_path.read_text()
-            return [c for c in psutil.Process(process.pid).children() if "workers.renderer" in c.cmdline() and ready]
+            return [
+                c for c in psutil.Process(process.pid).children() if "workers.render_server" in c.cmdline() and ready
+            ]
 
         (renderer,) = await eventually(draws)
         os.kill(renderer.pid, signal.SIGKILL)

@@ -33,7 +33,7 @@ _GLYPHS = {
 }
 
 
-class Face:
+class Identicon:
     """The look, drawn from a name: background, identicon cells, colour."""
 
     def __init__(self, name: str) -> None:
@@ -44,7 +44,7 @@ class Face:
 
 
 class MockStream:
-    def __init__(self, face: Face, side: int) -> None:
+    def __init__(self, face: Identicon, side: int) -> None:
         self._face = face
         self._side = side
         self._count = 0
@@ -119,10 +119,10 @@ class MockRenderer:
     lookahead_ms = 0
     device = "cpu"
 
-    def load(self, avatar_id: str, built: bytes | None = None) -> Face:
-        return Face(avatar_id)
+    def load(self, avatar_id: str, built: bytes | None = None) -> Identicon:
+        return Identicon(avatar_id)
 
-    def open(self, face: Face, side: int, seed: int = 0) -> MockStream:
+    def open(self, face: Identicon, side: int, seed: int = 0) -> MockStream:
         return MockStream(face, side)
 
     def step(self, streams: Sequence[MockStream]) -> list[bytes | None]:

@@ -1,5 +1,5 @@
 """The renderer process: one per device, faces of all sessions of its worker.
-`python -m workers.renderer FD SOCKET RENDERER THREADS ASSETS`
+`python -m workers.render_server FD SOCKET RENDERER THREADS ASSETS`
 
 It tells its supervisor over FD that it is ready, serves sessions on the unix socket, and ends when the supervisor does.
 """
@@ -87,7 +87,7 @@ class Faces:
         return self._renderer.load(wanted.avatar_id, None)
 
 
-class RendererProcess:
+class RenderServer:
     def __init__(self, name: str, threads: int, assets: Path) -> None:
         self._renderer = make(name, threads or max(1, (os.cpu_count() or 2) // 2))
         on_cpu = self._renderer.device == "cpu"
@@ -235,7 +235,7 @@ async def _handle(end: socket.socket) -> int:
 
 async def main(handle: int, path: Path, name: str, threads: int, assets: Path) -> None:
     began = time.monotonic()
-    process = RendererProcess(name, threads, assets)
+    process = RenderServer(name, threads, assets)
     log.info("renderer starting", loaded_s=round(time.monotonic() - began, 2))
     with contextlib.suppress(asyncio.CancelledError):
         await process.run(socket.socket(fileno=handle), path)

@@ -25,7 +25,7 @@ class RendererGone(Exception):
     """The renderer process ended before it was ready."""
 
 
-class Renderer:
+class RenderKeeper:
     """One process behind one unix socket, in a folder that only its owner reads.
 
     `name`, `threads`, `assets`: of the settings, and all that the process gets to know of them.
@@ -51,7 +51,7 @@ class Renderer:
 
     async def _spawn(self) -> str:
         try:
-            self._child = await Child.spawn("workers.renderer", str(self.path), *self._settings)
+            self._child = await Child.spawn("workers.render_server", str(self.path), *self._settings)
             ready = await self._child.begin(_IMPORT_TIMEOUT_S)
         except (TimeoutError, OSError) as failed:
             raise RendererGone("the renderer process ended before it was ready; its log says why") from failed

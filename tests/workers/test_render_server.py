@@ -25,8 +25,8 @@ from tests.world import eventually
 from workers.face import FaceUnloadable, RenderedFace, RendererLost
 from workers.frames import Clear, Drawn, Push
 from workers.playback import TICK_SAMPLES
+from workers.render_keeper import RenderKeeper
 from workers.renderers import FORMATS
-from workers.rendering import Renderer
 
 pytestmark = pytest.mark.unit
 
@@ -40,8 +40,8 @@ async def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def renderer(assets: Path) -> AsyncIterator[Renderer]:
-    process = Renderer("neural", 0, assets)
+async def renderer(assets: Path) -> AsyncIterator[RenderKeeper]:
+    process = RenderKeeper("neural", 0, assets)
     assert await process.start() == "cpu"
     yield process
     await process.close()
@@ -53,11 +53,11 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.face._OPEN_TIMEOUT_S", 90.0)
 
 
-def face_of(renderer: Renderer, avatar_id: str = "av_demo", asset: str | None = None) -> RenderedFace:
+def face_of(renderer: RenderKeeper, avatar_id: str = "av_demo", asset: str | None = None) -> RenderedFace:
     return RenderedFace(renderer.path, avatar_id, asset, LITE)
 
 
-async def test_sessions_share_it_and_keep_apart(renderer: Renderer) -> None:
+async def test_sessions_share_it_and_keep_apart(renderer: RenderKeeper) -> None:
     """One speaks, one is silent; both get their own frames, in order, with the promised lookahead."""
     speech = sound.read(SPEECH)
     one, other = face_of(renderer), face_of(renderer, "av_stock_001")
@@ -77,7 +77,7 @@ async def test_sessions_share_it_and_keep_apart(renderer: Renderer) -> None:
     other.close()
 
 
-async def test_a_built_face_comes_from_the_assets(renderer: Renderer, assets: Path) -> None:
+async def test_a_built_face_comes_from_the_assets(renderer: RenderKeeper, assets: Path) -> None:
     built = fit(np.asarray(portraits.drawn("av_demo", 400)))
     name = Assets(assets).put(built.to_bytes("av_1"))
     face = face_of(renderer, "av_1", name)
@@ -87,12 +87,12 @@ async def test_a_built_face_comes_from_the_assets(renderer: Renderer, assets: Pa
 
 
 @pytest.mark.parametrize("asset", ["0" * 64, "../../etc/passwd", None], ids=["missing", "no name", "no such stock"])
-async def test_a_face_that_is_not_there_is_told(renderer: Renderer, asset: str | None) -> None:
+async def test_a_face_that_is_not_there_is_told(renderer: RenderKeeper, asset: str | None) -> None:
     with pytest.raises(FaceUnloadable):
         await face_of(renderer, "av_unknown", asset).open()
 
 
-async def test_a_damaged_asset_is_told(renderer: Renderer, assets: Path) -> None:
+async def test_a_damaged_asset_is_told(renderer: RenderKeeper, assets: Path) -> None:
     name = Assets(assets).put(b"not a face")
     with pytest.raises(FaceUnloadable):
         await face_of(renderer, "av_2", name).open()
@@ -102,7 +102,7 @@ async def test_a_damaged_asset_is_told(renderer: Renderer, assets: Path) -> None
         await face_of(renderer, "av_2", name).open()
 
 
-async def test_a_face_that_cannot_be_drawn_is_told_at_once(renderer: Renderer, assets: Path) -> None:
+async def test_a_face_that_cannot_be_drawn_is_told_at_once(renderer: RenderKeeper, assets: Path) -> None:
     """It is a face file, and opening it fails: an answer, not a session that asks again every 0.2 s."""
     name = Assets(assets).put(portraits.undrawable().to_bytes("av_3"))
     good = face_of(renderer)
@@ -113,7 +113,7 @@ async def test_a_face_that_cannot_be_drawn_is_told_at_once(renderer: Renderer, a
     good.close()
 
 
-async def test_a_broken_connection_harms_nobody_else(renderer: Renderer) -> None:
+async def test_a_broken_connection_harms_nobody_else(renderer: RenderKeeper) -> None:
     good = face_of(renderer)
     await good.open()
     for junk in (b"", b"garbage without a handle", b"\xff" * 5000):
@@ -128,12 +128,12 @@ async def test_a_broken_connection_harms_nobody_else(renderer: Renderer) -> None
     good.close()
 
 
-async def test_the_socket_is_its_owners_alone(renderer: Renderer) -> None:
+async def test_the_socket_is_its_owners_alone(renderer: RenderKeeper) -> None:
     assert renderer.path.parent.stat().st_mode & 0o077 == 0
 
 
 async def test_killed_it_is_started_again_and_the_face_comes_back(
-    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+    renderer: RenderKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.face.RENDERER_LOST_S", 90.0)
     face = face_of(renderer)
@@ -154,7 +154,7 @@ async def test_killed_it_is_started_again_and_the_face_comes_back(
     face.close()
 
 
-async def test_hanging_it_is_killed_and_started_again(renderer: Renderer) -> None:
+async def test_hanging_it_is_killed_and_started_again(renderer: RenderKeeper) -> None:
     stopped = renderer.pid
     assert stopped is not None
     os.kill(stopped, signal.SIGSTOP)
@@ -187,7 +187,7 @@ def frame_of(face: RenderedFace, answer: Drawn) -> bytes:
     return face._ring.read(answer.slot)
 
 
-async def test_who_is_behind_gets_the_latest_frame(renderer: Renderer) -> None:
+async def test_who_is_behind_gets_the_latest_frame(renderer: RenderKeeper) -> None:
     """Thirty ticks at once: all are heard, few are drawn, and the last shows the mouth of the last."""
     speech = sound.read(SPEECH)[20 * TICK_SAMPLES :]
     pushes = [Push(k + 1, speech[k * TICK_SAMPLES : (k + 1) * TICK_SAMPLES].tobytes()) for k in range(30)]
@@ -212,7 +212,7 @@ async def test_who_is_behind_gets_the_latest_frame(renderer: Renderer) -> None:
     bursts.close()
 
 
-async def test_a_cleared_push_leaves_nothing_to_do(renderer: Renderer) -> None:
+async def test_a_cleared_push_leaves_nothing_to_do(renderer: RenderKeeper) -> None:
     face = face_of(renderer)
     await face.open()
     assert face._pipe is not None
@@ -234,7 +234,7 @@ async def test_a_cleared_push_leaves_nothing_to_do(renderer: Renderer) -> None:
 
 
 async def test_gone_for_good_it_ends_the_session_in_time(assets: Path) -> None:
-    process = Renderer("neural", 0, assets)
+    process = RenderKeeper("neural", 0, assets)
     await process.start()
     pid = process.pid
     assert pid is not None
@@ -261,7 +261,7 @@ async def test_a_face_gone_while_the_renderer_restarts_is_asked_for_once(
 ) -> None:
     """A refusal is no reason to ask again every 0.2 s: the session ends as it does without a renderer."""
     monkeypatch.setenv("GREENROOM_ASSETS", str(assets))
-    process = Renderer("neural", 0, assets)
+    process = RenderKeeper("neural", 0, assets)
     await process.start()
     name = Assets(assets).put(fit(np.asarray(portraits.drawn("av_demo", 400))).to_bytes("av_4"))
     face = face_of(process, "av_4", name)

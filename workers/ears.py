@@ -18,7 +18,7 @@ from livekit import rtc
 from schemas.assignments import Task
 from schemas.background import Background
 from workers.agent_link import AgentLink
-from workers.playback import RATE, TICK_SAMPLES, Finish, Playback, Segment, TooMuchUnplayed, to_mono
+from workers.playback import RATE, TICK_SAMPLES, Finish, Playback, TooMuchUnplayed, Utterance, to_mono
 
 log = structlog.get_logger()
 
@@ -33,28 +33,28 @@ _TRACK_BACKLOG = RATE // 5
 
 
 async def receive(reader: rtc.ByteStreamReader, playback: Playback, heard: Callable[[], None]) -> Finish | None:
-    """One segment, from its header to its trailer, a newer header, an error, or 10 s without a chunk.
+    """One utterance, from its header to its trailer, a newer header, an error, or 10 s without a chunk.
 
     The reader is closed when this returns: what still comes is dropped by the SDK. Returns the finish to report at once
-    when the segment was refused. `heard` is called for every chunk.
+    when the utterance was refused. `heard` is called for every chunk.
     """
     attributes = reader.info.attributes or {}
     rate, channels = _number(attributes.get("sample_rate")), _number(attributes.get("num_channels"))
-    segment = None
+    utterance = None
     try:
         if not _LOWEST_RATE <= rate <= RATE or channels not in (1, 2):
-            log.warning("segment refused", sample_rate=rate, num_channels=channels)
+            log.warning("utterance refused", sample_rate=rate, num_channels=channels)
             return Finish(reader.info.stream_id, 0.0, interrupted=True)
-        segment = playback.open(reader.info.stream_id)
-        await _read(reader, playback, segment, rate, channels, heard)
+        utterance = playback.open(reader.info.stream_id)
+        await _read(reader, playback, utterance, rate, channels, heard)
     except TooMuchUnplayed:
-        log.warning("segment refused", unplayed_samples=playback.waiting_samples)
-        if segment is not None:
-            playback.drop(segment)
+        log.warning("utterance refused", unplayed_samples=playback.waiting_samples)
+        if utterance is not None:
+            playback.drop(utterance)
         return Finish(reader.info.stream_id, 0.0, interrupted=True)
     finally:
-        if segment is not None:
-            segment.complete = True
+        if utterance is not None:
+            utterance.complete = True
         reader.close()
     return None
 
@@ -62,7 +62,7 @@ async def receive(reader: rtc.ByteStreamReader, playback: Playback, heard: Calla
 async def _read(
     reader: rtc.ByteStreamReader,
     playback: Playback,
-    segment: Segment,
+    utterance: Utterance,
     rate: int,
     channels: int,
     heard: Callable[[], None],
@@ -72,22 +72,22 @@ async def _read(
     carry = b""
     try:
         while True:
-            chunk = await _next(reader, lambda: playback.overtaken(segment))
+            chunk = await _next(reader, lambda: playback.overtaken(utterance))
             heard()
             data = carry + chunk
             whole = len(data) - len(data) % (2 * channels)
             carry = data[whole:]
             pcm = to_mono(data[:whole], channels)
-            segment.received_s += len(pcm) / rate
+            utterance.received_s += len(pcm) / rate
             if resampler is None:
-                playback.feed(segment, pcm)
+                playback.feed(utterance, pcm)
                 continue
             for frame in resampler.push(bytearray(pcm.tobytes())):
-                playback.feed(segment, np.frombuffer(frame.data, np.int16))
+                playback.feed(utterance, np.frombuffer(frame.data, np.int16))
             await asyncio.sleep(0)  # minutes of speech come in one burst: the face goes on between its chunks
     except (StopAsyncIteration, rtc.StreamError, TimeoutError):
         for frame in resampler.flush() if resampler else ():
-            playback.feed(segment, np.frombuffer(frame.data, np.int16))
+            playback.feed(utterance, np.frombuffer(frame.data, np.int16))
 
 
 async def _next(reader: rtc.ByteStreamReader, overtaken: Callable[[], bool]) -> bytes:
@@ -132,13 +132,13 @@ class Ears:
             return
         self._link.agent = identity
         if self._streams >= _MOST_STREAMS:
-            log.warning("segment refused", open_streams=self._streams)
+            log.warning("utterance refused", open_streams=self._streams)
             reader.close()
             self._link.finished(Finish(reader.info.stream_id, 0.0, interrupted=True))
             return
         self._streams += 1
         self._hearer.on_voice()
-        self._tasks.spawn(self._receive(reader), "receive segment")
+        self._tasks.spawn(self._receive(reader), "receive utterance")
 
     async def _receive(self, reader: rtc.ByteStreamReader) -> None:
         try:
@@ -186,17 +186,17 @@ class Choice:
 
 async def listen(track: rtc.RemoteAudioTrack, playback: Playback, heard: Callable[[], None]) -> None:
     """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped."""
-    segment = playback.open(track.sid)
-    segment.started = True  # nobody waits for reports about a track
+    utterance = playback.open(track.sid)
+    utterance.started = True  # nobody waits for reports about a track
     stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
     try:
         async for event in stream:
-            if segment.waiting > _TRACK_BACKLOG:
-                segment.take(TICK_SAMPLES)
-            playback.feed(segment, np.frombuffer(event.frame.data, np.int16).copy())
+            if utterance.waiting > _TRACK_BACKLOG:
+                utterance.take(TICK_SAMPLES)
+            playback.feed(utterance, np.frombuffer(event.frame.data, np.int16).copy())
             heard()
     finally:
-        segment.complete = True
+        utterance.complete = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await stream.aclose()

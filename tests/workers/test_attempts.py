@@ -1,0 +1,118 @@
+"""An attempt as its supervisor knows it: what it takes from the process, and what it says in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.events import (
+    Meter,
+    SessionEnded,
+    SessionEnding,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionStarting,
+)
+from workers.attempts import HeldAttempt, NotAnEvent, read
+from workers.messages import AttemptEvent, Said
+
+pytestmark = pytest.mark.unit
+
+BEAT = SessionHeartbeat("sess_1", 2, "wrk_1", 7, Meter(35_000, 875, 1200), None, 0, 0, None)
+LAST = SessionEnded("sess_1", 2, "idle_timeout", worker_id="wrk_1", n=8, meter=Meter(36_000, 900, 1200))
+
+
+class Log:
+    def __init__(self) -> None:
+        self.appended: list[Any] = []
+
+    def append(self, data: Any) -> None:
+        self.appended.append(data)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def attempt(log: Log) -> HeldAttempt:
+    return HeldAttempt("sess_1", 2, "wrk_1", log, deadline=0.0)  # type: ignore[arg-type]
+
+
+def test_what_the_process_says_is_appended_as_it_is(attempt: HeldAttempt, log: Log) -> None:
+    attempt.started()
+    said: list[AttemptEvent] = [SessionFirstFrame("sess_1", 2, "wrk_1", {}), BEAT, LAST]
+    for event in said:
+        assert not attempt.over
+        assert attempt.hear(Said.of(event)) == event
+    assert attempt.over
+    assert log.appended == [SessionStarting("sess_1", 2, "wrk_1"), *said]
+
+
+def test_a_failure_is_the_last_word_too(attempt: HeldAttempt) -> None:
+    attempt.hear(Said.of(SessionFailed("sess_1", 2, "renderer.crashed", "x", worker_id="wrk_1", n=1)))
+    assert attempt.over
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"session_id": "sess_2"}, {"attempt": 1}, {"attempt": 3}, {"worker_id": "wrk_2"}],
+    ids=str,
+)
+@pytest.mark.parametrize("event", [BEAT, LAST], ids=["heartbeat", "ended"])
+def test_what_is_of_another_attempt_is_not_appended(
+    attempt: HeldAttempt, log: Log, event: Any, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(NotAnEvent):
+        attempt.hear(Said.of(msgspec.structs.replace(event, **changes)))
+    assert (log.appended, attempt.n, attempt.over) == ([], 0, False)
+
+
+def test_an_end_in_the_rosters_words_is_not_a_workers(attempt: HeldAttempt) -> None:
+    with pytest.raises(NotAnEvent):
+        attempt.hear(Said.of(SessionEnded("sess_1", 2, "worker_lost", expected_seq=3)))
+
+
+def test_of_a_process_that_died_the_last_reading_is_said(attempt: HeldAttempt, log: Log) -> None:
+    attempt.hear(Said.of(msgspec.structs.replace(BEAT, n=6, meter=Meter(30_000, 750, 1000))))
+    attempt.hear(Said.of(BEAT))
+    attempt.failed("renderer.crashed", "It died.")
+    last = SessionFailed("sess_1", 2, "renderer.crashed", "It died.", worker_id="wrk_1", n=8, meter=BEAT.meter)
+    assert log.appended[-1] == last
+    assert attempt.over
+
+
+def test_ended_before_a_process_had_it(attempt: HeldAttempt, log: Log) -> None:
+    attempt.ended("api_request")
+    assert log.appended == [
+        SessionEnding("sess_1", 2, "wrk_1", "api_request"),
+        SessionEnded("sess_1", 2, "api_request", worker_id="wrk_1", n=1, meter=Meter(0, 0, 0)),
+    ]
+    assert attempt.over
+
+
+def test_an_event_arrives_as_it_was_said() -> None:
+    event = SessionEnding("sess_1", 2, "wrk_1", "idle_timeout")
+    assert read(Said.of(event)) == event
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said("session.starting", b'{"session_id":"sess_1","attempt":1,"worker_id":"wrk_1"}'),
+        Said("session.unheard_of", b"{}"),
+        Said("session.ending", b"{}"),
+        Said("session.ending", b"\xff\xfe"),
+        Said("session.ending", b""),
+        Said("session.ending", b'{"session_id":"sess_1","attempt":1,"worker_id":"wrk_1","reason":"whim"}'),
+        Said("session.ending", b'{"x":' * 100_000),
+    ],
+    ids=["the supervisor's", "unknown", "nothing in it", "no text", "empty", "reason", "deep"],
+)
+def test_what_is_no_event_of_a_session_process(said: Said) -> None:
+    with pytest.raises(NotAnEvent):
+        read(said)

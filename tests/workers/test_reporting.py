@@ -1,0 +1,101 @@
+"""What a session process says: the events themselves, numbered, each stamped with whose it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.assignments import Task
+from schemas.events import (
+    Meter,
+    Segment,
+    SessionEnded,
+    SessionFailed,
+    SessionFirstFrame,
+    SessionHeartbeat,
+    SessionJoined,
+)
+from schemas.times import now_ms
+from workers.attempts import read
+from workers.messages import AttemptEvent, AttemptLimits, Said, Start
+from workers.meter import MediaMeter
+from workers.reporting import Reporter
+
+pytestmark = pytest.mark.unit
+
+TASK = Task("sess_1", "acct_1", "ws://x", "room", "avatar", "t", "track", None, False, "av_demo", "mock", 1, 1, 0)
+
+
+class Heard:
+    """The pipe's other end."""
+
+    def __init__(self) -> None:
+        self.events: list[AttemptEvent] = []
+
+    def send(self, message: Said) -> None:
+        self.events.append(read(message))
+
+
+def reporter(**changes: Any) -> tuple[Reporter, Heard]:
+    heard = Heard()
+    start = Start(TASK, 2, "wrk_1", 0.0, AttemptLimits(1, 1, 1, 1), **changes)
+    return Reporter(heard, start), heard  # type: ignore[arg-type]
+
+
+def test_meter_readings_are_numbered_the_last_one_too() -> None:
+    says, heard = reporter()
+    meter = MediaMeter()
+    meter.tick(0.0, 960)
+    says.heartbeat(meter, None)
+    says.heartbeat(meter, Segment("a", 20))
+    says.ending("idle_timeout")
+    says.ended("idle_timeout", meter.read())
+    first, second, _, last = heard.events
+    assert first == SessionHeartbeat("sess_1", 2, "wrk_1", 1, Meter(0, 1, 20), None, 0, 0, None)
+    assert second == SessionHeartbeat("sess_1", 2, "wrk_1", 2, Meter(0, 1, 20), Segment("a", 20), 0, 0, None)
+    assert last == SessionEnded("sess_1", 2, "idle_timeout", worker_id="wrk_1", n=3, meter=Meter(0, 1, 20))
+
+
+def test_a_failure_before_any_heartbeat_is_the_first_reading() -> None:
+    says, heard = reporter()
+    says.failed("start_timeout", "Too late.", Meter(0, 0, 0))
+    said = SessionFailed("sess_1", 2, "start_timeout", "Too late.", worker_id="wrk_1", n=1, meter=Meter(0, 0, 0))
+    assert heard.events == [said]
+
+
+def test_every_event_says_whose_it_is() -> None:
+    says, heard = reporter()
+    says.joined()
+    says.first_frame()
+    says.heartbeat(MediaMeter(), None)
+    says.expiring(60_000)
+    says.synthetic_audio(10_000)
+    says.ending("room_closed")
+    says.ended("room_closed", Meter(0, 0, 0))
+    says.failed("renderer.crashed", "It broke.", Meter(0, 0, 0))
+    assert {(event.session_id, event.attempt, event.worker_id) for event in heard.events} == {("sess_1", 2, "wrk_1")}
+    assert len(heard.events) == 8
+
+
+def test_a_rejoin_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    says, heard = reporter()
+    times = iter(range(1000, 10_000, 1000))
+    monkeypatch.setattr("workers.reporting.now_ms", lambda: next(times))
+    for _ in range(2):
+        says.reached("received")
+        says.joined()
+        says.reached("published")
+    says.first_frame()
+    (joined,) = [event for event in heard.events if isinstance(event, SessionJoined)]
+    assert set(joined.sdk) == {"livekit", "greenroom"}
+    (frame,) = [event for event in heard.events if isinstance(event, SessionFirstFrame)]
+    assert list(frame.latencies_ms) == ["received", "joined", "published", "first_frame"]
+    assert [frame.latencies_ms[phase] for phase in ("received", "joined", "published")] == [1000, 2000, 3000]
+
+
+def test_a_clock_that_is_behind_the_customers_makes_no_negative_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.reporting.now_ms", lambda: now_ms() - 10**15)
+    says, heard = reporter()
+    says.first_frame()
+    assert heard.events == [SessionFirstFrame("sess_1", 2, "wrk_1", {"first_frame": 0})]

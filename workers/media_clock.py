@@ -1,0 +1,121 @@
+"""The media clock of one attempt: every tick hands over one frame and exactly 40 ms of audio, and what was handed over
+is counted.
+
+It waits for nobody but the face and the room, whose queues push back: that is the only pace. It has no thread and no
+task, so an interruption comes between two ticks or while one is under way. If the process dies, all in here is gone:
+the next attempt begins with silence, and knows of the segment that was playing from the last heartbeat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from schemas.events import Segment
+from workers.face import SessionFace
+from workers.meter import MediaMeter
+from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick, Tone
+
+_SILENCE = (np.zeros(TICK_SAMPLES, np.int16), Tick(np.zeros(TICK_SAMPLES, np.int16), 0, (), ()))
+
+
+class Output(Protocol):
+    """The room, as far as it is played into."""
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds of audio that were pushed and are not heard yet."""
+
+    async def push(self, frame: bytes, pcm: Pcm, /) -> None:
+        """One frame and 40 ms of audio; returns when there is space for more. Raises TimeoutError."""
+
+    def clear(self) -> None:
+        """Drop the audio that is not heard yet."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """One tick. `started`: segments whose first sample was in it. `finishes`: those that are over by now.
+
+    `heard_at`: the monotonic second when its speech has left the source; None when there was none in it.
+    """
+
+    started: tuple[str, ...]
+    finishes: tuple[Finish, ...]
+    heard_at: float | None
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A finish whose last sample leaves the audio source at monotonic second `at`."""
+
+    at: float
+    finish: Finish
+
+
+class MediaClock:
+    """Plays `playback` through `face`. `tone`: a sine where there is no speech."""
+
+    def __init__(self, face: SessionFace, playback: Playback, now: Callable[[], float] = time.monotonic) -> None:
+        self._face = face
+        self._playback = playback
+        self._now = now
+        self._ahead: deque[tuple[Pcm, Tick]] = deque()
+        """Sound that the face has and the room has not: as many ticks as frames trail it."""
+        self._held = b""
+        self._due: deque[_Due] = deque()
+        self._tone = Tone()
+        self.tone = False
+        self.meter = MediaMeter()
+
+    @property
+    def open_segment(self) -> Segment | None:
+        """What is being played now, and how far it was handed over."""
+        current = self._playback.current
+        return Segment(current.id, current.played * 1000 // RATE) if current and current.started else None
+
+    async def tick(self, output: Output) -> Played:
+        """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.
+
+        The audio waits as long as frames trail it. The picture waits one tick more: participants hear what leaves the
+        audio source's queue 30 to 90 ms after they see what is pushed with it (docs/decisions/0006-a-face.md).
+        """
+        heard = self._playback.tick()
+        self._ahead.append((self._tone.tick() if self.tone and not heard.speech else heard.pcm, heard))
+        frame = await self._face.show(self._ahead[-1][0])
+        # An interruption may have emptied it meanwhile: then silence goes out with the frame.
+        pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
+        shown, self._held = self._held or frame, frame
+        await output.push(shown, pcm)
+        return self._count(tick, output.queued_s)
+
+    def _count(self, tick: Tick, queued_s: float) -> Played:
+        """`tick` was pushed just now; its last sample is heard in `queued_s`."""
+        now = self._now()
+        if self._face.lost:
+            self.meter.pause()  # an idle face for want of a renderer is not what the customer pays for
+        else:
+            self.meter.tick(now, tick.speech)
+        self._due.extend(_Due(now + queued_s, finish) for finish in tick.done)
+        finishes = []
+        while self._due and self._due[0].at <= now:
+            finishes.append(self._due.popleft().finish)
+        return Played(tick.started, tuple(finishes), now + queued_s if tick.speech else None)
+
+    def interrupt(self, output: Output) -> list[Finish]:
+        """Clear the source and all buffers; one finish per open segment, oldest first."""
+        ahead = [tick for _, tick in self._ahead]
+        queued_s = output.queued_s + sum(tick.speech for tick in ahead) / RATE
+        output.clear()
+        self._face.clear()
+        self._ahead.clear()
+        self._held = b""  # the mouth shuts with the next frame
+        finished = [due.finish for due in self._due] + [finish for tick in ahead for finish in tick.done]
+        handed = [Finish(f.segment_id, max(0.0, f.position_s - queued_s), True) for f in finished]
+        self._due.clear()
+        return handed + self._playback.interrupt(0.0 if handed else queued_s)

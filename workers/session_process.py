@@ -1,0 +1,53 @@
+"""A session process: waits warm for one task, holds that session, and ends with it.
+`python -m workers.session_process FD`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+import structlog
+
+from schemas.logs import configure_logging
+from workers import watch
+from workers.children import say_alive
+from workers.messages import End, Lease, Ready, Start, ToSession
+from workers.pipe import Pipe
+from workers.session import Session
+
+
+async def main(end: socket.socket) -> None:
+    pipe: Pipe[ToSession] = await Pipe.over(end, ToSession)
+    alive = asyncio.create_task(say_alive(pipe))
+    pipe.send(Ready())
+    first = await pipe.receive()
+    while isinstance(first, Lease):  # warm, and not needed yet
+        first = await pipe.receive()
+    if not isinstance(first, Start):
+        return
+    structlog.contextvars.bind_contextvars(session_id=first.task.session_id, attempt=first.attempt)
+    session = Session(pipe, first)
+    watch.start(lambda: session.renewed_at)
+    running = asyncio.create_task(session.run())
+    commands = asyncio.create_task(_obey(pipe, session))
+    await asyncio.wait([running, commands], return_when=asyncio.FIRST_COMPLETED)
+    alive.cancel()
+    await pipe.flush()
+
+
+async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
+    """Until the supervisor is gone: a session without its supervisor leaves at once."""
+    while (message := await pipe.receive()) is not None:
+        if isinstance(message, End):
+            session.request_end(message.reason)
+        elif isinstance(message, Lease):
+            session.renewed_at = message.renewed_at
+
+
+if __name__ == "__main__":
+    configure_logging()
+    asyncio.run(main(socket.socket(fileno=int(sys.argv[1]))))
+    os._exit(0)  # the SDK's native threads need not be taken down one by one
