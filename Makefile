@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas clean
+.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -64,6 +64,9 @@ synthesisers: ## espeak-ng and flite, which training and judging need and runnin
 
 schemas: $(STAMP) ## write the generated JSON Schemas and the AsyncAPI document
 	$(VENV)/bin/greenroom schemas write
+
+pages: $(STAMP) ## write what is generated of the pages in docs/
+	$(PY) -m tools
 
 setup: $(STAMP) ## the virtual environment alone
 
