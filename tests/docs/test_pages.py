@@ -123,3 +123,10 @@ def test_the_index_names_every_page() -> None:
     linked = {urlsplit(link).path for link in _LINK.findall((ROOT / "README.md").read_text())}
     pages = {NAME[page] for page in PAGES if page.parent == ROOT / "docs"}
     assert not pages - linked
+
+
+def test_every_word_of_the_glossary_lives_where_it_says() -> None:
+    rows = [line.split("|") for line in (ROOT / "docs/glossary.md").read_text().splitlines() if line.startswith("| ")]
+    words = [(row[1].strip(), _NAMED.findall(row[3])) for row in rows if row[1].strip() not in ("word", "---")]
+    assert not [word for word, places in words if not places or not all((ROOT / place).exists() for place in places)]
+    assert len({word for word, _ in words}) == len(words), "a word with two meanings"
