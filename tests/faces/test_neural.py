@@ -15,7 +15,7 @@ from faces.face import Face, stock
 from faces.hearing import HOP, TAIL, TICK, LogMel
 from faces.neural import NeuralRenderer, Stream
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.nets
 
 DEMO = stock("av_demo")
 SILENCE = np.zeros(TICK, np.int16)

@@ -28,7 +28,7 @@ from workers.playback import TICK_SAMPLES
 from workers.renderers import FORMATS
 from workers.rendering import Renderer
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 LITE = FORMATS["lite"]
 SILENCE = np.zeros(TICK_SAMPLES, np.int16)

@@ -20,7 +20,7 @@ from workers.renderers import FORMATS, Renderer, neural_missing
 from workers.renderers.mock import MockRenderer
 from workers.rendering import Renderer as Process
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
