@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types setup lock bench bench-first-frame bench-create bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -19,8 +19,11 @@ help: ## what there is to make
 demo: $(STAMP) ## set everything up, run one avatar session, show that all of it held
 	$(VENV)/bin/greenroom demo --renderer $(RENDERER)
 
-test: check ## lint, types, room contract, then all tests on real servers
-	$(PY) -m pytest -q
+test: check ## lint, types, room contract, then all tests on real servers; some: make test ARGS="tests/api -k keys"
+	$(PY) -m pytest -q $(ARGS)
+
+test-fast: $(STAMP) ## the pure tests alone: no process, no server, seconds
+	$(PY) -m pytest -q -m unit $(ARGS)
 
 check: lint types
 
@@ -64,6 +67,9 @@ synthesisers: ## espeak-ng and flite, which training and judging need and runnin
 
 schemas: $(STAMP) ## write the generated JSON Schemas and the AsyncAPI document
 	$(VENV)/bin/greenroom schemas write
+
+pages: $(STAMP) ## write what is generated of the pages in docs/
+	$(PY) -m tools
 
 setup: $(STAMP) ## the virtual environment alone
 

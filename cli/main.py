@@ -70,7 +70,10 @@ def fail(message: str, code: int = 1) -> typer.Exit:
 
 
 @app.command(rich_help_panel="One machine")
-def up(detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready.")] = False) -> None:
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready.")] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Start a process again when its code changes.")] = False,
+) -> None:
     """Start Kafka, PostgreSQL, LiveKit and all processes here, and wait until they are ready."""
     from cli import stack
 
@@ -78,9 +81,9 @@ def up(detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once 
         err.print("A stack already runs in this folder; nothing was changed.")
         stack.describe(described)
     elif detach:
-        stack.describe(stack.up_detached())
+        stack.describe(stack.up_detached(reload))
     else:
-        asyncio.run(stack.up())
+        asyncio.run(stack.up(reload))
 
 
 @app.command(rich_help_panel="One machine")

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.processes import PREFIX, environment
+from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
 from stack import postgres, servers
@@ -87,7 +88,7 @@ def install() -> tuple[Path, Path]:
         return servers.install(bars)
 
 
-async def up() -> None:
+async def up(reload: bool = False) -> None:
     """Start everything, tell that it is ready, and stay until SIGTERM or Ctrl-C."""
     jars, binary = install()
     stop = asyncio.Event()
@@ -96,15 +97,21 @@ async def up() -> None:
     group = ProcessGroup(STACK_FOLDER / "logs")
     starting = asyncio.create_task(_start(group, jars, binary))
     stopping = asyncio.create_task(stop.wait())
+    reloading: asyncio.Task[None] | None = None
     try:
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             describe(starting.result())
             console.print("Ready. Ctrl-C stops everything.")
+            if reload:
+                reloading = asyncio.create_task(keep_reloading(group, console.print))
             await stopping
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
+        if reloading is not None:
+            reloading.cancel()
+            await asyncio.gather(reloading, return_exceptions=True)
         await group.stop()
         STACK_FILE.unlink(missing_ok=True)
 
@@ -231,14 +238,14 @@ async def _has_slots(database_url: str, since: float) -> bool:
         return await cursor.fetchone() is not None
 
 
-def up_detached() -> dict[str, Any]:
+def up_detached(reload: bool = False) -> dict[str, Any]:
     """Start `greenroom up` as a process of its own and wait until it is ready."""
     install()  # here, where its progress can be seen
     logs = STACK_FOLDER / "logs"
     private_folder(logs)
     with open_log(logs / "up.log") as log, console.status("starting servers and processes"):
         child = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "up"],
+            [sys.executable, "-m", "cli.main", "up", *(["--reload"] if reload else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -160,6 +160,8 @@ class ProcessGroup:
         self.on_restart = on_restart
         self.processes: dict[str, Process] = {}
         self._watchers: list[asyncio.Task[None]] = []
+        self._wanted: set[str] = set()
+        """Processes that are stopped to be started again at once."""
         self._stopping = False
 
     async def add(self, spec: ProcessSpec) -> Process:
@@ -183,8 +185,12 @@ class ProcessGroup:
             await process.wait()
             if self._stopping:
                 return
-            failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
-            await asyncio.sleep(_RESTART_DELAYS_S[min(failures, len(_RESTART_DELAYS_S) - 1)])
+            if process.spec.name in self._wanted:
+                self._wanted.discard(process.spec.name)
+                failures = 0
+            else:
+                failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
+                await asyncio.sleep(_RESTART_DELAYS_S[min(failures, len(_RESTART_DELAYS_S) - 1)])
             try:
                 await process.start()
             except Exception as failed:
@@ -195,6 +201,13 @@ class ProcessGroup:
                     self.on_restart(process)
             except Exception as failed:  # a full disk, say: the process runs all the same
                 log.error("restart not written down", process=process.spec.name, error=repr(failed))
+
+    async def restart(self, name: str) -> None:
+        """Stop it; its watcher starts it again at once. One that is waiting for its next start is left to that."""
+        process = self.processes[name]
+        if process.running:
+            self._wanted.add(name)
+            await process.stop()
 
     async def stop(self) -> None:
         self._stopping = True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
+import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,36 @@ from tests.world import World
 
 # A Kafka that a test has taken away is logged at every attempt to reach it, by every client of the tests.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+# Whoever is marked `unit` is part of `make test-fast`: a process that it starts is told here.
+_STARTING = frozenset({"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+_unit: list[str] = []
+
+
+def _refuse_processes(event: str, _: object) -> None:
+    if _unit and event in _STARTING:
+        raise AssertionError(f"{_unit[0]} is marked unit and starts a process: mark it `processes`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if item.get_closest_marker("unit"):
+        _unit.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _unit.clear()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m unit` alone: a module without such tests is not imported, since that takes longer than all of them."""
+    if config.option.markexpr == "unit" and collection_path.name.startswith("test_"):
+        return True if "mark.unit" not in collection_path.read_text() else None
+    return None
+
 
 _FOLDER = pytest.StashKey[Path | None]()
 

@@ -18,7 +18,7 @@ from faces.portrait import TOO_LARGE, TOO_SLOW, BadImage, normalise
 from tests import bombs, portraits
 from tests.world import eventually
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 PORTRAIT = portraits.file(portraits.drawn())
 BOMB = bombs.progressive(100_000)

@@ -10,7 +10,7 @@ import pytest
 
 from events.sealing import Keyring
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 NOWHERE = "postgresql://postgres@127.0.0.1:1/none"
 

@@ -11,7 +11,7 @@ import pytest
 
 from faces.assets import Assets, MissingAsset
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 
 def files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from faces.neural import NeuralRenderer
 from schemas.avatars import STOCK, Positions
 from tests import portraits
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.nets
 
 
 def pixels(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

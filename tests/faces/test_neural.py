@@ -14,9 +14,9 @@ from cli.customer import SPEECH
 from faces import lips, measure, sound
 from faces.face import Face, stock
 from faces.hearing import HOP, TAIL, TICK, LogMel
-from faces.neural import NeuralRenderer, Stream
+from faces.neural import NeuralRenderer, NeuralStream
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.nets
 
 DEMO = stock("av_demo")
 SILENCE = np.zeros(TICK, np.int16)
@@ -33,7 +33,7 @@ def speech() -> NDArray[np.int16]:
     return sound.read(SPEECH)[: 100 * TICK]
 
 
-def speak(renderer: NeuralRenderer, stream: Stream, pcm: NDArray[np.int16]) -> list[Frame]:
+def speak(renderer: NeuralRenderer, stream: NeuralStream, pcm: NDArray[np.int16]) -> list[Frame]:
     frames = []
     for at in range(0, len(pcm) - TICK + 1, TICK):
         stream.push(pcm[at : at + TICK])

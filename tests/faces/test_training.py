@@ -14,7 +14,7 @@ from faces.training.text import Sentences
 
 missing = not (shutil.which("flite") and ctypes.util.find_library("espeak-ng"))
 pytestmark = [
-    pytest.mark.unit,
+    pytest.mark.processes,
     pytest.mark.skipif(missing, reason="espeak-ng and flite are for training alone: make synthesisers (issue 4)"),
 ]
 

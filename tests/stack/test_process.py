@@ -13,7 +13,7 @@ import pytest
 from stack.process import Process, ProcessGroup, ProcessSpec, private_folder
 from tests.world import eventually
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 

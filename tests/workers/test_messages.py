@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from schemas.events import (
-    CURRENT,
+    CATALOGUE,
     SessionDeclined,
     SessionEnded,
     SessionFailed,
@@ -23,6 +23,6 @@ SUPERVISORS_OWN = {SessionDeclined, SessionStarting}
 
 def test_every_event_of_a_worker_is_said_by_its_supervisor_or_by_a_session_process() -> None:
     """A new one is forgotten in neither place: it is one more of `AttemptEvent`, or of those above."""
-    of_workers = {struct for _, struct in CURRENT.values() if issubclass(struct, WorkerEvent)}
+    of_workers = {known.struct for known in CATALOGUE.values() if issubclass(known.struct, WorkerEvent)}
     assert {*get_args(AttemptEvent), *SUPERVISORS_OWN} == of_workers | {SessionEnded, SessionFailed}
     assert not {*get_args(AttemptEvent)} & SUPERVISORS_OWN

@@ -28,7 +28,7 @@ from workers.playback import TICK_SAMPLES
 from workers.render_keeper import RenderKeeper
 from workers.renderers import FORMATS
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 LITE = FORMATS["lite"]
 SILENCE = np.zeros(TICK_SAMPLES, np.int16)

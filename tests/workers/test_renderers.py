@@ -20,7 +20,7 @@ from workers.render_keeper import RenderKeeper
 from workers.renderers import FORMATS, Renderer, neural_missing
 from workers.renderers.mock import MockRenderer
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture

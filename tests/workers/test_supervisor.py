@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 
 def test_the_supervisor_imports_neither_torch_nor_rtc() -> None:
