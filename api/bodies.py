@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.errors import BodyTooLarge, MalformedJson, Unprocessable, from_validation
 from api.middleware import bounded
+from schemas.jsons import JsonObject
 
 MAX_BODY = 256 * 1024
 MAX_MEMBERS = 2000
@@ -25,7 +26,7 @@ async def read(request: Request) -> bytes:
     return b"".join([chunk async for chunk in bounded(request, MAX_BODY)])
 
 
-def parse(raw: bytes) -> dict[str, Any]:
+def parse(raw: bytes) -> JsonObject:
     """Raises MalformedJson, BodyTooLarge, or Unprocessable for what is no object."""
     try:
         content = orjson.loads(raw)
@@ -38,7 +39,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     return content
 
 
-def validate(content: dict[str, Any], model: type[M]) -> M:
+def validate(content: JsonObject, model: type[M]) -> M:
     """Raises Unprocessable with the first problem in field order."""
     try:
         return model.model_validate(content)
@@ -49,7 +50,7 @@ def validate(content: dict[str, Any], model: type[M]) -> M:
 _documented: set[type[BaseModel]] = set()
 
 
-def documented(model: type[BaseModel]) -> dict[str, Any]:
+def documented(model: type[BaseModel]) -> JsonObject:
     """For `openapi_extra=`. The schema itself is put among the document's components by `api.openapi`."""
     _documented.add(model)
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
@@ -60,7 +61,7 @@ def documented_models() -> list[type[BaseModel]]:
     return sorted(_documented, key=lambda model: model.__name__)
 
 
-def _has_too_many_members(content: dict[str, Any]) -> bool:
+def _has_too_many_members(content: JsonObject) -> bool:
     """Not recursive: a body may be a thousand levels deep."""
     count, todo = 0, list[Any]([content])
     while todo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.errors import ErrorEnvelope, ErrorType
+from schemas.jsons import JsonObject
 
 
 class ApiError(Exception):
@@ -229,7 +229,7 @@ def _shown(part: int | str) -> str:
 
 
 def respond(error: ApiError, request_id: str) -> Response:
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "error": {
             "type": error.type,
             "code": error.code,
@@ -259,7 +259,7 @@ _EVERYWHERE: tuple[type[ApiError], ...] = (
 )
 
 
-def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+def documented(*errors: type[ApiError]) -> dict[int | str, JsonObject]:
     """For `responses=`: each status with the codes that it can carry, those of every request included."""
     codes: dict[int, list[str]] = {}
     for error in (*errors, *_EVERYWHERE):

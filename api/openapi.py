@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from api import bodies
+from schemas.jsons import JsonObject
 
 _REFERENCE = "#/components/schemas/{model}"
 _OF_FASTAPI = ("HTTPValidationError", "ValidationError")
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI) -> JsonObject:
     """Made once per process."""
     if app.openapi_schema is None:
         app.openapi_schema = _put_right(FastAPI.openapi(app))
     return app.openapi_schema
 
 
-def _put_right(made: dict[str, Any]) -> dict[str, Any]:
+def _put_right(made: JsonObject) -> JsonObject:
     for path in made["paths"].values():
         for operation in path.values():
             _drop_other_envelopes(operation["responses"])
@@ -38,14 +37,14 @@ def _put_right(made: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _drop_other_envelopes(responses: dict[str, Any]) -> None:
+def _drop_other_envelopes(responses: JsonObject) -> None:
     """FastAPI adds a 422 of its own form to whatever has a parameter. Those that can happen are documented as ours."""
     content = responses.get("422", {}).get("content", {}).get("application/json", {})
     if content.get("schema", {}).get("$ref", "").endswith(_OF_FASTAPI):
         del responses["422"]
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _without_null(schema: JsonObject) -> JsonObject:
     """A query cannot say null: a parameter that may be left out is not one that may be null."""
     one_of = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     if len(one_of) != 1:

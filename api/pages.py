@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 
 from api.errors import InvalidRequest
+from schemas.jsons import JsonObject
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def checked(cursor: str | None, prefix: str, what: str) -> str | None:
     return cursor
 
 
-def page(found: Sequence[T], limit: int, id_of: Callable[[T], str]) -> dict[str, Any]:
+def page(found: Sequence[T], limit: int, id_of: Callable[[T], str]) -> JsonObject:
     """The envelope of the first `limit` of `found`, which is one longer when there are more."""
     data, more = found[:limit], len(found) > limit
     return {"object": "list", "data": data, "has_more": more, "next_cursor": id_of(data[-1]) if more else None}

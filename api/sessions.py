@@ -41,6 +41,7 @@ from projections import sessions
 from projections.resources import resource
 from projections.sessions import StoredSession
 from schemas.ids import SESSION
+from schemas.jsons import JsonObject
 from schemas.requests import Text
 from schemas.sessions import CreateSession, SessionList, SessionResource
 from schemas.times import from_wire
@@ -231,9 +232,9 @@ async def _find(ctx: Context, account_id: str, session_id: str) -> StoredSession
     return found
 
 
-async def _shown(ctx: Context, account_id: str, found: StoredSession) -> dict[str, Any]:
+async def _shown(ctx: Context, account_id: str, found: StoredSession) -> JsonObject:
     if found.state is None:
-        shown: dict[str, Any] = orjson.loads(found.resource or "")
+        shown: JsonObject = orjson.loads(found.resource or "")
     else:
         try:
             key = await ctx.data_keys.of(account_id)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
 
 import orjson
 
 from api.errors import Unprocessable
+from schemas.jsons import JsonObject
 from schemas.sessions import LiveKitTransport
 
 DEFAULT_IDENTITY = "greenroom-worker"
 _PARAM = "transport.worker_token"
 
 
-def claims(token: str) -> dict[str, Any] | None:
+def claims(token: str) -> JsonObject | None:
     """The payload of a JWT, unverified; None when it is none."""
     parts = token.split(".")
     if len(parts) != 3:
@@ -36,7 +36,7 @@ def check(transport: LiveKitTransport, now_s: float) -> str:
     if isinstance(expires, int | float) and expires <= now_s:
         raise _refuse("expired", "The token has expired. Mint a new one.")
     video = found.get("video")
-    grants: dict[str, Any] = video if isinstance(video, dict) else {}
+    grants: JsonObject = video if isinstance(video, dict) else {}
     if not grants.get("roomJoin"):
         raise _refuse("no_room_join", "The token does not grant roomJoin.")
     if grants.get("room") not in (None, "", transport.room_name):

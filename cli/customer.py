@@ -24,6 +24,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from schemas.jsons import JsonObject
+
 SPEECH = Path(__file__).with_name("assets") / "speech.wav"
 AGENT, AVATAR, WATCHER = "agent", "avatar", "watcher"
 _CHUNK_BYTES = 15_000
@@ -39,7 +41,7 @@ class LiveKitProject:
     secret: str
 
     def token(self, room: str, identity: str, *, behalf: str | None = None, ttl_s: float = 3600, **grants: Any) -> str:
-        wanted: dict[str, Any] = {
+        wanted: JsonObject = {
             "room_join": True,
             "can_publish": True,
             "can_publish_data": True,
@@ -213,7 +215,7 @@ class Watcher:
 class Received:
     id: str
     type: str
-    body: dict[str, Any]
+    body: JsonObject
     at_ms: int
 
 
@@ -274,7 +276,7 @@ def speech() -> tuple[bytes, int, float]:
         return pcm, sound.getframerate(), sound.getnframes() / sound.getframerate()
 
 
-def reference_request(url: str, room: str, token: str, quality: str | None) -> dict[str, Any]:
+def reference_request(url: str, room: str, token: str, quality: str | None) -> JsonObject:
     """The request of the public API page; only url, room and token are ours, and quality where one is given."""
     return {
         "avatar_id": "av_demo",

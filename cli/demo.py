@@ -7,7 +7,6 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,6 +20,7 @@ from events.codec import Event, decode
 from events.settings import LogSettings
 from events.topics import SESSIONS
 from projections import audit
+from schemas.jsons import JsonObject
 from schemas.times import from_wire, now_ms
 from stack.ports import free_ports
 from store.database import pool
@@ -65,7 +65,7 @@ def main(folder: Path, quality: str | None) -> int:
     return 0
 
 
-async def _demonstrate(described: dict[str, Any], folder: Path, quality: str | None) -> Report:
+async def _demonstrate(described: JsonObject, folder: Path, quality: str | None) -> Report:
     report = Report()
     project = LiveKitProject(described["livekit_url"], described["livekit_api_key"], described["livekit_api_secret"])
     room = f"demo-{secrets.token_hex(4)}"
@@ -89,7 +89,7 @@ async def _demonstrate(described: dict[str, Any], folder: Path, quality: str | N
 
 async def _session(
     report: Report,
-    described: dict[str, Any],
+    described: JsonObject,
     project: LiveKitProject,
     room: str,
     client: httpx.AsyncClient,
@@ -159,7 +159,7 @@ async def _finish(report: Report, client: httpx.AsyncClient, receiver: Receiver,
 
 
 async def _history(
-    report: Report, described: dict[str, Any], sid: str, posted_ms: int, receiver: Receiver
+    report: Report, described: JsonObject, sid: str, posted_ms: int, receiver: Receiver
 ) -> dict[str, int]:
     """Every event of the session as an analyst reads it from Kafka, beside the webhooks that it caused."""
     table = Table("ms after POST", "event", "what it says", "webhook after", title=f"Session {sid}")
@@ -186,9 +186,9 @@ def _problem(answer: httpx.Response) -> str:
     return "" if answer.is_success else answer.text[:300]
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _told(event: Event) -> JsonObject:
     data = event.data
-    told: dict[str, Any] = {}
+    told: JsonObject = {}
     for name in ("worker_id", "reason", "latencies_ms", "n"):
         value = getattr(data, name, None)
         if value is not None:
@@ -199,7 +199,7 @@ def _told(event: Event) -> dict[str, Any]:
     return told
 
 
-async def _events(described: dict[str, Any], sid: str) -> list[Event]:
+async def _events(described: JsonObject, sid: str) -> list[Event]:
     consumer = AIOKafkaConsumer(bootstrap_servers=described["kafka_bootstrap"], auto_offset_reset="earliest")
     await asyncio.wait_for(consumer.start(), 15)
     try:
@@ -215,7 +215,7 @@ async def _events(described: dict[str, Any], sid: str) -> list[Event]:
         await consumer.stop()
 
 
-async def _bill(report: Report, described: dict[str, Any], final: dict[str, Any], meter: dict[str, int]) -> None:
+async def _bill(report: Report, described: JsonObject, final: JsonObject, meter: dict[str, int]) -> None:
     """The resource, the ledger and the log must agree on the bill."""
     seconds = final["usage"]["billable_seconds"]
     shown = (from_wire(final["ended_at"]) - from_wire(final["first_frame_at"])) / 1000

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.console import err, fail
 
 train_app = typer.Typer(help="Train the models (for maintainers).", no_args_is_help=True)
 faces_app = typer.Typer(help="The stock faces (for maintainers).", no_args_is_help=True)
-err = Console(stderr=True)
 
 
 class Formats(StrEnum):
@@ -21,16 +21,11 @@ class Formats(StrEnum):
     pro = "pro"
 
 
-def _fail(message: str) -> NoReturn:
-    err.print(message, style="red", markup=False)
-    raise typer.Exit(1)
-
-
 def need_neural() -> None:
     from workers.renderers import neural_missing
 
     if (missing := neural_missing()) is not None:
-        _fail(missing)
+        raise fail(missing)
 
 
 def render(
@@ -50,9 +45,9 @@ def render(
     try:
         pcm = sound.read(audio)
     except sound.UnreadableSound as wrong:
-        _fail(str(wrong))
+        raise fail(str(wrong)) from None
     if not len(pcm):
-        _fail(f"{audio.name} holds no sound.")
+        raise fail(f"{audio.name} holds no sound.")
     face = _face(avatar)
     with Progress(TextColumn("rendering"), BarColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task("rendering")
@@ -62,7 +57,7 @@ def render(
                 lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
         except (FFmpegError, OSError) as failed:
-            _fail(f"{out} cannot be written: {failed}")
+            raise fail(f"{out} cannot be written: {failed}") from None
     err.print(f"Wrote {out}.")
 
 
@@ -77,11 +72,11 @@ def _face(avatar: str):  # type: ignore[no-untyped-def]
     try:
         data = Path(avatar).read_bytes()
     except OSError:
-        _fail(f"There is no stock avatar and no file {avatar}; stock avatars are {', '.join(STOCK)}.")
+        raise fail(f"There is no stock avatar and no file {avatar}; stock avatars are {', '.join(STOCK)}.") from None
     try:
         return faces.Face.from_bytes(data) if data[:2] == b"PK" else fit(decode(data))
     except (faces.UnreadableFace, BadImage, Unfit) as wrong:
-        _fail(f"{avatar} cannot be used: {wrong}")
+        raise fail(f"{avatar} cannot be used: {wrong}") from None
 
 
 @train_app.command("visemes")
@@ -97,7 +92,7 @@ def train_visemes() -> None:
         try:
             done = make(Recipe(), lambda what, now, of: bar.update(tasks[what], completed=now, total=of))
         except Missing as missing:
-            _fail(str(missing))
+            raise fail(str(missing)) from None
     for name, scores in done.curves.held.items():
         err.print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in scores[-1].items()))
     err.print(f"{done.seconds / 60:.1f} minutes; wrote the weights, {CARD.name} and {CURVES.name}.")
@@ -113,7 +108,7 @@ def judge_speech() -> None:
     try:
         write(Path("tests/assets"))
     except Missing as missing:
-        _fail(str(missing))
+        raise fail(str(missing)) from None
 
 
 @faces_app.command("draw")

@@ -26,6 +26,7 @@ from cli.processes import PREFIX, environment
 from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
+from schemas.jsons import JsonObject
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
 from stack.process import ProcessGroup, ProcessSpec, StackError, open_log, private_folder
@@ -66,15 +67,15 @@ class Bars:
         self._progress.update(self._tasks[name], completed=done, total=total)
 
 
-def running() -> dict[str, Any] | None:
+def running() -> JsonObject | None:
     """The description of this folder's running stack, if one runs."""
     if not STACK_FILE.exists():
         return None
-    described: dict[str, Any] = json.loads(STACK_FILE.read_text())
+    described: JsonObject = json.loads(STACK_FILE.read_text())
     return described if _is_ours(described) else None
 
 
-def _is_ours(described: dict[str, Any]) -> bool:
+def _is_ours(described: JsonObject) -> bool:
     """The pid may have been given to another process since: the start time tells."""
     try:
         process = psutil.Process(described["supervisor"]["pid"])
@@ -116,7 +117,7 @@ async def up(reload: bool = False) -> None:
         STACK_FILE.unlink(missing_ok=True)
 
 
-async def _start(group: ProcessGroup, jars: Path, binary: Path) -> dict[str, Any]:
+async def _start(group: ProcessGroup, jars: Path, binary: Path) -> JsonObject:
     started = await servers.start(group, STACK_FOLDER, jars, binary)
     secrets_of_stack = _secrets()
     database_url = await asyncio.to_thread(postgres.create_database, started.database_url, DATABASE)
@@ -152,7 +153,7 @@ async def _start(group: ProcessGroup, jars: Path, binary: Path) -> dict[str, Any
     return described
 
 
-def _write(described: dict[str, Any], group: ProcessGroup) -> None:
+def _write(described: JsonObject, group: ProcessGroup) -> None:
     """Whole or not at all; it holds secrets, so only its owner reads it."""
     described["pids"] = {name: process.pid for name, process in group.processes.items()}
     partial = STACK_FILE.with_suffix(".part")
@@ -238,7 +239,7 @@ async def _has_slots(database_url: str, since: float) -> bool:
         return await cursor.fetchone() is not None
 
 
-def up_detached(reload: bool = False) -> dict[str, Any]:
+def up_detached(reload: bool = False) -> JsonObject:
     """Start `greenroom up` as a process of its own and wait until it is ready."""
     install()  # here, where its progress can be seen
     logs = STACK_FOLDER / "logs"
@@ -284,7 +285,7 @@ def reset() -> None:
     shutil.rmtree(STACK_FOLDER, ignore_errors=True)
 
 
-def describe(described: dict[str, Any]) -> None:
+def describe(described: JsonObject) -> None:
     console.print(f"API       {described['api_url']}  (docs at {described['api_url']}/docs)")
     console.print(f"LiveKit   {described['livekit_url']}")
     console.print(f"Kafka     {described['kafka_bootstrap']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,7 @@ from msgspec import Struct
 from schemas.bounds import ID_CHARS
 from schemas.events import CATALOGUE, TYPE_OF
 from schemas.ids import EVENT, new_id
+from schemas.jsons import JsonObject
 from schemas.times import LAST_MS, from_wire, now_ms, to_wire
 
 type_decoders = {name: msgspec.json.Decoder(known.struct) for name, known in CATALOGUE.items()}
@@ -30,7 +31,7 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recur
 """All that reading foreign bytes raises: msgspec, UTF-8, dates, null headers, upcasters that find another shape."""
 
 Headers = list[tuple[str, bytes]]
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+Upcaster = Callable[[JsonObject], JsonObject]
 
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}
 """(type, n) → the pure function from version n to n + 1, applied on read; the log is never rewritten."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from events.codec import Record
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import Topic
@@ -32,8 +33,8 @@ _GAP_LOOKS = 3
 _STUCK_S = 60.0
 _RECOVER_DELAY_S = 0.5
 
-Batches = dict[int, list[Any]]
-"""Partition → aiokafka records, in offset order."""
+Batches = Mapping[int, Sequence[Record]]
+"""Partition → records, in offset order."""
 
 
 class Handler(Protocol):
@@ -157,7 +158,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _collect(self, consumer: AIOKafkaConsumer) -> tuple[int, Batches]:
         """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap."""
         epoch = self._epoch
-        batches: Batches = {}
+        batches: dict[int, list[Record]] = {}
         count, deadline, timeout_ms = 0, 0.0, _POLL_MS
         while True:
             for partition, records in (
@@ -173,12 +174,12 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 return epoch, batches
             timeout_ms = left_ms  # never 0: getmany(timeout_ms=0) does not yield when nothing is buffered
 
-    async def on_partitions_revoked(self, revoked: Any) -> None:
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         async with self._lock:
             self._epoch += 1
             await self._handler.drain()
 
-    async def on_partitions_assigned(self, assigned: Any) -> None:
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         async with self._lock:
             self._epoch += 1
             self._owned = frozenset(p.partition for p in assigned)

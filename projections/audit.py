@@ -11,12 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from events.codec import Malformed, Unknown
+from events.codec import Malformed, Record, Unknown
 from events.fold import Evolved
 from events.session_state import State
 from events.sessions import decode_session_event, evolve
@@ -27,7 +26,7 @@ from projections import checkpoints, names, parked
 from projections.folding import Change
 from projections.usage import COLUMNS, row
 from schemas.usage import GENESIS, UsageFacts, chain
-from store.database import Connection, DatabaseUnreachable, Pool
+from store.database import Connection, DatabaseUnreachable, Pool, Row
 
 _CATCH_UP_S = 15.0
 _FETCH_TIMEOUT_S = 20.0
@@ -36,7 +35,6 @@ _MOST_S = 24 * 3600.0
 _POSITION = {name: i for i, name in enumerate(COLUMNS)}
 _MOST_NAMED = 1000
 
-Row = tuple[Any, ...]
 Progress = Callable[[int, int], None]
 
 
@@ -211,7 +209,7 @@ async def _entries_of_log(
     verdict.sessions += sum(not state.hidden for state in states.values())
 
 
-def _fold(record: Any, states: dict[str, State], verdict: Verdict) -> Row | None:
+def _fold(record: Record, states: dict[str, State], verdict: Verdict) -> Row | None:
     try:
         event = decode_session_event(record)
     except Malformed:

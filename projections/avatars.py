@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from events.avatars import Avatar
 from projections import names
 from projections.folding import Folded, Projection
 from schemas.events import Encrypted
-from store.database import Connection
+from schemas.jsons import JsonObject
+from store.database import Connection, Row
 
 _COLUMNS = "avatar_id, account_id, status, name_key_id, name, runtime_type, asset, face, failure_reason, created_ms"
 
@@ -58,7 +58,7 @@ def _row(avatar: Avatar) -> tuple[object, ...]:
     )
 
 
-def _avatar(row: tuple[Any, ...]) -> Avatar:
+def _avatar(row: Row) -> Avatar:
     avatar_id, account_id, status, key_id, name, runtime_type, asset, face, reason, created_ms = row
     return Avatar(
         avatar_id,
@@ -96,7 +96,7 @@ async def page(connection: Connection, account_id: str, after: str | None, limit
     return await _find(connection, account_id, before, {"after": after, "limit": limit})
 
 
-async def _find(connection: Connection, account_id: str, condition: str, values: dict[str, Any]) -> list[StoredAvatar]:
+async def _find(connection: Connection, account_id: str, condition: str, values: JsonObject) -> list[StoredAvatar]:
     cursor = await connection.execute(
         f"""
         (SELECT v.avatar_id, v.account_id, v.status, v.name_key_id, v.name, v.runtime_type, v.asset, v.face,

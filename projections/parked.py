@@ -49,3 +49,11 @@ async def count(connection: Connection, consumer: str) -> int:
     cursor = await connection.execute("SELECT count(*) FROM parked WHERE consumer = %s", [consumer])
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
+
+
+async def everything(connection: Connection) -> list[tuple[str, Parking]]:
+    """(consumer, what it left alone), by consumer."""
+    cursor = await connection.execute(
+        'SELECT consumer, session_id, partition, "offset", reason FROM parked ORDER BY 1, 2'
+    )
+    return [(consumer, Parking(*rest)) for consumer, *rest in await cursor.fetchall()]

@@ -10,13 +10,14 @@ from events.sealing import DataKey, SealError, field_aad
 from events.session_state import State
 from projections.usage import totals
 from schemas.events import Encrypted, EventTransport
+from schemas.jsons import JsonObject
 from schemas.sessions import REDACTED
 from schemas.times import to_wire
 
 ERASED = "[erased]"
 
 
-def resource(state: State, key: DataKey | None) -> dict[str, Any]:
+def resource(state: State, key: DataKey | None) -> JsonObject:
     """The resource as of `state`, as plain data in the documented order. Erasable fields that do not open say so."""
     created = state.created
     assert created is not None  # hidden sessions are never shown
@@ -52,7 +53,7 @@ def resource(state: State, key: DataKey | None) -> dict[str, Any]:
     }
 
 
-def _transport(transport: EventTransport, clear: Any) -> dict[str, Any]:
+def _transport(transport: EventTransport, clear: Any) -> JsonObject:
     return {
         "type": transport.type,
         "url": clear("url", transport.url),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from events.session_state import State, load_state
 from projections import names
 from projections.folding import Projection, SessionsFolded
 from projections.states import stored
-from store.database import Connection
+from store.database import Connection, Row
 
 _UPSERT = """
     INSERT INTO {schema}.sessions AS s (
@@ -161,6 +160,6 @@ async def page(
     return [_found(row) for row in await cursor.fetchall()]
 
 
-def _found(row: tuple[Any, ...]) -> StoredSession:
+def _found(row: Row) -> StoredSession:
     session_id, status, state, stored = row[:4]
     return StoredSession(session_id, status, load_state(state) if state is not None else None, stored)

@@ -7,14 +7,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events import dead_letters
-from events.codec import Malformed, Unknown, decode
+from events.codec import Malformed, Record, Unknown, decode
 from events.producer import UnknownOutcome
 from events.sealing import state_is_genuine
 from events.settings import JoinSettings
@@ -123,7 +122,7 @@ class Directory:
         self._target = None
         return True
 
-    async def _take(self, record: Any) -> None:
+    async def _take(self, record: Record) -> None:
         worker_id = (record.key or b"").decode(errors="replace")
         if record.value is None:
             if worker_id in self._registered and worker_id not in self._gone:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import orjson
 
 from schemas.events import CATALOGUE
+from schemas.jsons import JsonObject
 
 FOLDER = Path(__file__).parent
 _HEADERS = {
@@ -39,12 +39,12 @@ def documents() -> Iterator[tuple[Path, bytes]]:
     yield FOLDER / "asyncapi.json", _dump(_asyncapi())
 
 
-def _schema(name: str, version: int, struct: type[msgspec.Struct]) -> dict[str, Any]:
+def _schema(name: str, version: int, struct: type[msgspec.Struct]) -> JsonObject:
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:greenroom:{name}:{version}"}
     return {**head, **msgspec.json.schema(struct)}
 
 
-def _asyncapi() -> dict[str, Any]:
+def _asyncapi() -> JsonObject:
     topics = sorted({known.topic for known in CATALOGUE.values()})
     messages = {
         name: {
@@ -77,5 +77,5 @@ def _asyncapi() -> dict[str, Any]:
     }
 
 
-def _dump(document: dict[str, Any]) -> bytes:
+def _dump(document: JsonObject) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

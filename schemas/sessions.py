@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBo
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from schemas.events import Quality
+from schemas.jsons import JsonObject
 from schemas.pages import Page
 from schemas.requests import CONTROLS, SOCKET_URL, Strict, Text, with_usable_host
 
@@ -50,7 +51,7 @@ def _problem(value: Any) -> PydanticCustomError | None:
 
 
 Metadata = Annotated[
-    dict[str, Any],
+    JsonObject,
     BeforeValidator(_flat),
     WithJsonSchema(
         {
@@ -133,7 +134,7 @@ class SessionResource(BaseModel):
     quality: Quality
     max_duration_seconds: int
     idle_timeout_seconds: int
-    metadata: dict[str, Any]
+    metadata: JsonObject
     created_at: str
     started_at: str | None
     first_frame_at: str | None

@@ -18,7 +18,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Row = tuple[Any, ...]
+Connection = psycopg.AsyncConnection[Row]
 
 STATEMENT_TIMEOUT_S = 10.0
 IDLE_IN_TRANSACTION_S = 15.0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import structlog
@@ -19,7 +18,7 @@ import torch
 from aiokafka.errors import KafkaError
 
 from events.avatars import Avatar, evolve
-from events.codec import Malformed, Unknown, decode, new_event
+from events.codec import Malformed, Record, Unknown, decode, new_event
 from events.consumer import Batches, LogConsumer, Recoverable
 from events.fold import Rejected
 from events.offsets import end_offsets
@@ -62,7 +61,7 @@ class _Partition:
     def known(self) -> bool:
         return self.next >= self.end
 
-    def follow(self, record: Any) -> None:
+    def follow(self, record: Record) -> None:
         self.next = record.offset + 1
         try:
             event = decode(record)

@@ -9,9 +9,10 @@ from PIL import Image
 
 from faces.face import GAZES, LIDS, SIDE, STOCK, Face, Landmarks, Pixels, Point
 from faces.stock import drawing
+from faces.stock.characters import CHARACTERS, Character
 
 
-def draw(who: drawing.Character) -> Face:
+def draw(who: Character) -> Face:
     def picture(lid: float, gaze: float) -> Pixels:
         import resvg_py
 
@@ -32,9 +33,9 @@ def draw(who: drawing.Character) -> Face:
 
 def write() -> list[str]:
     """Draw all; returns their names."""
-    for who in drawing.CHARACTERS:
+    for who in CHARACTERS:
         (STOCK / f"{who.name}.face").write_bytes(draw(who).to_bytes())
-    return [who.name for who in drawing.CHARACTERS]
+    return [who.name for who in CHARACTERS]
 
 
 def _landmarks() -> Landmarks:

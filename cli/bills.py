@@ -1,0 +1,67 @@
+"""`greenroom audit`: bills, recomputed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.progress import Progress
+
+from cli.console import WAIT_S, err, fail, out, run_to_the_end
+from schemas.times import from_wire
+
+
+def audit(
+    account: Annotated[str | None, typer.Option(help="Only this account's entries.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session's entries.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Recorded at or after this time.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Recorded before this time.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the verdict here, as JSON.")] = None,
+) -> None:
+    """Recompute every usage event from the log and compare it with the ledger.
+
+    Exit 0: equal. 1: differs, each difference is named. 2: could not be read.
+    """
+    from projections import audit as auditing
+    from store.database import pool
+    from store.settings import StoreSettings
+
+    try:
+        scope = auditing.Scope(
+            account, session, from_wire(since) if since else None, from_wire(until) if until else None
+        )
+    except ValueError as wrong:
+        raise fail(f"--from and --to are ISO 8601 times: {wrong}", 2) from None
+
+    async def run() -> auditing.Verdict:
+        settings = StoreSettings()
+        with Progress(console=err, transient=True) as bar:
+            task = bar.add_task("audit", total=None)
+            async with pool(settings.database_url, 1, WAIT_S) as connections:
+                return await auditing.audit(
+                    settings, connections, scope, lambda done, total: bar.update(task, completed=done, total=total)
+                )
+
+    try:
+        verdict = run_to_the_end(run(), code=2)
+    except auditing.CannotRead as failed:
+        raise fail(f"No verdict: {failed}", 2) from None
+    if report is not None:
+        report.write_bytes(orjson.dumps({"equal": verdict.equal, **asdict(verdict)}, option=orjson.OPT_INDENT_2))
+    out.print(
+        f"{verdict.events} events, {verdict.rejected} rejected, {verdict.malformed} malformed; "
+        f"{verdict.sessions} sessions, {verdict.entries} entries, "
+        f"{verdict.billable_ms / 1000:.3f} s, {verdict.credit_us / 60_000_000:.6f} credits"
+    )
+    for difference in verdict.differences:
+        out.print(
+            f"{difference.kind}: session {difference.session_id}, partition {difference.partition}, "
+            f"offset {difference.offset}: {difference.detail}",
+            markup=False,
+        )
+    if not verdict.equal:
+        raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
+    out.print("The ledger equals the log.", style="green")

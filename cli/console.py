@@ -1,0 +1,63 @@
+"""What all commands share: where they print, how they fail, and how they run what needs Kafka or the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:  # a command imports what it needs when it runs: `--help` is there at once
+    from store.database import Connection
+
+T = TypeVar("T")
+WAIT_S = 5.0
+"""For the database."""
+
+out = Console()
+err = Console(stderr=True)
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    err.print(message, style="red", markup=False)
+    return typer.Exit(code)
+
+
+def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Call `work(connection)` on the database of the settings."""
+    from store.database import pool
+    from store.settings import DatabaseSettings
+
+    async def run() -> T:
+        async with (
+            pool(DatabaseSettings().database_url, 1, WAIT_S) as connections,
+            connections.connection() as connection,
+        ):
+            return await work(connection)
+
+    return run_to_the_end(run())
+
+
+def run_to_the_end(work: Coroutine[Any, Any, T], code: int = 1) -> T:
+    """Run, and say in a sentence when Kafka or Postgres cannot be reached or lost events; that exits with `code`."""
+    from aiokafka.errors import KafkaError
+
+    from events.consumer import LogGap, Stuck
+    from store.database import DatabaseUnreachable
+
+    try:
+        return asyncio.run(work)
+    except (LogGap, Stuck) as failed:
+        raise fail(str(failed), code) from None
+    except KafkaError as failed:
+        raise fail(
+            f"Kafka cannot be reached: is GREENROOM_KAFKA_BOOTSTRAP right? ({type(failed).__name__})", code
+        ) from None
+    except DatabaseUnreachable:
+        raise fail("The database cannot be reached: is GREENROOM_DATABASE_URL right?", code) from None
+    except TimeoutError:
+        raise fail("Kafka did not answer in time: is GREENROOM_KAFKA_BOOTSTRAP right?", code) from None
+    except OSError as failed:  # a full disk, a taken port, a folder that may not be read
+        raise fail(f"{failed.strerror or failed}: {failed.filename or 'see the log'}", code) from None

@@ -1,0 +1,68 @@
+"""`greenroom keys`: API keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Column, Table
+
+from cli.console import err, fail, out, with_database
+
+if TYPE_CHECKING:
+    from store.database import Connection
+
+keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+@keys_app.command("create")
+def create_key(
+    account: Annotated[str, typer.Option(help="Name of the account; made when there is none.")] = "default",
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    plan: Annotated[str, typer.Option(help="Plan of a new account.")] = "self_hosted",
+) -> None:
+    """Make an API key. The secret is shown once."""
+    from events.sealing import Keyring
+    from store import accounts
+    from store.settings import KeySettings
+
+    settings = KeySettings()
+    keyring = Keyring(settings.master_keys.get_secret_value())
+    try:
+        accounts.check_pepper(settings.key_pepper.get_secret_value())
+    except accounts.PepperMissing as missing:
+        raise fail(str(missing)) from None
+
+    async def make(connection: Connection) -> tuple[str, str]:
+        found = await accounts.find_account(connection, account)
+        found = found or await accounts.create_account(connection, account, plan, keyring)
+        return await accounts.create_key(connection, found, name, settings.key_pepper.get_secret_value())
+
+    key_id, secret = with_database(make)
+    err.print(f"Key {key_id} of account {account}. Keep the secret; it is not shown again.")
+    out.print(secret, markup=False, highlight=False)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List the keys."""
+    from store import accounts
+
+    # ids are copied from here: never cut
+    whole = (Column(name, no_wrap=True, min_width=31) for name in ("id", "account"))
+    table = Table(*whole, "name", "key", "created", "revoked")
+    for key_id, account, name, shown, created, revoked in with_database(accounts.list_keys):
+        table.add_row(
+            key_id, account, name, shown, f"{created:%Y-%m-%d %H:%M}", f"{revoked:%Y-%m-%d %H:%M}" if revoked else ""
+        )
+    out.print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: str) -> None:
+    """Revoke a key: at once for creates, within a second for reads."""
+    from store import accounts
+
+    if not with_database(lambda connection: accounts.revoke_key(connection, key_id)):
+        raise fail(f"There is no key {key_id} that could be revoked; see `greenroom keys list`.")
+    out.print(f"{key_id} is revoked.")
