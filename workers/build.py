@@ -9,9 +9,8 @@ same do no harm, since the first verdict in the log counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import structlog
@@ -19,8 +18,9 @@ import torch
 from aiokafka.errors import KafkaError
 
 from events.avatars import Avatar, evolve
-from events.codec import Malformed, Unknown, decode, new_event
+from events.codec import Malformed, Record, Unknown, decode, new_event
 from events.consumer import Batches, LogConsumer, Recoverable
+from events.dead_letters import tell
 from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
 from events.topics import AVATARS
@@ -61,13 +61,11 @@ class _Partition:
     def known(self) -> bool:
         return self.next >= self.end
 
-    def follow(self, record: Any) -> None:
+    def follow(self, record: Record) -> None:
+        """Raises Malformed: it is passed all the same."""
         self.next = record.offset + 1
         try:
             event = decode(record)
-        except Malformed as broken:
-            log.warning("avatar event not readable", offset=record.offset, reason=str(broken))
-            return
         except Unknown as unknown:
             self._leave_alone((record.key or b"").decode(errors="replace"), str(unknown))
             return
@@ -123,16 +121,27 @@ class Builder:
         return
 
     async def handle(self, batches: Batches) -> None:
-        for number, records in batches.items():
-            partition = self._mine.get(number)
-            for record in records:
-                if partition is None or record.offset < partition.next:
-                    continue
-                if record.offset > partition.next:  # the log has no gaps, and half of a history is a wrong one
-                    raise Recoverable(f"offset {partition.next} of partition {number} was expected")
-                partition.follow(record)
+        broken: list[tuple[Record, str]] = []
+        try:
+            for number, records in batches.items():
+                broken.extend(self._follow(number, records))
+        finally:
+            tell("build", broken)
         if any(partition.known and (partition.wanted or partition.useless) for partition in self._mine.values()):
             self._news.set()
+
+    def _follow(self, number: int, records: Sequence[Record]) -> Iterator[tuple[Record, str]]:
+        """Yields what can never be read, and why. Raises Recoverable."""
+        partition = self._mine.get(number)
+        for record in records:
+            if partition is None or record.offset < partition.next:
+                continue
+            if record.offset > partition.next:  # the log has no gaps, and half of a history is a wrong one
+                raise Recoverable(f"offset {partition.next} of partition {number} was expected")
+            try:
+                partition.follow(record)
+            except Malformed as wrong:
+                yield record, str(wrong)
 
     async def run(self) -> None:
         """Do what is to be done, for ever. Removing comes first: it takes no time."""
