@@ -9,7 +9,7 @@ same do no harm, since the first verdict in the log counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from events.avatars import Avatar, evolve
 from events.codec import Malformed, Record, Unknown, decode, new_event
 from events.consumer import Batches, LogConsumer, Recoverable
+from events.dead_letters import tell
 from events.fold import Rejected
 from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
@@ -62,12 +63,10 @@ class _Partition:
         return self.next >= self.end
 
     def follow(self, record: Record) -> None:
+        """Raises Malformed: it is passed all the same."""
         self.next = record.offset + 1
         try:
             event = decode(record)
-        except Malformed as broken:
-            log.warning("avatar event not readable", offset=record.offset, reason=str(broken))
-            return
         except Unknown as unknown:
             self._leave_alone((record.key or b"").decode(errors="replace"), str(unknown))
             return
@@ -123,14 +122,20 @@ class Builder:
         return
 
     async def handle(self, batches: Batches) -> None:
-        for number, records in batches.items():
-            partition = self._mine.get(number)
-            for record in records:
-                if partition is None or record.offset < partition.next:
-                    continue
-                partition.follow(record)
+        tell("build", [each for number, records in batches.items() for each in self._follow(number, records)])
         if any(partition.known and (partition.wanted or partition.useless) for partition in self._mine.values()):
             self._news.set()
+
+    def _follow(self, number: int, records: Sequence[Record]) -> Iterator[tuple[Record, str]]:
+        """Yields what can never be read, and why."""
+        partition = self._mine.get(number)
+        for record in records:
+            if partition is None or record.offset < partition.next:
+                continue
+            try:
+                partition.follow(record)
+            except Malformed as wrong:
+                yield record, str(wrong)
 
     async def run(self) -> None:
         """Do what is to be done, for ever. Removing comes first: it takes no time."""

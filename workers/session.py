@@ -60,9 +60,7 @@ class Session:
         self._task = start.task
         self._attempt = start.attempt
         self._limits = start.limits
-        self._policy = AddressPolicy(start.limits.permitted_networks)
         self.renewed_at = start.renewed_at
-        self._frame = FORMATS[self._task.quality]
         self._face = _face(start)
         playback = Playback()
         self._media = MediaClock(self._face, playback)
@@ -165,7 +163,8 @@ class Session:
     async def _join(self, timeout_s: float, opening: asyncio.Task[None] | None = None) -> None:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
-        room = self._room = LiveRoom(self._task, self._frame, self, self._ears, self._policy)
+        policy = AddressPolicy(self._limits.permitted_networks)
+        room = self._room = LiveRoom(self._task, FORMATS[self._task.quality], self, self._ears, policy)
         self._reporter.reached("received")
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent

@@ -19,7 +19,8 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from events.codec import Malformed, Unknown, decode, new_event
+from events.codec import Malformed, Record, Unknown, decode, new_event
+from events.dead_letters import tell
 from events.producer import EventProducer, UnknownOutcome, assignment_partition
 from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
 from events.stopping import stop
@@ -177,16 +178,22 @@ class Supervisor:
     async def _take_commands(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             for records in (await consumer.getmany(timeout_ms=500)).values():
-                for record in records:
-                    if record.key == self.worker_id.encode():
-                        self._obey(record)
+                mine = [record for record in records if record.key == self.worker_id.encode()]
+                tell("worker", [(record, wrong) for record in mine if (wrong := self._follow(record)) is not None])
 
-    def _obey(self, record: Any) -> None:
+    def _follow(self, record: Record) -> str | None:
+        """Do what it says; returns what is wrong with one that can never be read."""
         try:
             command = decode(record).data
-        except (Malformed, Unknown) as unreadable:
-            log.warning("command not readable", reason=str(unreadable))
-            return
+        except Malformed as broken:
+            return str(broken)
+        except Unknown as unknown:
+            log.warning("command of a newer version", offset=record.offset, reason=str(unknown))
+            return None
+        self._obey(command)
+        return None
+
+    def _obey(self, command: msgspec.Struct) -> None:
         if isinstance(command, AssignmentAssign):
             self._assign(command)
         elif isinstance(command, AssignmentEnd):

@@ -8,11 +8,32 @@ import socket
 import sys
 
 import msgspec
+import pytest
 
 from schemas.events import Meter, SessionEnded, SessionHeartbeat, SessionStarting
-from workers.children import say_alive
+from workers import children
+from workers.children import Child, say_alive
 from workers.messages import Ready, Said, Start
 from workers.pipe import Pipe
+
+
+def rogues(monkeypatch: pytest.MonkeyPatch, how: str) -> list[Child]:
+    """Session processes are of this kind from now on; returns those that there are."""
+    spawned: list[Child] = []
+
+    async def spawn() -> Child:
+        child = await Child.spawn("tests.workers.rogue", how)
+        await child.begin(60)
+        spawned.append(child)
+        return child
+
+    monkeypatch.setattr(children, "_session", spawn)
+    return spawned
+
+
+async def never() -> Child:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
 
 
 def beat(start: Start, **changes: object) -> SessionHeartbeat:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from events import dead_letters
 from events.codec import decode, encode, new_event
+from events.consumer import Recoverable
 from events.producer import EventProducer
 from events.topics import AVATARS
 from faces.assets import Assets
@@ -117,6 +120,22 @@ async def test_news_all_the_time_do_not_keep_it_from_building(shop: Workshop) ->
     finally:
         building.cancel()
         await asyncio.gather(building, return_exceptions=True)
+
+
+async def test_what_can_never_be_read_is_counted_and_passed(shop: Workshop) -> None:
+    async def ends(partitions: frozenset[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 3)
+
+    builder = Builder(shop.producer, shop.assets, ends)
+    await builder.assigned(frozenset({0}), fresh=True)
+    events = [new_event(AvatarDeleted(avatar), source="tests", subject=avatar) for avatar in ("av_1", "av_2", "av_3")]
+    good, broken, beyond = (record(event, offset) for event, offset in zip(events, (0, 1, 7), strict=True))
+    counted = dead_letters.MALFORMED.labels("build")
+    before = counted._value.get()
+    with pytest.raises(Recoverable):  # told also when the batch is dropped: these are not read again
+        await builder.handle({0: [good, replace(broken, value=b"no JSON"), beyond]})
+    assert counted._value.get() == before + 1
+    assert builder.positions() == {0: 2}
 
 
 async def test_a_deletion_while_it_builds_leaves_nothing(shop: Workshop) -> None:

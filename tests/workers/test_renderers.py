@@ -88,3 +88,19 @@ def test_an_unknown_renderer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = CliRunner().invoke(app, ["worker"])
     assert told.exit_code == 1
     assert "mock or neural" in " ".join(told.stderr.split())
+
+
+@pytest.mark.parametrize("quality", ["lite", "standard", "pro", "mock"])
+def test_mock_frames(quality: str) -> None:
+    renderer, frame = MockRenderer(), FORMATS[quality]
+    face = renderer.load("av_demo")
+    quiet, loud = renderer.open(face, frame.width), renderer.open(face, frame.width)
+    quiet.push(np.zeros(TICK_SAMPLES, np.int16))
+    loud.push(np.full(TICK_SAMPLES, 8000, np.int16))
+    still, open_mouth = renderer.step([quiet, loud])
+    assert still is not None
+    assert open_mouth is not None
+    assert len(still) == len(open_mouth) == frame.width * frame.height * 3 // 2
+    assert np.frombuffer(open_mouth, np.uint8).mean() > np.frombuffer(still, np.uint8).mean()
+    loud.clear()
+    assert renderer.step([quiet]) != [still]  # the clock goes on
