@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from stack import servers as embedded
 from stack.process import ProcessGroup
@@ -50,6 +51,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return True if "mark.unit" not in collection_path.read_text() else None
     return None
 
+
+# How long an example takes says more of the machine than of what it tests.
+settings.register_profile("greenroom", deadline=None)
+settings.load_profile("greenroom")
 
 _FOLDER = pytest.StashKey[Path | None]()
 

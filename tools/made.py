@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import error_codes
+from tools import architecture_picture, error_codes, session_states
 from tools.pages import ROOT, with_part
 
 DOCS = ROOT / "docs"
@@ -15,3 +15,7 @@ def made() -> Iterator[tuple[Path, str]]:
     errors = DOCS / "errors.md"
     text = with_part(errors.read_text(), "codes", error_codes.table())
     yield errors, with_part(text, "rules", error_codes.rules())
+    architecture = DOCS / "architecture.md"
+    yield architecture, with_part(architecture.read_text(), "session states", session_states.table())
+    yield DOCS / "pictures" / "session-states.svg", session_states.picture()
+    yield DOCS / "pictures" / "architecture.svg", architecture_picture.picture()

@@ -13,7 +13,6 @@ import pytest_asyncio
 
 from events import dead_letters
 from events.codec import decode, encode, new_event
-from events.consumer import Recoverable
 from events.producer import EventProducer
 from events.topics import AVATARS
 from faces.assets import Assets
@@ -128,12 +127,11 @@ async def test_what_can_never_be_read_is_counted_and_passed(shop: Workshop) -> N
 
     builder = Builder(shop.producer, shop.assets, ends)
     await builder.assigned(frozenset({0}), fresh=True)
-    events = [new_event(AvatarDeleted(avatar), source="tests", subject=avatar) for avatar in ("av_1", "av_2", "av_3")]
-    good, broken, beyond = (record(event, offset) for event, offset in zip(events, (0, 1, 7), strict=True))
+    events = [new_event(AvatarDeleted(avatar), source="tests", subject=avatar) for avatar in ("av_1", "av_2")]
+    good, broken = (record(event, offset) for offset, event in enumerate(events))
     counted = dead_letters.MALFORMED.labels("build")
     before = counted._value.get()
-    with pytest.raises(Recoverable):  # told also when the batch is dropped: these are not read again
-        await builder.handle({0: [good, replace(broken, value=b"no JSON"), beyond]})
+    await builder.handle({0: [good, replace(broken, value=b"no JSON")]})
     assert counted._value.get() == before + 1
     assert builder.positions() == {0: 2}
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.processes
 
 
 def test_a_session_process_imports_neither_torch_nor_a_kafka_client() -> None:
