@@ -6,6 +6,7 @@ import pytest
 
 from api.errors import _RULES
 from events.sessions import TERMINAL
+from reactors.fanout import INTERNAL
 from schemas.events import TYPE_OF, EndReason, FailureCode
 from tests.builders import life
 from tools import error_codes, session_states
@@ -44,3 +45,12 @@ def test_every_transition_of_a_session_is_drawn() -> None:
     for move in transitions():
         name = move.type.removeprefix("session.")
         assert move.before == move.after or {(move.before, name), ("live", name)} & moves
+
+
+def test_every_public_type_is_told_to_subscribers() -> None:
+    """By its name without `session.`; an end that cancels is told as `canceled`."""
+    silent = INTERNAL | {"session.heartbeat", "usage.adjusted"}
+    public = {TYPE_OF[kind] for kind in kinds_of_events()} - silent | {"session.canceled"}
+    page = (DOCS / "webhooks.md").read_text()
+    assert not [name for name in public if f"`{name.removeprefix('session.')}`" not in page and f"`{name}`" not in page]
+    assert not [name for name in silent if f"`{name}`" in page]
