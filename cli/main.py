@@ -7,7 +7,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from cli.console import WAIT_S, err, fail, out, run_to_the_end
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
 from cli.parked import parked_app
+from projections.names import Name
 from schemas.logs import configure_logging
 
 app = typer.Typer(
@@ -27,15 +28,6 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 schemas_app = typer.Typer(help="The published schemas (for maintainers).", no_args_is_help=True)
-
-
-class Projections(StrEnum):
-    sessions = "sessions"
-    usage = "usage"
-    avatars = "avatars"
-    webhooks = "webhooks"
-    roster = "roster"
-    all = "all"
 
 
 class Renderers(StrEnum):
@@ -132,13 +124,13 @@ def worker() -> None:
 
 
 @app.command(rich_help_panel="Processes")
-def project(which: Annotated[Projections, typer.Argument(help="`all` runs them in one process.")]) -> None:
+def project(which: Annotated[Literal[Name, "all"], typer.Argument(help="`all` runs them in one process.")]) -> None:
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
     from projections import names
     from reactors.processes import project as run_projections
     from reactors.settings import ProjectSettings
 
-    run_to_the_end(run_projections(ProjectSettings(), names.ALL if which is Projections.all else (which.value,)))
+    run_to_the_end(run_projections(ProjectSettings(), names.ALL if which == "all" else (which,)))
 
 
 @app.command(rich_help_panel="Processes")

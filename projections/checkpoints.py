@@ -87,7 +87,7 @@ class Claim:
     async def bind(self, connection: Connection, partitions: frozenset[int]) -> dict[int, Bound]:
         """Bind what was never ours, and look at what was: that is never taken from somebody else here.
 
-        Returns how all of them stand; `settle` makes it ours once it is committed.
+        Returns how all of them stand; `take` makes it ours once it is committed.
         """
         known = partitions & (self._generations.keys() | self.lost.keys())
         cursor = await connection.execute(
@@ -99,7 +99,7 @@ class Claim:
         mine = await bind(connection, self.name, self._topic, partitions - found.keys(), self._owner)
         return {**found, **mine}
 
-    def settle(self, found: Mapping[int, Bound]) -> None:
+    def take(self, found: Mapping[int, Bound]) -> None:
         """Of what `bind` returned, that under another generation than ours is somebody else's by now."""
         theirs = {
             p: b for p, b in found.items() if p in self.lost or b.generation != self._generations.get(p, b.generation)
@@ -187,7 +187,7 @@ class Claims:
         async with connection.transaction():
             found = [(claim, await claim.bind(connection, partitions)) for claim in self.of.values()]
         for claim, bounds in found:
-            claim.settle(bounds)
+            claim.take(bounds)
         lost = {p: lost.stood.next_offset for claim in self.of.values() for p, lost in claim.lost.items()}
         return {**lost, **self.positions()}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
+
+Name = Literal["sessions", "usage", "avatars", "webhooks", "roster"]
 
 SESSIONS: Final = "sessions"
 USAGE: Final = "usage"
@@ -10,4 +12,4 @@ AVATARS: Final = "avatars"
 WEBHOOKS: Final = "webhooks"
 ROSTER: Final = "roster"
 
-ALL: Final = (SESSIONS, USAGE, AVATARS, WEBHOOKS, ROSTER)
+ALL: tuple[Name, ...] = get_args(Name)

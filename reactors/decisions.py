@@ -13,10 +13,11 @@ MAX_DECLINES = 10
 SILENT_MS = 20_000
 REPEAT_TASK_MS = 5000
 START_DEADLINE_MS = 45_000
-REPLACE_WITHIN_MS = 30_000
-OVERTIME_MS = 15_000
+REPLACE_WITHIN_MS = 45_000
+"""Of silence in the log: a face that was gone for longer is not brought back."""
+OVERTIME_MS = 20_000
+"""The worker ends the session itself; this is for one that does not."""
 ENDING_MS = 30_000
-_REPLACED_LATE_MS = REPLACE_WITHIN_MS + 15_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision
         return RequestEnd("max_duration")
     if not state.started and now - state.created_ms > START_DEADLINE_MS:
         return Fail("start_timeout")
-    too_late = state.started and now - state.last_append_ms > _REPLACED_LATE_MS
+    too_late = state.started and now - state.last_append_ms > REPLACE_WITHIN_MS
     if state.attempt_phase == "declined":
         fail = Fail("worker_lost" if state.started else "start_timeout")
         return fail if state.declines >= MAX_DECLINES else Assign("declined", otherwise=fail if too_late else None)

@@ -107,7 +107,7 @@ class Deliverer:
         left = list(self._claimed.values())
         await self._running.cancel()
         if left:
-            await self._database(lambda c: deliveries.release(c, left))
+            await self._database(lambda c: deliveries.give_back(c, left))
 
     async def _database(self, work: Callable[[Connection], Awaitable[T]]) -> T | None:
         """None when the database is away: what was not stored is done again, and counts nobody's attempt."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
+from typing import assert_never
 
 import structlog
 from prometheus_client import start_http_server
@@ -21,6 +22,7 @@ from events.sessions import FOLD as SESSIONS_FOLD
 from projections import names
 from projections.avatars import AvatarsProjection
 from projections.folding import FoldingHandler, Projection
+from projections.names import Name
 from projections.sessions import SessionsProjection
 from projections.together import Together
 from projections.usage import UsageProjection
@@ -39,7 +41,7 @@ log = structlog.get_logger()
 _CONNECTIONS = 6
 
 
-async def project(settings: ProjectSettings, wanted: Sequence[str]) -> None:
+async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
     """Run these (of `projections/names.py`) until SIGTERM. The roster has a fold of its own, and a clock."""
     # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
     gc.set_threshold(50_000, 20, 100)
@@ -51,7 +53,8 @@ async def project(settings: ProjectSettings, wanted: Sequence[str]) -> None:
             stack.callback(server.shutdown)
         producer = await stack.enter_async_context(EventProducer(settings))
         work: list[Awaitable[None]] = []
-        shared = _shared(wanted, connections, keyring, producer)
+        found = [_projection(name, connections, keyring, producer) for name in wanted]
+        shared = [projection for projection in found if projection is not None]
         if shared:
             work.append(Together(settings, connections, shared).run())
         if names.AVATARS in wanted:
@@ -67,16 +70,19 @@ async def project(settings: ProjectSettings, wanted: Sequence[str]) -> None:
         await until_stopped(work)
 
 
-def _shared(
-    wanted: Sequence[str], connections: Pool, keyring: Keyring, producer: EventProducer
-) -> list[Projection[State]]:
-    """Those of `wanted` that read `sessions.v1` and have no clock of their own."""
-    made: dict[str, Callable[[], Projection[State]]] = {
-        names.SESSIONS: SessionsProjection,
-        names.USAGE: lambda: UsageProjection(DeadLetters(producer)),
-        names.WEBHOOKS: lambda: FanOut(DataKeys(connections, keyring)),
-    }
-    return [make() for name, make in made.items() if name in wanted]
+def _projection(name: Name, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection[State] | None:
+    """What reads `sessions.v1` and has no clock of its own."""
+    match name:
+        case names.SESSIONS:
+            return SessionsProjection()
+        case names.USAGE:
+            return UsageProjection(DeadLetters(producer))
+        case names.WEBHOOKS:
+            return FanOut(DataKeys(connections, keyring))
+        case names.AVATARS | names.ROSTER:
+            return None  # of another topic; with a clock
+        case _:
+            assert_never(name)
 
 
 async def deliver(settings: WebhookSettings) -> None:

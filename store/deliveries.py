@@ -282,7 +282,7 @@ async def give_up_disabled(connection: Connection) -> int:
     return cursor.rowcount
 
 
-async def release(connection: Connection, dues: Sequence[Due]) -> None:
+async def give_back(connection: Connection, dues: Sequence[Due]) -> None:
     """Give claims back that will come to nothing, as if they had not been made."""
     await connection.execute(
         """

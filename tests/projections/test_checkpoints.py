@@ -25,8 +25,8 @@ def clock() -> Clock:
 def claim(clock: Clock) -> Claim:
     """Of partition 0, just lost at offset 10."""
     claim = Claim("usage", "sessions.v1", "me", clock)
-    claim.settle({0: Bound(1, 10), 1: Bound(4, 20)})
-    claim.settle({0: Bound(2, 10), 1: Bound(4, 20)})
+    claim.take({0: Bound(1, 10), 1: Bound(4, 20)})
+    claim.take({0: Bound(2, 10), 1: Bound(4, 20)})
     return claim
 
 
@@ -63,8 +63,8 @@ def test_the_generation_says_what_is_lost(claim: Claim) -> None:
 
 
 def test_what_is_lost_stays_so_until_it_is_assigned_anew(claim: Claim) -> None:
-    claim.settle({0: Bound(2, 99), 1: Bound(4, 30)})
+    claim.take({0: Bound(2, 99), 1: Bound(4, 30)})
     assert (claim.bound, set(claim.lost)) == ({1: Bound(4, 30)}, {0})
     claim.renew()
-    claim.settle({0: Bound(3, 99), 1: Bound(5, 30)})
+    claim.take({0: Bound(3, 99), 1: Bound(5, 30)})
     assert (set(claim.bound), claim.lost) == ({0, 1}, {})

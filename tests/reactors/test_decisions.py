@@ -54,7 +54,7 @@ ENDING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionEndRequest
         (PLAYING, 300_000, False, False, None),
         (PLAYING, 300_000, True, False, Assign("worker_lost", otherwise=Fail("worker_lost"))),
         (PLAYING, 300_000, False, True, Assign("worker_lost", otherwise=Fail("worker_lost"))),
-        (PLAYING, 615_001, False, False, RequestEnd("max_duration")),
+        (PLAYING, 620_001, False, False, RequestEnd("max_duration")),
         (ENDING, 29_000, False, False, None),
         (ENDING, 1_000, True, False, End("api_request")),
         (ENDING, 30_001, False, False, End("api_request")),

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from schemas.documents import FOLDER, documents
-from schemas.events import CATALOGUE
+from schemas.events import CATALOGUE, TYPE_OF, Assignment, AvatarEvent, SessionEvent
 from tests.builders import created, session_id
 
 pytestmark = pytest.mark.unit
@@ -21,6 +21,15 @@ def test_committed_documents_are_current() -> None:
 def test_no_document_is_left_over() -> None:
     known = {path for path, _ in documents()}
     assert set((FOLDER / "json").glob("*.json")) <= known
+
+
+def test_every_event_is_in_the_catalogue() -> None:
+    def kinds(base: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+        below = base.__subclasses__()
+        return [kind for each in below for kind in kinds(each)] if below else [base]
+
+    events = [kind for base in (SessionEvent, AvatarEvent, Assignment) for kind in kinds(base)]
+    assert not [kind.__name__ for kind in events if kind.__module__ == "schemas.events" and kind not in TYPE_OF]
 
 
 def test_every_type_has_a_channel() -> None:

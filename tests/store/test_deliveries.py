@@ -103,7 +103,7 @@ async def test_processes_that_race_do_not_pass_the_caps(world: World, connection
         assert len({due.id for due in claimed}) == len(claimed) == PER_ACCOUNT
         assert max(Counter(due.endpoint_id for due in claimed).values()) <= PER_ENDPOINT
         async with connections.connection() as connection:
-            await deliveries.release(connection, claimed)
+            await deliveries.give_back(connection, claimed)
 
 
 async def test_when_places_are_few_the_account_with_the_fewest_in_flight_is_first(
@@ -215,7 +215,7 @@ async def test_gone_disables_and_what_falls_due_of_the_disabled_is_given_up(worl
     (due, *rest) = await claim(connections)
     await record(connections, due, 410)
     async with connections.connection() as connection:
-        await deliveries.release(connection, rest)
+        await deliveries.give_back(connection, rest)
     await world.sql("UPDATE deliveries SET next_at = now() + interval '1 h' WHERE id = %s", rest[0].id)
     assert await claim(connections) == []
     async with connections.connection() as connection:
@@ -283,7 +283,7 @@ async def test_an_endpoint_is_deleted_with_any_backlog_while_it_is_worked_on(wor
     async with connections.connection() as connection:
         await deliveries.postpone(connection, dues[5])
         await deliveries.give_up_hindered(connection, dues[6])
-        await deliveries.release(connection, dues)
+        await deliveries.give_back(connection, dues)
 
 
 async def test_what_is_locked_by_somebody_else_is_passed(world: World, connections: Pool) -> None:
