@@ -21,6 +21,7 @@ from projections.states import StoredStates
 from reactors.decisions import Assign, Decision, End, Fail, RequestEnd, decide, silent
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
+from reactors.noticed import Asked, Missing
 from reactors.prune import prune
 from reactors.settings import ProjectSettings
 from reactors.settling import Settling
@@ -43,7 +44,6 @@ log = structlog.get_logger()
 
 _TICK_S = 1.0
 _SETTLE_EVERY_S = 3.0
-_ASKED_AGAIN_AFTER_S = 5.0
 _PRUNE_EVERY_S = 3600.0
 _FIRST_PRUNE_S = 60.0
 
@@ -66,8 +66,8 @@ class Roster(StoredStates):
         self._settling = Settling(settings, pool, dispatch)
         self._partitions: frozenset[int] = frozenset()
         self._live: dict[str, State] = {}
-        self._asked: dict[tuple[str, int], float] = {}
-        self._missing: dict[str, tuple[int, int]] = {}
+        self._asked = Asked()
+        self._missing = Missing()
         self._background = Background()
 
     # The projection
@@ -98,7 +98,7 @@ class Roster(StoredStates):
         for sid, state in folded.states.items():
             if state.terminal:
                 self._live.pop(sid, None)
-                self._missing.pop(sid, None)
+                self._missing.forget(sid)
             else:
                 self._live[sid] = state
         try:
@@ -155,38 +155,14 @@ class Roster(StoredStates):
             if state.end_requested and not self._directory.gone(state.worker_id):
                 await self._dispatch.end(state.worker_id, sid, state.attempt, state.end_requested)
             decision = decide(state, now, self._directory.gone(state.worker_id), self._dropped(state))
-            if decision is not None and self._may_ask(sid, state.seq):
+            if decision is not None and self._asked.may_ask(sid, state.seq):
                 await self._carry_out(state, decision)
-            elif decision is None and silent(state, now) and self._may_ask(sid, -state.attempt):
+            elif decision is None and silent(state, now) and self._asked.may_send_task(sid, state.attempt):
                 await self._dispatch.task(state)  # the command may have been lost; whoever holds it does not mind
 
-    def _may_ask(self, sid: str, seq: int) -> bool:
-        """Once per seq, and again only when the answer has not come back through the log for a while.
-
-        `-attempt` stands for the task of that attempt.
-        """
-        now = time.monotonic()
-        if now - self._asked.get((sid, seq), -_ASKED_AGAIN_AFTER_S) < _ASKED_AGAIN_AFTER_S:
-            return False
-        if len(self._asked) > 10_000:
-            self._asked.clear()
-        self._asked[sid, seq] = now
-        return True
-
     def _dropped(self, state: State) -> bool:
-        """Its worker's two latest records, both newer than the assignment, do not list it."""
         seen = self._directory.seen(state.worker_id)
-        if seen is None or state.attempt_phase == "assigned" or not self._directory.at_end:
-            return False
-        sid = state.session_id
-        if (sid, state.attempt) in seen.state.held:
-            self._missing.pop(sid, None)
-            return False
-        count, at = self._missing.get(sid, (0, 0))
-        if seen.records != at:
-            count, at = count + 1, seen.records
-            self._missing[sid] = (count, at)
-        return count > 2  # the first may have been sent before the session began
+        return seen is not None and self._directory.at_end and self._missing.dropped(state, seen.state, seen.records)
 
     async def _carry_out(self, state: State, decision: Decision) -> None:
         sid, seq = state.session_id, state.seq
@@ -211,7 +187,7 @@ class Roster(StoredStates):
         async with self._pool.connection() as connection:
             worker_id = await slots.reserve(connection, sid, state.created.quality, attempt, seq)
         if worker_id is None:
-            self._asked.pop((sid, seq), None)  # nothing was asked: look again at the next tick
+            self._asked.take_back(sid, seq)  # nothing was asked: look again at the next tick
             return False
         await self._append(state, SessionAssigned(sid, attempt, worker_id, reason, expected_seq=seq))
         return True
