@@ -182,18 +182,15 @@ async def list_sessions(
     starting_after: Annotated[str | None, pages.starting_after(SESSION)] = None,
 ) -> Response:
     """Newest first."""
-    before_id = pages.checked(starting_after, SESSION, "a session")
+    only = sessions.Filter(
+        statuses=_wanted(status or []),
+        avatar_id=avatar_id,
+        created_after_ms=_moment("created_after", created_after),
+        created_before_ms=_moment("created_before", created_before),
+        before_id=pages.checked(starting_after, SESSION, "a session"),
+    )
     async with ctx.pool.connection() as connection:
-        found = await sessions.page(
-            connection,
-            caller.account_id,
-            statuses=_wanted(status or []),
-            avatar_id=avatar_id,
-            created_after_ms=_moment("created_after", created_after),
-            created_before_ms=_moment("created_before", created_before),
-            before_id=before_id,
-            limit=limit + 1,
-        )
+        found = await sessions.page(connection, caller.account_id, only, limit + 1)
     page = pages.page(found, limit, lambda item: item.session_id)
     return answers.json({**page, "data": [await _shown(ctx, caller.account_id, item) for item in page["data"]]})
 

@@ -114,45 +114,63 @@ async def find(connection: Connection, account_id: str, session_id: str) -> Stor
     return _found(row) if row else None
 
 
-async def page(
-    connection: Connection,
-    account_id: str,
-    *,
-    statuses: Sequence[str],
-    avatar_id: str | None,
-    created_after_ms: int | None,
-    created_before_ms: int | None,
-    before_id: str | None,
-    limit: int,
-) -> list[StoredSession]:
-    """Newest first. `created_after_ms` is inclusive, `created_before_ms` exclusive."""
+@dataclass(frozen=True)
+class Filter:
+    """What a list is limited to. `created_after_ms` is inclusive, `created_before_ms` exclusive."""
+
+    statuses: Sequence[str] = ()
+    avatar_id: str | None = None
+    created_after_ms: int | None = None
+    created_before_ms: int | None = None
+    before_id: str | None = None
+
+    def conditions(self) -> str:
+        """On the columns of a branch of `page`. Only what is asked for: each combination has a plan of its own."""
+        wanted = {
+            "status = ANY (%(statuses)s)": self.statuses,
+            "avatar_id = %(avatar)s": self.avatar_id is not None,
+            "created_ms >= %(after)s": self.created_after_ms is not None,
+            "created_ms < %(before)s": self.created_before_ms is not None,
+            "session_id < %(before_id)s": self.before_id is not None,
+        }
+        return " AND ".join(condition for condition, asked in wanted.items() if asked) or "true"
+
+    def stored(self) -> str:
+        """On the projection's own status, where no admission has the last word: what may be shown as wanted."""
+        if not self.statuses or not _ACTIVE.issuperset(self.statuses):
+            return "true"
+        return "s.status IN ({})".format(", ".join(f"'{status}'" for status in sorted(_ACTIVE)))  # sessions_active
+
+
+_ACTIVE = frozenset({"queued", "starting", "running", "ending"})
+
+
+async def page(connection: Connection, account_id: str, only: Filter, limit: int) -> list[StoredSession]:
+    """Newest first. However many sessions the account has, it reads as many as it shows, in the order of an index."""
     cursor = await connection.execute(
         f"""
-        SELECT * FROM (
-            SELECT s.session_id, {_EFFECTIVE} AS status, s.state, NULL AS resource, s.avatar_id, s.created_ms
+        (SELECT session_id, status, state, NULL AS resource FROM (
+            SELECT s.session_id, {_EFFECTIVE} AS status, s.state, s.avatar_id, s.created_ms
             FROM r.sessions s LEFT JOIN admissions a USING (session_id)
-            WHERE s.account_id = %(account)s AND {_PROMISED.format("s")}
-            UNION ALL
-            SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL,
-                a.resource, a.resource::json ->> 'avatar_id', a.created_ms
+            WHERE s.account_id = %(account)s AND {_PROMISED.format("s")} AND {only.stored()}
+        ) known WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s)
+        UNION ALL
+        (SELECT session_id, status, NULL, resource FROM (
+            SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END AS status,
+                a.resource, a.resource::json ->> 'avatar_id' AS avatar_id, a.created_ms
             FROM admissions a
             WHERE a.account_id = %(account)s AND {_PROMISED.format("a")}
               AND NOT EXISTS (SELECT 1 FROM r.all_sessions s WHERE s.session_id = a.session_id)
-        ) x
-        WHERE (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
-          AND (%(avatar)s::text IS NULL OR avatar_id = %(avatar)s)
-          AND (%(after)s::bigint IS NULL OR created_ms >= %(after)s)
-          AND (%(before)s::bigint IS NULL OR created_ms < %(before)s)
-          AND (%(before_id)s::text IS NULL OR session_id < %(before_id)s)
+        ) promised WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s)
         ORDER BY session_id DESC LIMIT %(limit)s
         """,  # noqa: S608 - no value in it
         {
             "account": account_id,
-            "statuses": list(statuses) or None,
-            "avatar": avatar_id,
-            "after": created_after_ms,
-            "before": created_before_ms,
-            "before_id": before_id,
+            "statuses": list(only.statuses),
+            "avatar": only.avatar_id,
+            "after": only.created_after_ms,
+            "before": only.created_before_ms,
+            "before_id": only.before_id,
             "limit": limit,
         },
         binary=True,
@@ -161,5 +179,5 @@ async def page(
 
 
 def _found(row: Row) -> StoredSession:
-    session_id, status, state, stored = row[:4]
+    session_id, status, state, stored = row
     return StoredSession(session_id, status, load_state(state) if state is not None else None, stored)

@@ -8,9 +8,10 @@ the next attempt begins with silence, and knows of the segment that was playing 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,12 +51,12 @@ class Played:
     heard_at: float | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Due:
-    """A finish whose last sample leaves the audio source at monotonic second `at`."""
+    """A finish whose last sample leaves the audio source at monotonic second `at`: never, while it is being pushed."""
 
-    at: float
     finish: Finish
+    at: float = math.inf
 
 
 class MediaClock:
@@ -91,17 +92,21 @@ class MediaClock:
         # An interruption may have emptied it meanwhile: then silence goes out with the frame.
         pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
         shown, self._held = self._held or frame, frame
+        # Known before it is pushed: whatever becomes of the push, an interruption or the leave reports these, once.
+        done = [_Due(finish) for finish in tick.done]
+        self._due.extend(done)
         await output.push(shown, pcm)
-        return self._count(tick, output.queued_s)
+        return self._count(tick, done, output.queued_s)
 
-    def _count(self, tick: Tick, queued_s: float) -> Played:
+    def _count(self, tick: Tick, done: Sequence[_Due], queued_s: float) -> Played:
         """`tick` was pushed just now; its last sample is heard in `queued_s`."""
         now = self._now()
+        for due in done:
+            due.at = now + queued_s
         if self._face.lost:
             self.meter.pause()  # an idle face for want of a renderer is not what the customer pays for
         else:
             self.meter.tick(now, tick.speech)
-        self._due.extend(_Due(now + queued_s, finish) for finish in tick.done)
         finishes = []
         while self._due and self._due[0].at <= now:
             finishes.append(self._due.popleft().finish)

@@ -330,7 +330,21 @@ def test_interrupted_while_the_room_takes_the_last_tick_it_is_reported_once(scen
     scene.tick()
     scene.room.during = lambda: None
     scene.tick(10)
-    assert sorted(finish.segment_id for finish in scene.finishes) == ["a", "b"]
+    assert scene.finishes == [Finish("a", 0.04, interrupted=True), Finish("b", 0, interrupted=True)]
+
+
+def test_what_the_room_does_not_take_is_reported_when_it_is_left(scene: Scene) -> None:
+    """The agent would wait for it for ever."""
+    scene.say("a", TICK_SAMPLES)
+
+    def stuck() -> None:
+        raise TimeoutError
+
+    scene.room.during = stuck
+    with pytest.raises(TimeoutError):
+        scene.tick()
+    assert scene.interrupt() == [Finish("a", 0.04, interrupted=True)]
+    assert scene.interrupt() == []
 
 
 Steps = st.lists(

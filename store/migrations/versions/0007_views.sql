@@ -3,6 +3,10 @@
 CREATE VIEW r.all_sessions AS SELECT * FROM sessions_v1.sessions;
 CREATE VIEW r.all_avatars AS SELECT * FROM avatars_v1.avatars;
 
+-- What is live among years of sessions that are not.
+CREATE INDEX sessions_active ON sessions_v1.sessions (account_id, session_id DESC)
+    WHERE status IN ('queued', 'starting', 'running', 'ending');
+
 DO $$
 DECLARE
     function regproc;
