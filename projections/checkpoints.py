@@ -38,7 +38,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Move:
+class Step:
     name: str
     partition: int
     generation: int
@@ -229,7 +229,7 @@ async def positions(connection: Connection, name: str, topic: str) -> dict[int, 
     return dict(await cursor.fetchall())
 
 
-async def advance(connection: Connection, topic: str, moves: Sequence[Move]) -> None:
+async def advance(connection: Connection, topic: str, steps: Sequence[Step]) -> None:
     """The last statement of a batch's transaction. Raises Fenced; the caller must roll back."""
     cursor = await connection.execute(
         """
@@ -241,15 +241,15 @@ async def advance(connection: Connection, topic: str, moves: Sequence[Move]) -> 
         RETURNING c.name, c.partition
         """,
         [
-            [m.name for m in moves],
-            [m.partition for m in moves],
-            [m.generation for m in moves],
-            [m.from_offset for m in moves],
-            [m.to_offset for m in moves],
+            [m.name for m in steps],
+            [m.partition for m in steps],
+            [m.generation for m in steps],
+            [m.from_offset for m in steps],
+            [m.to_offset for m in steps],
             topic,
         ],
     )
     done = set(await cursor.fetchall())
-    fenced = {(m.name, m.partition) for m in moves} - done
+    fenced = {(m.name, m.partition) for m in steps} - done
     if fenced:
         raise Fenced(fenced)

@@ -19,7 +19,7 @@ from events.consumer import Batches, Recoverable
 from events.fold import Evolved, Fold, Rejected
 from events.session_state import State
 from projections import checkpoints, parked
-from projections.checkpoints import Bound, Claims, Fenced, Move
+from projections.checkpoints import Bound, Claims, Fenced, Step
 from projections.parked import Parking
 from store.database import Connection, DatabaseUnreachable, Pool
 
@@ -165,7 +165,7 @@ class FoldingHandler(Generic[S]):
             if folded is not None and folded.ends:
                 if len(self._cache) > _CACHED_STATES:
                     self._cache = dict(folded.states)  # all others are stored by now
-                self._pending = asyncio.create_task(self._commit(folded, self._take_moves(folded)))
+                self._pending = asyncio.create_task(self._commit(folded, self._take_steps(folded)))
             await self._claims.stand_by(self._pool, batches)
         except (DatabaseUnreachable, Fenced) as failed:
             self._forget()
@@ -247,19 +247,19 @@ class FoldingHandler(Generic[S]):
 
     # Storing
 
-    def _take_moves(self, folded: Folded[S]) -> list[Move]:
+    def _take_steps(self, folded: Folded[S]) -> list[Step]:
         """Bind the batch to the generation and offsets of now, and count it as done for the next one."""
-        moves = []
+        steps = []
         for name, claim in self._claims.of.items():
             for partition, end in folded.ends.items():
                 at = claim.bound.get(partition)
                 if at is not None and end > at.next_offset:
-                    moves.append(Move(name, partition, at.generation, at.next_offset, end))
+                    steps.append(Step(name, partition, at.generation, at.next_offset, end))
                     claim.bound[partition] = Bound(at.generation, end)
-        return moves
+        return steps
 
-    async def _commit(self, folded: Folded[S], moves: list[Move]) -> None:
-        found = [(p, self._part(folded, [m for m in moves if m.name == p.name])) for p in self._projections]
+    async def _commit(self, folded: Folded[S], steps: list[Step]) -> None:
+        found = [(p, self._part(folded, [m for m in steps if m.name == p.name])) for p in self._projections]
         parts = [(projection, part) for projection, part in found if part is not None]
         for projection, part in parts:
             await projection.prepare(part)
@@ -268,15 +268,15 @@ class FoldingHandler(Generic[S]):
                 for projection, part in parts:
                     await projection.apply(connection, part)
                     await parked.park(connection, projection.name, self._topic, part.parkings)
-                await checkpoints.advance(connection, self._topic, moves)
+                await checkpoints.advance(connection, self._topic, steps)
         for projection, part in parts:
             dead_letters.tell(projection.name, part.malformed)
             await projection.committed(part)
 
     @staticmethod
-    def _part(folded: Folded[S], moves: Iterable[Move]) -> Folded[S] | None:
+    def _part(folded: Folded[S], steps: Iterable[Step]) -> Folded[S] | None:
         """The batch as one projection must see it: whole in the usual case."""
-        starts = {m.partition: m.from_offset for m in moves}
+        starts = {m.partition: m.from_offset for m in steps}
         if not starts:
             return None
         if len(starts) == len(folded.ends) and all(starts[p] <= begin for p, begin in folded.begins.items()):

@@ -26,7 +26,7 @@ class RequestEnd:
 
 
 @dataclass(frozen=True)
-class End:
+class Close:
     """In the place of a worker that will not say it any more."""
 
     reason: EndReason
@@ -45,7 +45,7 @@ class Assign:
     otherwise: Fail | None = None
 
 
-Decision = RequestEnd | End | Fail | Assign
+Decision = RequestEnd | Close | Fail | Assign
 
 
 def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision | None:
@@ -59,7 +59,7 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision
     lost = worker_gone or (dropped and state.attempt_phase in ("started", "playing"))
     if state.status == "ending":
         overdue = now - state.last_ms > ENDING_MS
-        return End(state.end_requested or state.ending_reason or "worker_lost") if lost or overdue else None
+        return Close(state.end_requested or state.ending_reason or "worker_lost") if lost or overdue else None
     if state.started_ms is not None and now - state.started_ms > created.max_duration_seconds * 1000 + OVERTIME_MS:
         return RequestEnd("max_duration")
     if not state.started and now - state.created_ms > START_DEADLINE_MS:

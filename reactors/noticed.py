@@ -45,7 +45,7 @@ class Asked:
         self._at.clear()
 
 
-class Missing:
+class Dropped:
     """Sessions that their living worker does not list any more."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Missing:
     def dropped(self, state: State, said: WorkerState, records: int) -> bool:
         """Whether the worker has let go of it. `said`: its latest record, `records`: how many were read.
 
-        Missing MISSED_RECORDS times counts, and once before: that record may have been sent before the session began.
+        Dropped MISSED_RECORDS times counts, and once before: that record may have been sent before the session began.
         """
         sid = state.session_id
         if state.attempt_phase == "assigned":

@@ -18,10 +18,10 @@ from events.session_state import State
 from projections import names
 from projections.folding import Refusal, SessionChange, SessionsFolded
 from projections.states import StoredStates
-from reactors.decisions import Assign, Decision, End, Fail, RequestEnd, decide, silent
+from reactors.decisions import Assign, Close, Decision, Fail, RequestEnd, decide, silent
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
-from reactors.noticed import Asked, Missing
+from reactors.noticed import Asked, Dropped
 from reactors.prune import prune
 from reactors.settings import ProjectSettings
 from reactors.settling import Settling
@@ -67,7 +67,7 @@ class Roster(StoredStates):
         self._partitions: frozenset[int] = frozenset()
         self._live: dict[str, State] = {}
         self._asked = Asked()
-        self._missing = Missing()
+        self._missing = Dropped()
         self._background = Background()
 
     # The projection
@@ -172,7 +172,7 @@ class Roster(StoredStates):
                     await self._carry_out(state, otherwise)
             case RequestEnd(reason):
                 await self._append(state, SessionEndRequested(sid, "roster", reason, expected_seq=seq))
-            case End(reason):
+            case Close(reason):
                 await self._append(state, SessionEnded(sid, state.attempt, reason, expected_seq=seq))
             case Fail(code):
                 failed = SessionFailed(sid, state.attempt, code, _MESSAGES[code], expected_seq=seq)

@@ -79,23 +79,23 @@ class KeyReused:
 Answer = Admitted | Replayed | InFlight | Superseding | KeyReused
 
 
-class Refused(Exception):
+class AdmissionRefused(Exception):
     """Nothing was changed."""
 
 
-class NoFreeSlot(Refused):
+class NoFreeSlot(AdmissionRefused):
     """No worker has a free slot of this quality."""
 
 
-class PlanCapReached(Refused):
+class PlanCapReached(AdmissionRefused):
     """The account has as many live sessions as its plan allows."""
 
 
-class KeyRevoked(Refused):
+class KeyRevoked(AdmissionRefused):
     """The API key was revoked."""
 
 
-_REFUSALS: dict[str, type[Refused]] = {"GR001": NoFreeSlot, "GR002": PlanCapReached, "GR003": KeyRevoked}
+_REFUSALS: dict[str, type[AdmissionRefused]] = {"GR001": NoFreeSlot, "GR002": PlanCapReached, "GR003": KeyRevoked}
 """SQLSTATE → what `admit()` means by it."""
 
 
@@ -121,7 +121,7 @@ class _Row:
 
 
 async def admit(connection: Connection, asked: Application) -> Answer:
-    """One round trip. Raises Refused."""
+    """One round trip. Raises AdmissionRefused."""
     try:
         async with connection.cursor(row_factory=class_row(_Row)) as cursor:
             await cursor.execute(

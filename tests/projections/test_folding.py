@@ -15,7 +15,7 @@ from events.session_state import State
 from events.sessions import evolve
 from events.topics import SESSIONS
 from projections import audit
-from projections.checkpoints import Fenced, Move, advance, bind
+from projections.checkpoints import Fenced, Step, advance, bind
 from schemas.events import SessionEvent
 from schemas.usage import UsageEntry
 from store.database import pool
@@ -206,8 +206,8 @@ async def test_only_the_latest_owner_commits(world: World) -> None:
         assert new.generation == old.generation + 1
         with pytest.raises(Fenced):
             async with connection.transaction():
-                await advance(connection, "t", [Move("fencing", 0, old.generation, 0, 10)])
-        await advance(connection, "t", [Move("fencing", 0, new.generation, 0, 10)])
+                await advance(connection, "t", [Step("fencing", 0, old.generation, 0, 10)])
+        await advance(connection, "t", [Step("fencing", 0, new.generation, 0, 10)])
         with pytest.raises(Fenced):
-            await advance(connection, "t", [Move("fencing", 0, new.generation, 0, 20)])
+            await advance(connection, "t", [Step("fencing", 0, new.generation, 0, 20)])
         assert (await bind(connection, "fencing", "t", frozenset({0})))[0].next_offset == 10

@@ -8,7 +8,7 @@ from events.fold import Evolved
 from events.session_state import State
 from events.sessions import evolve
 from events.settings import LogSettings
-from reactors.decisions import MAX_DECLINES, Assign, Decision, End, Fail, RequestEnd, decide
+from reactors.decisions import MAX_DECLINES, Assign, Close, Decision, Fail, RequestEnd, decide
 from reactors.fanout import wanted
 from schemas.events import (
     SessionAssigned,
@@ -56,8 +56,8 @@ ENDING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionEndRequest
         (PLAYING, 300_000, False, True, Assign("worker_lost", otherwise=Fail("worker_lost"))),
         (PLAYING, 620_001, False, False, RequestEnd("max_duration")),
         (ENDING, 29_000, False, False, None),
-        (ENDING, 1_000, True, False, End("api_request")),
-        (ENDING, 30_001, False, False, End("api_request")),
+        (ENDING, 1_000, True, False, Close("api_request")),
+        (ENDING, 30_001, False, False, Close("api_request")),
     ],
 )
 def test_decisions(given: State, after_ms: int, gone: bool, dropped: bool, expected: Decision | None) -> None:

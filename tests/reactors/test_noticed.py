@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from events.session_state import State
-from reactors.noticed import ASKED_AGAIN_AFTER_S, MISSED_RECORDS, Asked, Missing
+from reactors.noticed import ASKED_AGAIN_AFTER_S, MISSED_RECORDS, Asked, Dropped
 from schemas.events import WorkerState
 from tests.builders import session_id
 
@@ -72,7 +72,7 @@ def test_it_does_not_grow_without_bound(asked: Asked) -> None:
 
 
 def test_missing_in_two_records_after_the_first_is_dropped() -> None:
-    missing = Missing()
+    missing = Dropped()
     assert [missing.dropped(PLAYING, SAID, records) for records in range(1, MISSED_RECORDS + 3)] == [
         *[False] * MISSED_RECORDS,
         True,
@@ -81,12 +81,12 @@ def test_missing_in_two_records_after_the_first_is_dropped() -> None:
 
 
 def test_the_same_record_counts_once() -> None:
-    missing = Missing()
+    missing = Dropped()
     assert not any(missing.dropped(PLAYING, SAID, 7) for _ in range(50))
 
 
 def test_one_that_is_listed_again_begins_anew() -> None:
-    missing = Missing()
+    missing = Dropped()
     assert not any(missing.dropped(PLAYING, SAID, records) for records in (1, 2))
     assert not missing.dropped(PLAYING, HELD, 3)
     assert not any(missing.dropped(PLAYING, SAID, records) for records in (4, 5))
@@ -94,17 +94,17 @@ def test_one_that_is_listed_again_begins_anew() -> None:
 
 
 def test_another_attempt_that_is_listed_does_not_count() -> None:
-    missing, other = Missing(), structs.replace(SAID, held=[(SID, 1)])
+    missing, other = Dropped(), structs.replace(SAID, held=[(SID, 1)])
     assert [missing.dropped(PLAYING, other, records) for records in (1, 2, 3)] == [False, False, True]
 
 
 def test_what_was_not_started_cannot_be_missing() -> None:
-    missing, assigned = Missing(), State(SID, attempt=2, worker_id="wrk_1")
+    missing, assigned = Dropped(), State(SID, attempt=2, worker_id="wrk_1")
     assert not any(missing.dropped(assigned, SAID, records) for records in range(1, 10))
 
 
 def test_what_is_forgotten_is_counted_from_the_beginning() -> None:
-    missing = Missing()
+    missing = Dropped()
     for records in (1, 2, 3):
         missing.dropped(PLAYING, SAID, records)
     missing.forget(SID)
