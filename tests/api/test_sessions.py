@@ -363,7 +363,7 @@ async def test_no_slot_is_at_capacity_after_the_bounded_wait(running: World, cli
     answer = await client.post("/v1/sessions", json=running.request(quality="pro"))
     assert (answer.status_code, error(answer)["code"]) == (503, "at_capacity")
     assert 1 <= int(answer.headers["retry-after"]) <= 10
-    assert 1.5 < time.monotonic() - started < 4
+    assert 1.5 < time.monotonic() - started < 8
 
 
 async def test_a_waiting_create_gets_the_slot_that_comes_free(running: World, client: httpx.AsyncClient) -> None:
