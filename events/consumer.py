@@ -32,6 +32,7 @@ _OFFSETS_TIMEOUT_S = 15.0
 _GAP_LOOKS = 3
 _STUCK_S = 60.0
 _RECOVER_DELAY_S = 0.5
+_DROPPED_PAUSE_S = 0.1
 
 Batches = Mapping[int, Sequence[Record]]
 """Partition → records, in offset order."""
@@ -83,8 +84,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: AIOKafkaConsumer | None = None
         self._next: dict[int, int] = {}
         """Partition → the offset that must come next."""
-        self._missed: tuple[int, int] | None = None
-        """(partition, offset) that did not come when it was fetched last."""
+        self._missed: dict[int, int] = {}
+        """Partition → the offset that did not come when it was fetched last."""
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -136,6 +137,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._handler.handle(batches)
             except Recoverable as failure:
                 log.warning("batch dropped", group=self._group, reason=str(failure))
+                await asyncio.sleep(_DROPPED_PAUSE_S)
                 await self._recover(consumer)
                 return
         self._watch(consumer, batches.keys())
@@ -211,12 +213,13 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             for record in records:
                 if record.offset > expected:
                     told = f"offsets {expected} to {record.offset - 1} of partition {partition} of {self._topic}"
-                    if (partition, expected) == self._missed:
+                    if self._missed.get(partition) == expected:
                         raise LogGap(f"{told} are gone. Restore the log before anything is derived from it again.")
-                    self._missed = (partition, expected)
+                    self._missed[partition] = expected
                     raise Recoverable(f"{told} did not come")
                 expected = max(expected, record.offset + 1)
             self._next[partition] = expected
+            self._missed.pop(partition, None)
 
     async def _refuse_gap(self, consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, int]) -> None:
         """What was read before must still be in the log, and what comes next too. Raises LogGap.

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from events.consumer import LogConsumer
 from events.session_state import State
@@ -43,24 +44,39 @@ class Together:
         self._joins_within = joins_within
 
     async def run(self) -> None:
-        """If the process dies anywhere in here, the next one asks the checkpoints who is behind, as this one did."""
+        """If the process dies anywhere in here, the next one asks the checkpoints who is behind, as this one did.
+
+        Raises what its consumers raise. When they were only stopped to begin anew, an outage is waited for.
+        """
+        began = False
         while True:
-            behind = await self._behind()
-            alone = [p for p in self._projections if behind[p.name] > self._alone_beyond]
-            groups = [[p for p in self._projections if p not in alone], *([p] for p in alone)]
-            for projection in alone:
-                log.info("catching up alone", projection=projection.name, events=behind[projection.name])
-            working = [asyncio.create_task(self._consume(group), name="consume") for group in groups if group]
-            if alone:
-                working.append(asyncio.create_task(self._until_one_may_join([p.name for p in alone])))
             try:
-                done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in working:
-                    task.cancel()
-                await asyncio.gather(*working, return_exceptions=True)
-            for task in done:
-                task.result()
+                behind = await self._behind()
+                await self._consume_all(behind)
+            except (DatabaseUnreachable, KafkaError, TimeoutError) as failed:
+                if not began:
+                    raise
+                log.warning("projections not joined yet", error=repr(failed))
+                await asyncio.sleep(_LOOK_EVERY_S)
+            began = True
+
+    async def _consume_all(self, behind: Mapping[str, int]) -> None:
+        """Until one that is alone may join the others."""
+        alone = [p for p in self._projections if behind[p.name] > self._alone_beyond]
+        groups = [[p for p in self._projections if p not in alone], *([p] for p in alone)]
+        for projection in alone:
+            log.info("catching up alone", projection=projection.name, events=behind[projection.name])
+        working = [asyncio.create_task(self._consume(group), name="consume") for group in groups if group]
+        if alone:
+            working.append(asyncio.create_task(self._until_one_may_join([p.name for p in alone])))
+        try:
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        for task in done:
+            task.result()
 
     async def _consume(self, group: Sequence[Projection[State]]) -> None:
         name = "project-" + "-".join(projection.name for projection in group)

@@ -15,7 +15,7 @@ REPEAT_TASK_MS = 5000
 START_DEADLINE_MS = 45_000
 REPLACE_WITHIN_MS = 45_000
 """Of silence in the log: a face that was gone for longer is not brought back."""
-OVERTIME_MS = 20_000
+OVERTIME_MS = 15_000
 """The worker ends the session itself; this is for one that does not."""
 ENDING_MS = 30_000
 

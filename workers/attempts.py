@@ -68,6 +68,8 @@ class HeldAttempt:
         event = read(said)
         if (event.session_id, event.attempt, event.worker_id) != (self.session_id, self.number, self.worker_id):
             raise NotAnEvent(f"{said.event_type} of another session, attempt or worker")
+        if isinstance(event, SessionHeartbeat | SessionEnded | SessionFailed) and event.n != self.n + 1:
+            raise NotAnEvent(f"{said.event_type} has another number than the next")
         self.appender.append(event)
         if isinstance(event, SessionHeartbeat):
             self.n, self.meter = event.n, event.meter

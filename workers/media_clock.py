@@ -95,7 +95,12 @@ class MediaClock:
         # Known before it is pushed: whatever becomes of the push, an interruption or the leave reports these, once.
         done = [_Due(finish) for finish in tick.done]
         self._due.extend(done)
-        await output.push(shown, pcm)
+        try:
+            await output.push(shown, pcm)
+        except BaseException:
+            for due in done:
+                due.at = self._now()  # nobody knows whether it is heard: told with the next tick, if there is one
+            raise
         return self._count(tick, done, output.queued_s)
 
     def _count(self, tick: Tick, done: Sequence[_Due], queued_s: float) -> Played:

@@ -99,3 +99,16 @@ async def test_records_dropped_on_the_way_are_fetched_again_and_a_hole_in_the_lo
         consumer._refuse_holes(came(7))
     with pytest.raises(LogGap, match="offsets 4 to 6"):
         consumer._refuse_holes(came(7, 8))
+
+
+async def test_holes_in_two_partitions_are_told_whichever_comes_first(world: World) -> None:
+    """Each hid the other, and both were fetched again for ever."""
+    consumer = LogConsumer(world.settings, AVATARS, "two holes", Slow())
+    holes = {partition: [record(event(AvatarDeleted("av_1")), 9)] for partition in (0, 1)}
+    for order in ((0, 1), (1, 0)):
+        consumer._next = {0: 4, 1: 4}
+        with pytest.raises(Recoverable):
+            consumer._refuse_holes({partition: holes[partition] for partition in order})
+    consumer._next = {0: 4, 1: 4}
+    with pytest.raises(LogGap):
+        consumer._refuse_holes(holes)

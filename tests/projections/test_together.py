@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
+from events.session_state import State
+from events.settings import LogSettings
 from projections import names
-from projections.folding import SessionsFolded
+from projections.folding import Projection, SessionsFolded
 from projections.sessions import SessionsProjection
 from projections.together import Together, events_behind
 from projections.usage import UsageProjection
-from store.database import Connection, pool
+from store.database import Connection, DatabaseUnreachable, pool
 from tests.builders import life, session_id
 from tests.world import World, eventually
 
@@ -23,6 +26,49 @@ def test_how_far_each_is_behind_the_foremost() -> None:
     at = {"a": {0: 10, 1: 5}, "b": {0: 4, 1: 7}, "new": dict[int, int]()}
     assert events_behind(at) == {"a": 2, "b": 6, "new": 17}
     assert events_behind({"a": {}, "b": {}}) == {"a": 0, "b": 0}
+
+
+class Interrupted(Together):
+    """One may join at once; then everything is away for a while."""
+
+    def __init__(self, trouble: list[Exception | None]) -> None:
+        super().__init__(LogSettings(), None, [SessionsProjection(), UsageProjection()])  # type: ignore[arg-type]
+        self.trouble = trouble
+        self.groups: list[list[str]] = []
+
+    async def _behind(self) -> dict[str, int]:
+        if self.trouble and (trouble := self.trouble.pop(0)) is not None:
+            raise trouble
+        return {"sessions": 0, "usage": 0 if self.groups else 10**6}
+
+    async def _consume(self, group: Sequence[Projection[State]]) -> None:
+        self.groups.append([projection.name for projection in group])
+        await asyncio.Event().wait()
+
+    async def _until_one_may_join(self, alone: Sequence[str]) -> None:
+        return
+
+
+async def test_an_outage_while_they_join_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended the process, and the roster with it."""
+    monkeypatch.setattr("projections.together._LOOK_EVERY_S", 0.01)
+    away = [DatabaseUnreachable("away"), KafkaConnectionError(), TimeoutError()]
+    together = Interrupted([None, *away])
+    running = asyncio.create_task(together.run())
+
+    async def joined() -> bool:
+        return together.groups[-1:] == [["sessions", "usage"]]
+
+    await eventually(joined)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert sorted(together.groups[:2]) == [["sessions"], ["usage"]]
+    assert together.trouble == []
+
+
+async def test_an_outage_at_the_start_is_told() -> None:
+    with pytest.raises(DatabaseUnreachable):
+        await Interrupted([DatabaseUnreachable("away")]).run()
 
 
 class Held(UsageProjection):

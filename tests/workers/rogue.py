@@ -39,7 +39,7 @@ async def never() -> Child:
 def beat(start: Start, **changes: object) -> SessionHeartbeat:
     whose = (start.task.session_id, start.attempt, start.worker_id)
     usual = SessionHeartbeat(
-        *whose, n=7, meter=Meter(1000, 25, 0), segment=None, late_frames=0, dropped_frames=0, skew_ms=None
+        *whose, n=1, meter=Meter(1000, 25, 0), segment=None, late_frames=0, dropped_frames=0, skew_ms=None
     )
     return msgspec.structs.replace(usual, **changes)
 
@@ -49,9 +49,11 @@ def wrong(start: Start, how: str) -> Said:
     sid, attempt, worker_id = start.task.session_id, start.attempt, start.worker_id
     starting = msgspec.json.encode(SessionStarting(sid, attempt, worker_id))
     said = {
-        "of another session": Said.of(beat(start, session_id="sess_other")),
-        "of another attempt": Said.of(beat(start, attempt=attempt + 1)),
-        "of another worker": Said.of(beat(start, worker_id="wrk_other")),
+        "of another session": Said.of(beat(start, n=2, session_id="sess_other")),
+        "with another number": Said.of(beat(start, n=2**40)),
+        "with the number before": Said.of(beat(start)),
+        "of another attempt": Said.of(beat(start, n=2, attempt=attempt + 1)),
+        "of another worker": Said.of(beat(start, n=2, worker_id="wrk_other")),
         "as the roster": Said.of(SessionEnded(sid, attempt, "api_request", expected_seq=2)),
         "in the supervisor's place": Said("session.starting", starting),
         "of no type": Said("session.exploded", b"{}"),

@@ -347,6 +347,22 @@ def test_what_the_room_does_not_take_is_reported_when_it_is_left(scene: Scene) -
     assert scene.interrupt() == []
 
 
+def test_what_the_room_does_not_take_keeps_no_later_report_back(scene: Scene) -> None:
+    """It goes on in the next room: a rejoin interrupts nothing."""
+    scene.say("a", TICK_SAMPLES)
+
+    def stuck() -> None:
+        raise TimeoutError
+
+    scene.room.during = stuck
+    with pytest.raises(TimeoutError):
+        scene.tick()
+    scene.room.during = lambda: None
+    scene.say("b", TICK_SAMPLES)
+    scene.tick(5)
+    assert [finish.segment_id for finish in scene.finishes] == ["a", "b"]
+
+
 Steps = st.lists(
     st.one_of(
         st.tuples(st.just("say"), st.integers(1, 3 * TICK_SAMPLES)),

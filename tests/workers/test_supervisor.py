@@ -124,6 +124,7 @@ async def test_a_process_that_says_what_is_no_message_is_killed(
     [
         *("of another session", "of another attempt", "of another worker", "as the roster"),
         *("in the supervisor's place", "of no type", "not of its type", "no JSON"),
+        *("with another number", "with the number before"),
     ],
 )
 async def test_a_process_that_says_what_it_must_not_is_killed(

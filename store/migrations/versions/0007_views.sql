@@ -19,7 +19,6 @@ END $$;
 -- Give back everything that ended sessions hold. Idempotent. An admission stays as `over` until the sessions projection
 -- has the session's end, so that GET goes on saying `ending`; of `p_hidden` nothing stays, since nobody may see them.
 -- One call for a whole batch, and every step locks its rows in order: two rosters cannot wait for each other.
-DROP FUNCTION release(text[], boolean);
 CREATE FUNCTION release(p_sessions text[], p_hidden text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM accounts a
@@ -47,3 +46,8 @@ BEGIN
     END IF;
     DELETE FROM session_secrets x WHERE x.session_id = ANY (p_sessions);
 END $$;
+
+-- As processes of the version before call it, until they have been replaced.
+CREATE OR REPLACE FUNCTION release(p_sessions text[], p_forget boolean DEFAULT false) RETURNS void LANGUAGE sql AS $$
+    SELECT release(p_sessions, CASE WHEN p_forget THEN p_sessions ELSE '{}'::text[] END)
+$$;
