@@ -21,8 +21,8 @@ from workers.messages import AttemptEvent, Said
 
 pytestmark = pytest.mark.unit
 
-BEAT = SessionHeartbeat("sess_1", 2, "wrk_1", 7, Meter(35_000, 875, 1200), None, 0, 0, None)
-LAST = SessionEnded("sess_1", 2, "idle_timeout", worker_id="wrk_1", n=8, meter=Meter(36_000, 900, 1200))
+BEAT = SessionHeartbeat("sess_1", 2, "wrk_1", 1, Meter(35_000, 875, 1200), None, 0, 0, None)
+LAST = SessionEnded("sess_1", 2, "idle_timeout", worker_id="wrk_1", n=2, meter=Meter(36_000, 900, 1200))
 
 
 class Log:
@@ -77,11 +77,20 @@ def test_an_end_in_the_rosters_words_is_not_a_workers(attempt: HeldAttempt) -> N
         attempt.hear(Said.of(SessionEnded("sess_1", 2, "worker_lost", expected_seq=3)))
 
 
+@pytest.mark.parametrize("n", [0, 2, 2**30])
+def test_readings_are_counted_one_by_one(attempt: HeldAttempt, log: Log, n: int) -> None:
+    """It is the supervisor who says the number behind the last, if the process dies."""
+    with pytest.raises(NotAnEvent, match="number"):
+        attempt.hear(Said.of(msgspec.structs.replace(BEAT, n=n)))
+    assert (attempt.n, log.appended) == (0, [])
+
+
 def test_of_a_process_that_died_the_last_reading_is_said(attempt: HeldAttempt, log: Log) -> None:
-    attempt.hear(Said.of(msgspec.structs.replace(BEAT, n=6, meter=Meter(30_000, 750, 1000))))
     attempt.hear(Said.of(BEAT))
+    latest = msgspec.structs.replace(BEAT, n=2, meter=Meter(40_000, 1000, 1300))
+    attempt.hear(Said.of(latest))
     attempt.failed("renderer.crashed", "It died.")
-    last = SessionFailed("sess_1", 2, "renderer.crashed", "It died.", worker_id="wrk_1", n=8, meter=BEAT.meter)
+    last = SessionFailed("sess_1", 2, "renderer.crashed", "It died.", worker_id="wrk_1", n=3, meter=latest.meter)
     assert log.appended[-1] == last
     assert attempt.over
 
