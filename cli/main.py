@@ -158,7 +158,7 @@ def build() -> None:
 @app.command(rich_help_panel="Operation")
 def migrate() -> None:
     """Bring the database schema up to date."""
-    from store.database import migrate as run_migrations
+    from store.migrate import migrate as run_migrations
     from store.settings import DatabaseSettings
 
     run_migrations(DatabaseSettings().database_url)

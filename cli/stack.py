@@ -32,8 +32,8 @@ from stack.ports import free_ports, own_address
 from stack.process import ProcessGroup, ProcessSpec, StackError, open_log, private_folder
 from stack.servers import STACK_FOLDER, Servers
 from store import accounts
-from store.database import migrate
 from store.database import pool as open_pool
+from store.migrate import migrate
 from workers.renderers import neural_missing
 
 console = Console(stderr=True)

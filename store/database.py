@@ -1,4 +1,4 @@
-"""Connections to Postgres, and the migrations."""
+"""Connections to Postgres."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
 
 Row = tuple[Any, ...]
 Connection = psycopg.AsyncConnection[Row]
@@ -126,17 +121,6 @@ async def pool(
         yield opened
     finally:
         await opened.close(timeout=5)
-
-
-def migrate(url: str) -> None:
-    """Bring the schema up to date. Concurrent calls wait for each other on an advisory lock."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7237901)")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
 
 
 async def delete_by_batches(pool: Pool, table: str, key: str, condition: str, older_s: float = 0) -> int:

@@ -32,8 +32,8 @@ from stack.ports import free_ports, own_address
 from stack.process import Process, ProcessSpec
 from stack.servers import Servers
 from store import accounts
-from store.database import migrate
 from store.database import pool as open_pool
+from store.migrate import migrate
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Alembic's environment: one connection, given by `store.database.migrate`."""
+"""Alembic's environment: one connection, given by `store.migrate.migrate`."""
 
 from alembic import context
 

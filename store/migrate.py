@@ -1,0 +1,21 @@
+"""The schema, brought up to date. Apart, since no other process needs what this imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+
+def migrate(url: str) -> None:
+    """Bring the schema up to date. Concurrent calls wait for each other on an advisory lock."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7237901)")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
