@@ -38,7 +38,7 @@ from store.migrate import migrate
 T = TypeVar("T")
 
 
-async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 40, what: str = "the condition") -> T:
+async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 90, what: str = "the condition") -> T:
     """Await a condition of another process: returns its first true value."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -155,7 +155,7 @@ class World:
         port = env.get("GREENROOM_INTERNAL_PORT", str(self.internal_port))
         ready = {"api": self._api_ready(port), "worker": self._worker_ready(time.time())}.get(command)
         known = environment(args[0], {**self.env, **env})
-        return ProcessSpec(name, [sys.executable, "-m", "cli.main", *args], known, ready=ready, ready_timeout_s=40)
+        return ProcessSpec(name, [sys.executable, "-m", "cli.main", *args], known, ready=ready, ready_timeout_s=120)
 
     @staticmethod
     def _api_ready(internal_port: str) -> Callable[[], Awaitable[bool]]:
@@ -322,7 +322,7 @@ class World:
         return session
 
     async def until(
-        self, client: httpx.AsyncClient, session_id: str, *statuses: str, timeout_s: float = 40
+        self, client: httpx.AsyncClient, session_id: str, *statuses: str, timeout_s: float = 90
     ) -> dict[str, Any]:
         async def probe() -> dict[str, Any] | None:
             session = await self.status(client, session_id)

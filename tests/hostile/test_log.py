@@ -135,7 +135,7 @@ async def normal(world: World) -> None:
         )
         return done == [(1, 4, 2)]
 
-    await eventually(arrived, 60, "a normal session")
+    await eventually(arrived, 90, "a normal session")
 
 
 async def at_the_end(world: World, name: str, topic: Topic) -> None:
@@ -147,7 +147,7 @@ async def at_the_end(world: World, name: str, topic: Topic) -> None:
         )
         return bool(rows[0][0] >= total)
 
-    await eventually(probe, 60, f"{name} at the end of {topic.name}")
+    await eventually(probe, 90, f"{name} at the end of {topic.name}")
 
 
 async def test_hostile_records_between_normal_sessions(world: World) -> None:
@@ -246,7 +246,7 @@ async def test_what_clients_of_another_make_write(world: World) -> None:
     async def arrived() -> bool:
         return await world.sql("SELECT count(*) FROM r.usage_events WHERE session_id = %s", sid) == [(4,)]
 
-    await eventually(arrived, 60, "the session around it")
+    await eventually(arrived, 90, "the session around it")
     offsets = [r.offset for r in await world.records(SESSIONS) if r.partition == place]
     assert offsets == list(range(len(offsets)))  # one record for each offset, the markers of transactions too
     names = [name for r in await world.records(SESSIONS) for name, _ in r.headers]

@@ -61,7 +61,7 @@ async def caught_up(world: World, name: str) -> None:
         rows = await world.sql("SELECT coalesce(sum(next_offset), 0) FROM checkpoints WHERE name = %s", name)
         return bool(rows[0][0] >= total)
 
-    await eventually(probe, 40, f"{name} at the end of the log")
+    await eventually(probe, 90, f"{name} at the end of the log")
 
 
 async def rows(world: World) -> tuple[list[Any], list[Any]]:

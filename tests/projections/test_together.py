@@ -128,7 +128,7 @@ async def test_a_new_one_holds_nobody_up(world: World) -> None:
                 owners = await world.sql("SELECT DISTINCT split_part(owner, ' (', 1) FROM checkpoints")
                 return owners == [("sessions usage",)]
 
-            await eventually(joined, 30, "one consumer for both")
+            await eventually(joined, 90, "one consumer for both")
             await tell(world, 1)
 
             async def counted() -> bool:

@@ -62,7 +62,7 @@ async def test_transitions_arrive_signed_in_order_and_with_the_resource_of_that_
             SessionEnding(sid, 1, worker, "idle_timeout"),
             SessionEnded(sid, 1, "idle_timeout", worker, 2, Meter(1900, 47, 0)),
         )
-        await receiver.wait_for("session.ended", sid, 20)
+        await receiver.wait_for("session.ended", sid, 90)
     assert receiver.refused == 0
     mine = [r for r in receiver.received if r.body["data"]["id"] == sid]
     kinds = ["session.created", "session.starting", "session.first_frame", "session.ending", "session.ended"]
@@ -98,7 +98,7 @@ async def test_a_failing_receiver_gets_it_again_with_the_same_id(running: World,
 
         await eventually(tried)
         receiver.answer = 200
-        arrived = await receiver.wait_for("session.canceled", sid, 15)  # the second attempt is due after 5 s
+        arrived = await receiver.wait_for("session.canceled", sid, 90)  # the second attempt is due after 5 s
 
         async def delivered() -> list[tuple[object, ...]]:
             return await running.sql(

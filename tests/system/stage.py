@@ -35,7 +35,7 @@ class Stage:
     def id(self) -> str:
         return str(self.session["id"])
 
-    async def ended(self, *statuses: str, timeout_s: float = 40) -> dict[str, Any]:
+    async def ended(self, *statuses: str, timeout_s: float = 90) -> dict[str, Any]:
         return await self.world.until(self.client, self.id, *(statuses or ("ended",)), timeout_s=timeout_s)
 
     async def end_reason(self) -> str:
@@ -58,7 +58,7 @@ async def stage(running: World) -> AsyncIterator[Any]:
         session = await running.create(client, room, **changes)
         made = Stage(running, client, room, session, agent, watcher)
         opened.append(made)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await watcher.first_frame.wait()
         await running.until(client, made.id, "running", "ending")
         return made

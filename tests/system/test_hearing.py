@@ -101,7 +101,7 @@ async def test_a_stream_that_is_not_heard_is_not_kept(stage: Any, running: World
     if source == "data_stream":
         pcm, rate, _ = speech()
         await playing.agent.say(pcm[: rate * 2], rate)
-        finished = await playing.agent.report(FINISHED, 15)
+        finished = await playing.agent.report(FINISHED, 30)
         assert (round(finished.position_s, 1), finished.interrupted) == (1.0, False)
 
 
@@ -115,10 +115,10 @@ async def test_streams_that_are_opened_and_left_get_one_finish_each(stage: Any) 
             destination_identities=["avatar"],
         )
     for _ in range(49):  # the last is waited for
-        assert (await playing.agent.report(FINISHED, 10)).position_s == 0
+        assert (await playing.agent.report(FINISHED, 30)).position_s == 0
     pcm, rate, _ = speech()
     await playing.agent.say(pcm[: rate * 2], rate)
-    positions = [(await playing.agent.report(FINISHED, 10)).position_s for _ in range(2)]
+    positions = [(await playing.agent.report(FINISHED, 30)).position_s for _ in range(2)]
     assert [round(p, 1) for p in positions] == [0.0, 1.0]
     assert playing.agent.heard.empty()
 
@@ -133,7 +133,7 @@ async def test_a_clear_makes_nobody_the_agent(stage: Any) -> None:
         assert answer == "reject"
         pcm, rate, _ = speech()
         await playing.agent.say(pcm[: rate * 2], rate)
-        assert round((await playing.agent.report(FINISHED, 15)).position_s, 1) == 1.0
+        assert round((await playing.agent.report(FINISHED, 30)).position_s, 1) == 1.0
 
 
 class Microphone:
@@ -210,7 +210,7 @@ async def test_the_first_microphone_is_heard_for_the_session(stage: Any) -> None
                 found = ear.pitch()
                 return found is None if hz is None else found is not None and abs(found - hz) < 20
 
-            await eventually(heard, 30, f"hearing {hz} Hz")
+            await eventually(heard, 90, f"hearing {hz} Hz")
 
         try:
             await first.publish()

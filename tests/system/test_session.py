@@ -36,8 +36,8 @@ async def test_speech_is_played_reported_and_billed(stage: Any, running: World) 
     pcm, seconds = pcm[: rate * 2 * 2], 2.0
     said = time.monotonic()
     await playing.agent.say(pcm, rate)
-    await playing.agent.report(STARTED, 5)
-    finished = await playing.agent.report(FINISHED, 10)
+    await playing.agent.report(STARTED, 30)
+    finished = await playing.agent.report(FINISHED, 30)
     assert (round(finished.position_s, 2), finished.interrupted) == (seconds, False)
     assert finished.at - said > seconds - 0.2
     loud = max(int(np.abs(s.astype(np.int32)).max()) for at, s in playing.watcher.sound if at > said)
@@ -83,7 +83,7 @@ async def test_an_interruption_reports_what_was_heard(stage: Any) -> None:
     began = time.monotonic()
     await playing.agent.say(pcm, rate)
     await playing.agent.say(pcm, rate)
-    started = await playing.agent.report(STARTED, 5)
+    started = await playing.agent.report(STARTED, 30)
 
     async def a_second_in() -> bool:
         return bool(time.monotonic() - started.at > 1.0)
@@ -91,13 +91,13 @@ async def test_an_interruption_reports_what_was_heard(stage: Any) -> None:
     await eventually(a_second_in)
     asked = time.monotonic()
     assert await playing.agent.interrupt() == "ok"
-    first, second = [await playing.agent.report(FINISHED, 3) for _ in range(2)]
+    first, second = [await playing.agent.report(FINISHED, 30) for _ in range(2)]
     assert first.interrupted
     assert second.interrupted
     assert 0.2 < first.position_s < asked - began + 0.1  # a busy machine plays slower than its clock goes
     assert second.position_s == 0
     await playing.agent.say(pcm[: rate * 2], rate)  # the next speech is not swallowed
-    again = await playing.agent.report(FINISHED, 5)
+    again = await playing.agent.report(FINISHED, 30)
     assert (round(again.position_s, 1), again.interrupted) == (1.0, False)
 
 
@@ -116,7 +116,7 @@ async def test_rates_and_channels(stage: Any, rate: int, channels: int) -> None:
     tone = (8000 * np.sin(2 * np.pi * 300 * n / rate)).astype(np.int16)
     pcm = np.repeat(tone, channels).tobytes()
     await playing.agent.say(pcm, rate, channels)
-    finished = await playing.agent.report(FINISHED, 5)
+    finished = await playing.agent.report(FINISHED, 30)
     assert (round(finished.position_s, 2), finished.interrupted) == (0.5, False)
 
 
@@ -124,7 +124,7 @@ async def test_rates_and_channels(stage: Any, rate: int, channels: int) -> None:
 async def test_speech_that_cannot_be_played_is_refused_at_once(stage: Any, rate: int, channels: int) -> None:
     playing = await stage()
     await playing.agent.say(b"\0\0" * 4000, rate, channels)
-    finished = await playing.agent.report(FINISHED, 3)
+    finished = await playing.agent.report(FINISHED, 30)
     assert (finished.position_s, finished.interrupted) == (0, True)
 
 
@@ -132,7 +132,7 @@ async def test_an_empty_and_a_one_sample_utterance(stage: Any) -> None:
     playing = await stage()
     for pcm in (b"", b"\1\2"):
         await playing.agent.say(pcm, 16000)
-        finished = await playing.agent.report(FINISHED, 3)
+        finished = await playing.agent.report(FINISHED, 30)
         assert (round(finished.position_s, 2), finished.interrupted) == (0.0, False)
 
 
@@ -167,9 +167,9 @@ async def test_an_open_segment_is_finished_before_the_avatar_leaves(stage: Any) 
     playing = await stage()
     pcm, rate, _ = speech()
     await playing.agent.say(pcm, rate)
-    await playing.agent.report(STARTED, 5)
+    await playing.agent.report(STARTED, 30)
     await playing.client.post(f"/v1/sessions/{playing.id}/end")
-    finished = await playing.agent.report(FINISHED, 5)
+    finished = await playing.agent.report(FINISHED, 30)
     assert finished.interrupted
     await playing.ended()
 

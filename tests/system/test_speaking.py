@@ -132,7 +132,7 @@ async def test_an_interruption_shuts_the_mouth(stage: Any, running: World) -> No
     playing = await stage(quality="lite", keep=True)
     pcm, rate, _ = speech()
     await playing.agent.say(pcm, rate)
-    await playing.agent.report(STARTED, 5)
+    await playing.agent.report(STARTED, 30)
     face = stock("av_demo")
 
     async def speaking() -> bool:
@@ -140,7 +140,7 @@ async def test_an_interruption_shuts_the_mouth(stage: Any, running: World) -> No
 
     await eventually(speaking)
     assert await playing.agent.interrupt() == "ok"
-    finished = await playing.agent.report(FINISHED, 5)
+    finished = await playing.agent.report(FINISHED, 30)
     assert finished.interrupted
     cleared = time.monotonic()
 
@@ -164,7 +164,7 @@ async def test_an_uploaded_face_speaks(stage: Any, running: World) -> None:
     playing = await stage(quality="lite", keep=True, avatar_id=avatar["id"])
     pcm, rate, _ = speech()
     await playing.agent.say(pcm[: rate * 2 * 3], rate)
-    await playing.agent.report(FINISHED, 10)
+    await playing.agent.report(FINISHED, 30)
     mouths = np.array([f.image[130:190, 90:166].astype(np.int16) for f in playing.watcher.frames])
     assert np.abs(mouths - np.median(mouths, axis=0)).mean(axis=(1, 2, 3)).max() > 8
 
