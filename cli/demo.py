@@ -201,8 +201,8 @@ def _told(event: Event) -> JsonObject:
 
 async def _events(described: JsonObject, sid: str) -> list[Event]:
     consumer = AIOKafkaConsumer(bootstrap_servers=described["kafka_bootstrap"], auto_offset_reset="earliest")
-    await asyncio.wait_for(consumer.start(), 15)
     try:
+        await asyncio.wait_for(consumer.start(), 15)
         places = [TopicPartition(SESSIONS.name, p) for p in range(SESSIONS.partitions)]
         consumer.assign(places)
         ends = await asyncio.wait_for(consumer.end_offsets(places), 15)

@@ -106,6 +106,7 @@ async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progr
     try:
         await asyncio.wait_for(consumer.start(), _FETCH_TIMEOUT_S)
     except (TimeoutError, KafkaError) as failed:
+        await stop(consumer)
         raise CannotRead("Kafka cannot be reached; start it and audit again.") from failed
     try:
         return await _audit(consumer, settings, pool, scope, progress)

@@ -94,9 +94,19 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        await asyncio.gather(self._pool.fill(), self._start_renderer())
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="latest")
-        await asyncio.wait_for(consumer.start(), 30)
+        try:
+            await asyncio.gather(self._pool.fill(), self._start_renderer())
+            await asyncio.wait_for(consumer.start(), 30)
+            await self._serve(consumer)
+        finally:
+            await self._pool.close()
+            if self._renderer is not None:
+                await self._renderer.close()
+            await stop(consumer)
+
+    async def _serve(self, consumer: AIOKafkaConsumer) -> None:
+        """From the first state record to the tombstone. Raises what it lives by has failed with."""
         place = TopicPartition(self._settings.topic_prefix + ASSIGNMENTS.name, self.partition)
         consumer.assign([place])
         # Without a position before the first state record, the first command would be skipped.
@@ -114,12 +124,8 @@ class Supervisor:
         for task in vital:
             task.cancel()
         results = await asyncio.gather(*vital, return_exceptions=True)
-        await self._pool.close()
-        if self._renderer is not None:
-            await self._renderer.close()
         with contextlib.suppress(UnknownOutcome):
             await self._producer.send_tombstone(WORKERS, self.worker_id)
-        await stop(consumer)
         for result in results:
             if isinstance(result, Exception):
                 raise result
