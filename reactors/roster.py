@@ -27,6 +27,7 @@ from reactors.settings import ProjectSettings
 from reactors.settling import Settling
 from schemas.background import Background
 from schemas.events import (
+    TYPE_OF,
     AssignReason,
     SessionAssigned,
     SessionCreated,
@@ -193,7 +194,7 @@ class Roster(StoredStates):
         return True
 
     async def _append(self, state: State, data: SessionEvent) -> None:
-        log.info("decided", session_id=state.session_id, event=type(data).__name__, seq=state.seq)
+        log.info("decided", session_id=state.session_id, type=TYPE_OF[type(data)], seq=state.seq)
         await self._dispatch.append(data, state.created.account_id if state.created else None)
 
     async def _prune(self) -> None:
