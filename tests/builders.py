@@ -9,6 +9,7 @@ from msgspec import structs
 
 from events.codec import Event, encode, new_event
 from events.topics import SESSIONS, partition_of
+from schemas.assignments import Task
 from schemas.events import (
     AvatarEvent,
     Encrypted,
@@ -25,6 +26,7 @@ from schemas.events import (
 )
 from schemas.ids import SESSION, new_id
 from schemas.rates import rate_for
+from schemas.times import now_ms
 
 HIDDEN = Encrypted("AAAA", "dk_test")
 T0 = 1_764_000_000_000
@@ -93,3 +95,34 @@ def life(sid: str, *, beats: int = 3, worker: str = "wrk_1", account: str = "acc
     events.append(SessionEnding(sid, 1, worker, "api_request"))
     events.append(SessionEnded(sid, 1, "api_request", worker, beats + 1, final))
     return events
+
+
+def task(**changes: Any) -> Task:
+    """What a worker is told of a session."""
+    usual = Task(
+        session_id="sess_1",
+        account_id="acct_1",
+        url="ws://127.0.0.1:1",
+        room_name="room",
+        worker_identity="avatar",
+        worker_token="token",
+        audio_source="data_stream",
+        subscribe_to_identity=None,
+        synthetic_audio_if_no_input=False,
+        avatar_id="av_demo",
+        quality="mock",
+        max_duration_ms=600_000,
+        idle_timeout_ms=600_000,
+        accepted_ms=now_ms(),
+    )
+    return structs.replace(usual, **changes)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

@@ -29,30 +29,14 @@ from events.sealing import (
 )
 from events.sessions import decode_session_event
 from events.topics import SESSIONS, partition_of
-from schemas.assignments import Task
 from schemas.events import CATALOGUE, Meter, WorkerState
 from schemas.times import from_wire, to_wire
-from tests.builders import beat, created, event, record, session_id
+from tests.builders import beat, created, event, record, session_id, task
 
 pytestmark = pytest.mark.unit
 
 SID = session_id()
-TASK = Task(
-    session_id=SID,
-    account_id="acct_1",
-    url="wss://x",
-    room_name="r",
-    worker_identity="i",
-    worker_token="secret-token",
-    audio_source="data_stream",
-    subscribe_to_identity=None,
-    synthetic_audio_if_no_input=False,
-    avatar_id="av_demo",
-    quality="mock",
-    max_duration_ms=1000,
-    idle_timeout_ms=1000,
-    accepted_ms=0,
-)
+TASK = task(session_id=SID, worker_token="secret-token", accepted_ms=0)
 
 
 def test_an_event_survives_the_wire() -> None:

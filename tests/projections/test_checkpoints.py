@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 
 from projections.checkpoints import PATIENCE_S, Bound, Claim
+from tests.builders import Clock
 
 pytestmark = pytest.mark.unit
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

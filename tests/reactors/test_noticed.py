@@ -8,7 +8,7 @@ from msgspec import structs
 from events.session_state import State
 from reactors.noticed import ASKED_AGAIN_AFTER_S, MISSED_RECORDS, Asked, Dropped
 from schemas.events import WorkerState
-from tests.builders import session_id
+from tests.builders import Clock, session_id
 
 pytestmark = pytest.mark.unit
 
@@ -16,13 +16,6 @@ SID = session_id()
 SAID = WorkerState("wrk_1", "ready", 4, ["mock"], "cpu", "", 0, [], [], "0", 0, "")
 HELD = structs.replace(SAID, held=[(SID, 2)])
 PLAYING = State(SID, attempt=2, worker_id="wrk_1", attempt_phase="playing")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

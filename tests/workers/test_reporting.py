@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from schemas.assignments import Task
 from schemas.events import (
     Meter,
     Segment,
@@ -17,6 +16,7 @@ from schemas.events import (
     SessionJoined,
 )
 from schemas.times import now_ms
+from tests.builders import task
 from workers.attempts import read
 from workers.messages import AttemptEvent, AttemptLimits, Said, Start
 from workers.meter import MediaMeter
@@ -24,7 +24,7 @@ from workers.reporting import Reporter
 
 pytestmark = pytest.mark.unit
 
-TASK = Task("sess_1", "acct_1", "ws://x", "room", "avatar", "t", "track", None, False, "av_demo", "mock", 1, 1, 0)
+TASK = task(audio_source="track", max_duration_ms=1, idle_timeout_ms=1, accepted_ms=0)
 
 
 class Heard:

@@ -27,7 +27,7 @@ from schemas.events import (
 )
 from schemas.times import now_ms
 from stack.servers import Servers
-from tests.builders import session_id
+from tests.builders import session_id, task
 from workers import session as sessions
 from workers.attempts import read
 from workers.face import FaceUnloadable, MockFace
@@ -42,22 +42,7 @@ unit, media = pytest.mark.unit, pytest.mark.media
 
 LOST = int(rtc.DisconnectReason.SIGNAL_CLOSE)
 EVICTED = int(rtc.DisconnectReason.DUPLICATE_IDENTITY)
-TASK = Task(
-    session_id="sess_1",
-    account_id="acct_1",
-    url="ws://127.0.0.1:1",
-    room_name="room",
-    worker_identity=AVATAR,
-    worker_token="token",
-    audio_source="data_stream",
-    subscribe_to_identity=None,
-    synthetic_audio_if_no_input=False,
-    avatar_id="av_demo",
-    quality="mock",
-    max_duration_ms=600_000,
-    idle_timeout_ms=600_000,
-    accepted_ms=now_ms(),
-)
+TASK = task(worker_identity=AVATAR)
 
 
 async def at_once(_: Room) -> None:

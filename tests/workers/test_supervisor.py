@@ -20,7 +20,6 @@ from events.codec import Event, encode, new_event
 from events.producer import EventProducer
 from events.sealing import public_text, seal
 from events.topics import ASSIGNMENTS
-from schemas.assignments import Task
 from schemas.events import (
     AssignmentAssign,
     AssignmentEnd,
@@ -31,8 +30,7 @@ from schemas.events import (
     SessionHeartbeat,
     SessionStarting,
 )
-from schemas.times import now_ms
-from tests.builders import record, session_id
+from tests.builders import record, session_id, task
 from tests.workers.rogue import never, rogues
 from tests.world import World, eventually
 from workers import children
@@ -51,24 +49,9 @@ class Attempt:
         self._world = world
         self.supervisor = supervisor
         self.id = session_id()
-        task = Task(
-            session_id=self.id,
-            account_id=world.account,
-            url="ws://127.0.0.1:1",
-            room_name="room",
-            worker_identity="avatar",
-            worker_token="token",
-            audio_source="data_stream",
-            subscribe_to_identity=None,
-            synthetic_audio_if_no_input=False,
-            avatar_id="av_demo",
-            quality="mock",
-            max_duration_ms=60_000,
-            idle_timeout_ms=60_000,
-            accepted_ms=now_ms(),
-        )
+        told = task(session_id=self.id, account_id=world.account)
         worker, key = supervisor.worker_id, public_text(supervisor._key)
-        supervisor._assign(AssignmentAssign(worker, self.id, 1, seal(task, 1, worker, key)))
+        supervisor._assign(AssignmentAssign(worker, self.id, 1, seal(told, 1, worker, key)))
 
     def end(self, reason: EndReason) -> None:
         self.supervisor._end(AssignmentEnd(self.supervisor.worker_id, self.id, 1, reason))
