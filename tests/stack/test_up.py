@@ -42,12 +42,12 @@ def greenroom(folder: Path, *args: str, env: dict[str, str] | None = None) -> su
         env={**os.environ, **(env or {}), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
 
 
-def until(probe: Callable[[], Any], timeout_s: float = 20) -> Any:
+def until(probe: Callable[[], Any], timeout_s: float = 60) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (value := probe()):
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -227,7 +227,7 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_is_kept(folder: Path) -
     stack = described(folder)
     pids = family(stack)
     os.kill(stack["supervisor"]["pid"], signal.SIGKILL)
-    until(lambda: not alive(pids), 30)
+    until(lambda: not alive(pids), 90)
     assert greenroom(folder, "down").returncode == 0
     assert greenroom(folder, "reset", "--yes").returncode == 0
     assert not (folder / ".greenroom").exists()
