@@ -36,7 +36,7 @@ log = structlog.get_logger()
 _REJOIN_WITHIN_S = 10.0
 _MOST_EVICTIONS = 3
 _SYNTHETIC_AFTER_S = 10.0
-_FLUSH_S = 0.5
+_FLUSH_S = 2.0
 _CLOSED: dict[int, EndReason] = {
     rtc.DisconnectReason.ROOM_DELETED: "room_closed",
     rtc.DisconnectReason.ROOM_CLOSED: "room_closed",
