@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api import bodies
+from api import answers, bodies
 from api.auth import CallerPrincipal
 from api.context import Ctx
 from api.errors import (
@@ -71,7 +71,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
         created_at=to_wire(endpoint.created_ms),
         secret=secret,
     )
-    return Response(shown.model_dump_json(), status_code=201, media_type="application/json")
+    return answers.json(shown.model_dump(), 201)
 
 
 @router.delete(

@@ -108,40 +108,30 @@ class SealedTask:
     public_key: str
 
 
-@dataclass(frozen=True)
-class _Row:
-    outcome: Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
-    session_id: str
-    tries: int
-    event_id: str
-    worker_id: str
-    public_key: str | None
-    resource: str
-    created_ms: int
+_Outcome = Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
 
 
 async def admit(connection: Connection, asked: Application) -> Answer:
     """One round trip. Raises AdmissionRefused."""
     try:
-        async with connection.cursor(row_factory=class_row(_Row)) as cursor:
-            await cursor.execute(
-                "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
-                [
-                    asked.key_id,
-                    asked.account_id,
-                    asked.session_id,
-                    asked.event_id,
-                    asked.quality,
-                    asked.target_hash,
-                    asked.body_hmac,
-                    asked.idempotency_key,
-                    asked.created_ms,
-                    asked.resource,
-                    asked.secret_key,
-                    asked.task,
-                ],
-            )
-            row = await cursor.fetchone()
+        cursor = await connection.execute(
+            "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
+            [
+                asked.key_id,
+                asked.account_id,
+                asked.session_id,
+                asked.event_id,
+                asked.quality,
+                asked.target_hash,
+                asked.body_hmac,
+                asked.idempotency_key,
+                asked.created_ms,
+                asked.resource,
+                asked.secret_key,
+                asked.task,
+            ],
+        )
+        row = await cursor.fetchone()
     except psycopg.errors.UniqueViolation:
         return InFlight()  # another request of this account was faster by a hair
     except psycopg.Error as failed:
@@ -150,21 +140,20 @@ async def admit(connection: Connection, asked: Application) -> Answer:
             raise
         raise refusal from failed
     assert row is not None
-    return _answer(row)
+    return _answer(row[0], Admitted(*row[1:]))
 
 
-def _answer(row: _Row) -> Answer:
-    match row.outcome:
+def _answer(outcome: _Outcome, found: Admitted) -> Answer:
+    """`found`: what `admit()` returns beside the outcome, in its order; which of it is set depends on that."""
+    match outcome:
         case "admitted" | "resumed":
-            return Admitted(
-                row.session_id, row.tries, row.event_id, row.worker_id, row.public_key, row.resource, row.created_ms
-            )
+            return found
         case "replayed":
-            return Replayed(row.session_id, row.resource)
+            return Replayed(found.session_id, found.resource)
         case "in_flight":
             return InFlight()
         case "superseding":
-            return Superseding(row.session_id)
+            return Superseding(found.session_id)
         case "key_reused":
             return KeyReused()
 

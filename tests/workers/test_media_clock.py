@@ -333,13 +333,13 @@ def test_interrupted_while_the_room_takes_the_last_tick_it_is_reported_once(scen
     assert scene.finishes == [Finish("a", 0.04, interrupted=True), Finish("b", 0, interrupted=True)]
 
 
+def stuck() -> None:
+    raise TimeoutError
+
+
 def test_what_the_room_does_not_take_is_reported_when_it_is_left(scene: Scene) -> None:
     """The agent would wait for it for ever."""
     scene.say("a", TICK_SAMPLES)
-
-    def stuck() -> None:
-        raise TimeoutError
-
     scene.room.during = stuck
     with pytest.raises(TimeoutError):
         scene.tick()
@@ -350,10 +350,6 @@ def test_what_the_room_does_not_take_is_reported_when_it_is_left(scene: Scene) -
 def test_what_the_room_does_not_take_keeps_no_later_report_back(scene: Scene) -> None:
     """It goes on in the next room: a rejoin interrupts nothing."""
     scene.say("a", TICK_SAMPLES)
-
-    def stuck() -> None:
-        raise TimeoutError
-
     scene.room.during = stuck
     with pytest.raises(TimeoutError):
         scene.tick()
