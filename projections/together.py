@@ -15,6 +15,7 @@ from events.sessions import FOLD
 from events.settings import LogSettings
 from projections import checkpoints
 from projections.folding import FoldingHandler, Projection
+from schemas.background import until_one_ends
 from store.database import DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
@@ -66,17 +67,10 @@ class Together:
         groups = [[p for p in self._projections if p not in alone], *([p] for p in alone)]
         for projection in alone:
             log.info("catching up alone", projection=projection.name, events=behind[projection.name])
-        working = [asyncio.create_task(self._consume(group), name="consume") for group in groups if group]
+        work = [self._consume(group) for group in groups if group]
         if alone:
-            working.append(asyncio.create_task(self._until_one_may_join([p.name for p in alone])))
-        try:
-            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
-        for task in done:
-            task.result()
+            work.append(self._until_one_may_join([p.name for p in alone]))
+        await until_one_ends(*work)
 
     async def _consume(self, group: Sequence[Projection[State]]) -> None:
         name = "project-" + "-".join(projection.name for projection in group)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 from prometheus_client import start_http_server
@@ -32,6 +32,7 @@ from reactors.dispatch import Dispatch
 from reactors.fanout import FanOut
 from reactors.roster import Roster
 from reactors.settings import ProjectSettings
+from schemas.background import until_one_ends
 from store.accounts import DataKeys
 from store.database import Pool, pool
 from store.settings import WebhookSettings
@@ -52,7 +53,7 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1")
             stack.callback(server.shutdown)
         producer = await stack.enter_async_context(EventProducer(settings))
-        work: list[Awaitable[None]] = []
+        work: list[Coroutine[Any, Any, None]] = []
         found = [_projection(name, connections, keyring, producer) for name in wanted]
         shared = [projection for projection in found if projection is not None]
         if shared:
@@ -91,16 +92,9 @@ async def deliver(settings: WebhookSettings) -> None:
         await until_stopped([Deliverer(connections, keyring, settings).run()])
 
 
-async def until_stopped(work: Sequence[Awaitable[None]]) -> None:
+async def until_stopped(work: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run all of it until SIGTERM or Ctrl-C, or until one part fails: then its error ends the process."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
-    tasks: list[asyncio.Future[object]] = [asyncio.ensure_future(w) for w in work]
-    done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in (stopping, *tasks):
-        task.cancel()
-    await asyncio.gather(stopping, *tasks, return_exceptions=True)
-    for task in done - {stopping}:
-        task.result()
+    await until_one_ends(stop.wait(), *work)

@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: kept alive, their failures told, cancelled together."""
+"""Tasks that nobody awaits, and work that ends together: kept alive, failures told, cancelled together."""
 
 from __future__ import annotations
 
@@ -40,3 +40,16 @@ class Background:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
             log.error("background task failed", task=task.get_name(), exc_info=failure)
+
+
+async def until_one_ends(*work: Coroutine[Any, Any, Any]) -> None:
+    """Run all of it until one has ended; the others are cancelled and awaited. Raises what that one failed with."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

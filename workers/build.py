@@ -30,6 +30,7 @@ from faces.fit import Unfit, fit
 from faces.neural import NeuralRenderer
 from faces.portrait import MOST_KEPT_BYTES, BadImage
 from faces.portrait import decode as decode_portrait
+from schemas.background import until_one_ends
 from schemas.events import AvatarFailed, AvatarReady
 from workers.playback import TICK_SAMPLES
 from workers.renderers import FORMATS, RENDERED
@@ -248,11 +249,4 @@ async def serve(settings: BuildSettings) -> None:
 
     async with EventProducer(settings) as producer:
         builder = Builder(producer, Assets(settings.assets), ends)
-        consumer = asyncio.create_task(LogConsumer(settings, AVATARS, "build", builder).run())
-        building = asyncio.create_task(builder.run())
-        done, pending = await asyncio.wait([consumer, building], return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        for task in done:
-            task.result()
+        await until_one_ends(LogConsumer(settings, AVATARS, "build", builder).run(), builder.run())
