@@ -11,6 +11,8 @@ PYTHON ?= python3
 RENDERER ?= neural
 # What is there already is enough for less.
 SET := $(if $(filter mock,$(RENDERER)),$(if $(wildcard $(VENV)/.synced-dev),dev,mock),dev)
+# The whole run in two processes, each with servers of its own: most of it is processes that start, one after the other.
+LANES := -n 2 --dist loadfile
 STAMP := $(VENV)/.synced-$(SET)
 
 help: ## what there is to make
@@ -20,7 +22,7 @@ demo: $(STAMP) ## set everything up, run one avatar session, show that all of it
 	$(VENV)/bin/greenroom demo --renderer $(RENDERER)
 
 test: check ## lint, types, room contract, then all tests on real servers; some: make test ARGS="tests/api -k keys"
-	$(PY) -m pytest -q $(ARGS)
+	$(PY) -m pytest -q $(or $(ARGS),$(LANES))
 
 test-fast: $(STAMP) ## the pure tests alone: no process, no server, seconds
 	$(PY) -m pytest -q -m unit $(ARGS)

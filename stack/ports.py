@@ -61,7 +61,7 @@ def media_address() -> str:
 
     Of a network that is unplugged nothing but loopback may be left; no packet leaves through the new interface either.
     """
-    if own_address() == LOOPBACK and not any(_make_interface(kind) for kind in _KINDS):
+    if own_address() == LOOPBACK and not any(_make_interface(kind) or own_address() != LOOPBACK for kind in _KINDS):
         commands = " && ".join(_MAKE_INTERFACE).format(kind=_KINDS[0])
         raise StackError(
             "This machine has no network interface besides loopback, which WebRTC does not use. Connect it to any"

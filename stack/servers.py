@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,12 +48,22 @@ def cache_folder() -> Path:
 def install(report: SetupProgress) -> tuple[Path, Path]:
     """Everything that needs the network, once. Returns (Kafka's jars, LiveKit's binary)."""
     cache = cache_folder()
-    jars = kafka.install(cache, lambda done, total: report.step("Kafka jars", done, total))
-    if livekit.installed(cache) is None:
-        report.step("LiveKit server (one build, about 100 s)", 0, 1)
-    binary = livekit.install(cache)
-    report.step("LiveKit server (one build, about 100 s)", 1, 1)
+    with _alone(cache):
+        jars = kafka.install(cache, lambda done, total: report.step("Kafka jars", done, total))
+        if livekit.installed(cache) is None:
+            report.step("LiveKit server (one build, about 100 s)", 0, 1)
+        binary = livekit.install(cache)
+        report.step("LiveKit server (one build, about 100 s)", 1, 1)
     return jars, binary
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Two stacks that start for the first time would both build LiveKit; whoever dies in here lets the next one in."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "install.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 async def start(group: ProcessGroup, data: Path, jars: Path, binary: Path) -> Servers:

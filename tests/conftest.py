@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -85,12 +86,19 @@ logging.getLogger("asyncio").addHandler(_left)
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """All fixtures are gone by now, and the loop with them."""
+    """All fixtures are gone by now, and the loop with them. In a run in lanes (`-n`) each process tells the first."""
     gc.collect()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = _left.told
     if _left.told:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.exitstatus != 0:
         session.config.stash[_FOLDER] = None  # the servers' logs are worth a look
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_testnodedown(node: Any) -> None:
+    _left.told += getattr(node, "workeroutput", {}).get("left", [])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

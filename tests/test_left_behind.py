@@ -23,13 +23,17 @@ async def test_leaves():
     gc.collect()
 """
 
+PLUGIN = ("-p", "tests.conftest")
 
-@pytest.mark.parametrize(("end", "code"), [("", 1), ("task.cancel(); await asyncio.wait([task])", 0)])
-def test_a_task_that_is_dropped_while_it_waits_fails_the_run(tmp_path: Path, end: str, code: int) -> None:
+
+@pytest.mark.parametrize(
+    ("end", "lanes", "code"), [("", 0, 1), ("", 1, 1), ("task.cancel(); await asyncio.wait([task])", 1, 0)]
+)
+def test_a_task_that_is_dropped_while_it_waits_fails_the_run(tmp_path: Path, end: str, lanes: int, code: int) -> None:
     (tmp_path / "test_leaving.py").write_text(LEAVING.format(end=end))
     root = Path(__file__).parents[1]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-c", str(root / "pyproject.toml"), "-p", "tests.conftest", tmp_path],
+        [sys.executable, "-m", "pytest", "-q", f"-n{lanes}", "-c", str(root / "pyproject.toml"), *PLUGIN, tmp_path],
         cwd=root,
         capture_output=True,
         text=True,
