@@ -11,7 +11,8 @@ PYTHON ?= python3
 RENDERER ?= neural
 # What is there already is enough for less.
 SET := $(if $(filter mock,$(RENDERER)),$(if $(wildcard $(VENV)/.synced-dev),dev,mock),dev)
-# The whole run in two processes, each with servers of its own: most of it is processes that start, one after the other.
+# Most of a run is processes that start, one after the other: so it goes in two lanes, each with servers of its own.
+# Sessions in rooms are looked at and listened to at the pace of a voice: they have the machine for themselves.
 LANES := -n 2 --dist loadfile
 STAMP := $(VENV)/.synced-$(SET)
 
@@ -22,7 +23,12 @@ demo: $(STAMP) ## set everything up, run one avatar session, show that all of it
 	$(VENV)/bin/greenroom demo --renderer $(RENDERER)
 
 test: check ## lint, types, room contract, then all tests on real servers; some: make test ARGS="tests/api -k keys"
-	$(PY) -m pytest -q $(or $(ARGS),$(LANES))
+ifdef ARGS
+	$(PY) -m pytest -q $(ARGS)
+else
+	$(PY) -m pytest -q $(LANES) -m "not media"
+	$(PY) -m pytest -q -m media
+endif
 
 test-fast: $(STAMP) ## the pure tests alone: no process, no server, seconds
 	$(PY) -m pytest -q -m unit $(ARGS)

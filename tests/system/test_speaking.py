@@ -117,12 +117,13 @@ async def test_the_lips_say_what_is_heard(stage: Any, running: World) -> None:
         await playing.agent.say(pcm, rate)
         finished = await playing.agent.report(FINISHED, seconds + 25)
         assert (round(finished.position_s, 1), finished.interrupted) == (round(seconds, 1), False)
-        judged = windows(playing.watcher, since, seconds)
-        print(*judged, sep="\n")
-        judged = [window for window in judged if abs(window.fps - 25) <= 1]
-        if judged:
+        found = windows(playing.watcher, since, seconds)
+        print(*found, sep="\n")
+        judged = [window for window in found if abs(window.fps - 25) <= 1]
+        if judged and 2 * len(judged) >= len(found):
             break
-    assert judged, "25 frames a second were never seen"
+    else:
+        raise AssertionError("25 frames a second were seen in less than half of each speech")
     assert float(np.median([window.correlation for window in judged])) >= 0.7
     assert -125 <= float(np.median([window.late_ms for window in judged])) <= 45
     assert float(np.median([window.shuffled for window in judged])) < 0.4  # the measure can fail
