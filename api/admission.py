@@ -21,6 +21,7 @@ import orjson
 import structlog
 from msgspec import structs
 
+from api import rates
 from api.context import Context
 from api.deadline import Deadline
 from api.ending import SOURCE, enqueue, supersede, warn_if_failed
@@ -43,7 +44,7 @@ from schemas.sessions import MAX_METADATA_BYTES, CreateSession
 from schemas.times import now_ms
 from store import admissions
 from store.accounts import Principal
-from store.admissions import HELD_S, Admitted, Answer, Application, Replayed
+from store.admissions import HELD_S, Admitted, Answer, Application, CreateRate, Replayed
 from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ class Created:
     session_id: str
     body: bytes
     replayed: bool
+    rate: CreateRate | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ async def create(ctx: Context, call: Call, deadline: Deadline) -> Created:
     ctx.acknowledged.append((session_id, call.idempotency_key is not None))
     if answer.public_key is not None:
         await enqueue(ctx, assignments.assign(request.task, 1, worker_id, answer.public_key, SOURCE))
-    return Created(session_id, answer.resource.encode(), False)
+    return Created(session_id, answer.resource.encode(), False, answer.rate)
 
 
 async def earlier(ctx: Context, caller: Principal, raw: bytes, idempotency_key: str | None) -> Created | None:
@@ -256,6 +258,12 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitte
             continue
         except admissions.PlanCapReached as refused:
             raise ConcurrencyExceeded from refused
+        except admissions.KeyCapReached as refused:
+            raise ConcurrencyExceeded(
+                "This key has as many live sessions as it may. End one, or use another key."
+            ) from refused
+        except admissions.RateExceeded as refused:
+            raise rates.limited(refused.rate, refused.retry_s) from refused
         except admissions.KeyRevoked as refused:
             raise KeyRevoked from refused
         match answer:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from api import avatars, openapi, sessions, uploads, webhook_endpoints
+from api import account, avatars, history, openapi, pipecat, sessions, status, uploads, usage, webhook_endpoints
 from api.admission import keep_marking, mark_acknowledged
 from api.context import Context
 from api.errors import (
@@ -31,15 +31,25 @@ from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
+from projections.history import CHANNEL
 from schemas.background import Background
-from store.accounts import DataKeys
+from store.accounts import KEY_REVOKED, DataKeys
 from store.database import DatabaseUnreachable, listen, pool
 from store.resolving import Resolver, WebhookHosts
 
 _ANSWER_WITHIN_S = 3.0
 """A database that takes longer is told as away: every answer comes within 8 s."""
 
-_ROUTERS = (sessions.router, avatars.router, webhook_endpoints.router)
+_ROUTERS = (
+    sessions.router,
+    history.router,
+    pipecat.router,
+    avatars.router,
+    webhook_endpoints.router,
+    usage.router,
+    account.router,
+    status.router,
+)
 DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/api.md."
 
 
@@ -87,7 +97,8 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         app.state.context = ctx
         tasks = Background()
         tasks.spawn(keep_marking(ctx), "mark acknowledged")
-        tasks.spawn(listen(settings.database_url, "slot_free", ctx.slot_free), "listen")
+        told = {"slot_free": lambda _: ctx.slot_free.set(), CHANNEL: ctx.news.tell, KEY_REVOKED: ctx.news.tell}
+        tasks.spawn(listen(settings.database_url, told), "listen")
         tasks.spawn(uploads.sweep(ctx), "sweep uploads")
         gc.collect()
         gc.freeze()

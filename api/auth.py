@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from enum import Enum
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.context import Ctx
-from api.errors import KeyInvalid, KeyMissing, KeyRevoked
+from api.context import Context, Ctx
+from api.errors import KeyInvalid, KeyMissing, KeyRevoked, ScopeMissing
 from store import accounts
 from store.accounts import Principal
 
@@ -21,8 +23,23 @@ _WITHIN_S = 0.9
 _known: dict[bytes, tuple[float, Principal]] = {}
 
 
+def scope_of(tags: Sequence[str | Enum], method: str) -> str:
+    """What a key must be allowed for a route: `sessions:read` to look, `sessions:write` for everything else."""
+    noun = str(tags[0]).lower()
+    assert noun in accounts.NOUNS  # the first tag of every route that asks for a key
+    return f"{noun}:{'read' if method in ('GET', 'HEAD') else 'write'}"
+
+
 async def principal(request: Request, ctx: Ctx) -> Principal:
-    """Raises KeyMissing, KeyInvalid or KeyRevoked."""
+    """Raises KeyMissing, KeyInvalid, KeyRevoked or ScopeMissing."""
+    found = await _known_principal(request, ctx)
+    scope = scope_of(request.scope["route"].tags, request.method)
+    if not found.may(scope):
+        raise ScopeMissing(f"This key lacks the scope {scope}. `greenroom keys create --scope {scope}` makes one.")
+    return found
+
+
+async def _known_principal(request: Request, ctx: Context) -> Principal:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     secret = secret.strip()
     if not secret or scheme.lower() != "bearer":
@@ -42,6 +59,12 @@ async def principal(request: Request, ctx: Ctx) -> Principal:
     if known[1].revoked:
         raise KeyRevoked
     return known[1]
+
+
+async def is_revoked(ctx: Context, caller: Principal) -> bool:
+    """Asked of the database. Raises DatabaseUnreachable."""
+    async with ctx.pool.connection() as connection:
+        return await accounts.is_revoked(connection, caller.key_id)
 
 
 CallerPrincipal = Annotated[Principal, Depends(principal)]

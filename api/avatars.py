@@ -17,15 +17,11 @@ from api.errors import (
     AvatarNotReady,
     AvatarSlotsExceeded,
     BodyTooLarge,
-    DatabaseUnavailable,
     InvalidRequest,
-    KeyInvalid,
-    KeyMissing,
-    KeyRevoked,
     LogUnavailable,
     Unprocessable,
-    documented,
     request_id,
+    with_key,
 )
 from events.sealing import field_aad
 from projections import avatars
@@ -47,7 +43,6 @@ from store.accounts import AccountErased
 
 router = APIRouter(prefix="/v1/avatars", tags=["Avatars"])
 
-_COMMON = (KeyMissing, KeyInvalid, KeyRevoked, DatabaseUnavailable)
 _SEARCHED_AT_ONCE, _MOST_SEARCHED = 100, 1000
 """Avatars whose names are decrypted for a `q`: between two looks at other requests, and for one answer."""
 _STOCK = [
@@ -68,10 +63,9 @@ _STOCK = [
     "",
     status_code=202,
     response_model=AvatarResource,
+    operation_id="create_avatar",
     summary="Create an avatar from a portrait",
-    responses=documented(
-        InvalidRequest, BodyTooLarge, *_COMMON, AvatarSlotsExceeded, Unprocessable, LogUnavailable, AtCapacity
-    ),
+    responses=with_key(InvalidRequest, BodyTooLarge, AvatarSlotsExceeded, Unprocessable, LogUnavailable, AtCapacity),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -117,8 +111,9 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
 @router.get(
     "/{avatar_id}",
     response_model=AvatarResource,
+    operation_id="get_avatar",
     summary="Get an avatar",
-    responses=documented(*_COMMON, AvatarNotFound),
+    responses=with_key(AvatarNotFound),
 )
 async def get(avatar_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
     for stock in _STOCK:
@@ -131,8 +126,9 @@ async def get(avatar_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
 @router.get(
     "",
     response_model=AvatarList,
+    operation_id="list_avatars",
     summary="List avatars",
-    responses=documented(InvalidRequest, *_COMMON, Unprocessable),
+    responses=with_key(InvalidRequest, Unprocessable),
 )
 async def list_avatars(
     caller: CallerPrincipal,
@@ -153,8 +149,9 @@ async def list_avatars(
 @router.delete(
     "/{avatar_id}",
     status_code=204,
+    operation_id="delete_avatar",
     summary="Delete an avatar",
-    responses=documented(AvatarNotDeletable, *_COMMON, AvatarNotFound, LogUnavailable),
+    responses=with_key(AvatarNotDeletable, AvatarNotFound, LogUnavailable),
 )
 async def delete(avatar_id: str, request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Its portrait and face are removed from the asset store. Sessions that run with it go on."""

@@ -11,11 +11,15 @@ from fastapi import Depends, Request
 
 from api.decoders import Decoders
 from api.hosts import LiveKitHosts
+from api.news import News
+from api.rates import Attempts
+from api.remembered import Remembered
 from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
 from schemas.background import Background
+from schemas.status import StatusResource
 from store.accounts import DataKeys
 from store.database import Pool
 from store.resolving import WebhookHosts
@@ -34,6 +38,12 @@ class Context:
     decoders: Decoders = field(default_factory=Decoders)
     disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "assets"))
     """All that is written to the assets, one after the other."""
+    attempts: Attempts = field(default_factory=Attempts)
+    """Creates that keys have asked this process for."""
+    news: News = field(default_factory=News)
+    """Who waits for news of what."""
+    status: Remembered[StatusResource] = field(default_factory=Remembered)
+    """Anybody may ask for it."""
     leaving: Background = field(default_factory=Background)
     """What requests leave to be undone."""
     slot_free: asyncio.Event = field(default_factory=asyncio.Event)

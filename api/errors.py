@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import orjson
 from pydantic import ValidationError
@@ -21,6 +23,7 @@ class ApiError(Exception):
     code: str = "internal"
     message: str = "Something went wrong on our side. Retry, and quote the request id if it persists."
     retry_after: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str | None = None, *, code: str | None = None, param: str | None = None) -> None:
         self.message = message or self.message
@@ -96,6 +99,11 @@ class KeyRevoked(Unauthenticated):
     message = "This API key was revoked. `greenroom keys create` makes a new one."
 
 
+class ScopeMissing(ApiError):
+    status, type, code = 403, "permission", "scope.missing"
+    message = "This key may not do that. `greenroom keys create --scope …` makes one that may."
+
+
 class NotFound(ApiError):
     status, type = 404, "not_found"
 
@@ -148,6 +156,24 @@ class ConcurrencyExceeded(ApiError):
     message = "Your plan's number of concurrent sessions is reached. End one, or ask for a larger plan."
 
 
+class RateLimited(ApiError):
+    status, type, code = 429, "rate_limit", "rate_limited"
+    message = (
+        "This key has asked more often than it may. Wait for the given seconds; RateLimit-… headers say the limit."
+    )
+
+    def __init__(self, retry_s: float, headers: Mapping[str, str]) -> None:
+        """`Retry-After` is 10 at most: clients sleep for whatever it says."""
+        super().__init__()
+        self.retry_after = min(10, max(1, math.ceil(retry_s)))
+        self.headers = headers
+
+
+class StreamsExceeded(ApiError):
+    status, type, code = 429, "quota_exceeded", "concurrent_streams"
+    message = "Your account has as many open streams and long polls as one server keeps. Close some."
+
+
 class Unavailable(ApiError):
     status, type, retry_after = 503, "service_unavailable", 1
 
@@ -160,6 +186,11 @@ class Overloaded(Unavailable):
 class AtCapacity(Unavailable):
     code = "at_capacity"
     message = "No worker has a free slot for this quality right now. Retry after the given seconds."
+
+
+class HistoryBehind(Unavailable):
+    code = "history.behind"
+    message = "What is known of this session's past is still being written. Retry after the given seconds."
 
 
 class LogUnavailable(Unavailable):
@@ -238,7 +269,9 @@ def respond(error: ApiError, request_id: str) -> Response:
             "request_id": request_id,
         }
     }
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return Response(orjson.dumps(body), status_code=error.status, headers=headers, media_type="application/json")
@@ -268,3 +301,8 @@ def documented(*errors: type[ApiError]) -> dict[int | str, JsonObject]:
         status: {"model": ErrorEnvelope, "description": " · ".join(dict.fromkeys(codes[status]))}
         for status in sorted(codes)
     }
+
+
+def with_key(*errors: type[ApiError]) -> dict[int | str, JsonObject]:
+    """`documented`, for a route that asks for a key."""
+    return documented(KeyMissing, KeyInvalid, KeyRevoked, ScopeMissing, DatabaseUnavailable, *errors)

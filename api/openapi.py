@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from api import bodies
+from api.auth import scope_of
 from schemas.jsons import JsonObject
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -21,7 +22,9 @@ def document(app: FastAPI) -> JsonObject:
 
 def _put_right(made: JsonObject) -> JsonObject:
     for path in made["paths"].values():
-        for operation in path.values():
+        for method, operation in path.items():
+            if operation.get("security") != []:
+                operation["x-scope"] = scope_of(operation["tags"], method.upper())
             _drop_other_envelopes(operation["responses"])
             for parameter in operation.get("parameters", []):
                 parameter["schema"] = _without_null(parameter["schema"])

@@ -12,7 +12,8 @@ from schemas.jsons import JsonObject
 
 T = TypeVar("T")
 
-Limit = Annotated[int, Query(ge=1, le=100)]
+MOST = 100
+Limit = Annotated[int, Query(ge=1, le=MOST)]
 DEFAULT = 20
 """Items of a page whose size nobody asked for."""
 
@@ -26,8 +27,12 @@ def starting_after(prefix: str) -> Any:
 def checked(cursor: str | None, prefix: str, what: str) -> str | None:
     """The cursor, if it is an id of that kind; what it names may be gone. Raises InvalidRequest."""
     if cursor is not None and not cursor.startswith(f"{prefix}_"):
-        raise InvalidRequest(f"starting_after is not {what} id.", code="cursor.invalid", param="starting_after")
+        raise unknown(what)
     return cursor
+
+
+def unknown(what: str) -> InvalidRequest:
+    return InvalidRequest(f"starting_after is not {what} id.", code="cursor.invalid", param="starting_after")
 
 
 def page(found: Sequence[T], limit: int, id_of: Callable[[T], str]) -> JsonObject:

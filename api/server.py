@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from dataclasses import replace
 
 import structlog
@@ -57,7 +58,7 @@ async def serve(settings: ApiSettings) -> None:
     app = create_app(settings)
     _allow_files(settings.api_connections + _OTHER_FILES)
     limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)
-    servers = [uvicorn.Server(_config(app, settings.api_host, settings.api_port, limits))]
+    servers: list[uvicorn.Server] = [_Public(_config(app, settings.api_host, settings.api_port, limits))]
     if settings.internal_port:
         inside = replace(limits, connections=_INTERNAL_CONNECTIONS)
         servers.append(uvicorn.Server(_config(internal_app(app), "127.0.0.1", settings.internal_port, inside)))
@@ -66,6 +67,14 @@ async def serve(settings: ApiSettings) -> None:
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*tasks)
+
+
+class _Public(uvicorn.Server):
+    """It waits for open requests before it ends the application, and a stream is one that would never end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.context.news.end()  # type: ignore[union-attr]  # FastAPI
+        await super().shutdown(sockets)
 
 
 def _config(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Config:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import admission, answers, avatars, bodies, ending, pages, tokens
+from api import admission, answers, avatars, bodies, ending, pages, rates, reading, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, Ctx
 from api.deadline import Deadline
@@ -22,34 +22,29 @@ from api.errors import (
     AvatarNotReady,
     BodyTooLarge,
     ConcurrencyExceeded,
-    DatabaseUnavailable,
+    HistoryBehind,
     InFlight,
     InvalidRequest,
-    KeyInvalid,
-    KeyMissing,
     KeyReused,
-    KeyRevoked,
     LogUnavailable,
     MalformedJson,
+    RateLimited,
     SessionNotFound,
     TransportUnsupported,
     Unprocessable,
-    documented,
     request_id,
+    with_key,
 )
-from projections import sessions
+from api.moments import Moment, moment
+from projections import history, sessions
 from projections.resources import resource
-from projections.sessions import StoredSession
 from schemas.ids import SESSION
 from schemas.jsons import JsonObject
 from schemas.requests import Text
 from schemas.sessions import CreateSession, SessionList, SessionResource
-from schemas.times import from_wire
-from store.accounts import AccountErased
 
 router = APIRouter(prefix="/v1/sessions", tags=["Sessions"])
 
-_COMMON = (KeyMissing, KeyInvalid, KeyRevoked, DatabaseUnavailable)
 _GROUPS = {
     "active": ("created", "queued", "starting", "running", "ending"),
     "terminal": ("ended", "failed", "canceled"),
@@ -65,23 +60,22 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 
-Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-
 
 @router.post(
     "",
     status_code=201,
     response_model=SessionResource,
+    operation_id="create_session",
     summary="Create a session",
-    responses=documented(
+    responses=with_key(
         MalformedJson,
         TransportUnsupported,
         BodyTooLarge,
-        *_COMMON,
         AvatarNotFound,
         AvatarNotReady,
         KeyReused,
         Unprocessable,
+        RateLimited,
         ConcurrencyExceeded,
         AtCapacity,
         LogUnavailable,
@@ -95,6 +89,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     Returns immediately with status `queued`; poll `GET /v1/sessions/{id}` or wait for the `session.first_frame`
     webhook. Send an `Idempotency-Key` to retry safely.
     """
+    ctx.attempts.take(caller.key_id, caller.creates_per_minute)
     raw = await bodies.read(request)
     deadline = Deadline(admission.WITHIN_S)
     key = _idempotency_key(request)
@@ -121,7 +116,7 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _created(done: admission.Created, key: str | None) -> Response:
-    headers = {"Location": f"/v1/sessions/{done.session_id}"}
+    headers = {"Location": f"/v1/sessions/{done.session_id}", **rates.headers(done.rate)}
     if done.replayed and key is not None:
         headers["Idempotent-Replayed"] = "true"
     return Response(done.body, status_code=201, headers=headers, media_type="application/json")
@@ -155,18 +150,51 @@ def _look_at_transport(transport: Any) -> None:
 @router.get(
     "/{session_id}",
     response_model=SessionResource,
+    operation_id="get_session",
     summary="Get a session",
-    responses=documented(*_COMMON, SessionNotFound),
+    responses=with_key(InvalidRequest, SessionNotFound, Unprocessable, HistoryBehind),
 )
-async def get(session_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
-    return answers.json(await _shown(ctx, caller.account_id, await _find(ctx, caller.account_id, session_id)))
+async def get(
+    session_id: str,
+    caller: CallerPrincipal,
+    ctx: Ctx,
+    at: Annotated[
+        str | None,
+        Query(
+            description="As it was: after its event with this `seq`, or at this time.",
+            json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "format": "date-time"}]},
+        ),
+    ] = None,
+) -> Response:
+    found = await reading.find(ctx, caller.account_id, session_id)
+    if at is not None:
+        return answers.json(await _as_it_was(ctx, caller.account_id, session_id, at))
+    return answers.json(await reading.shown(ctx, caller.account_id, found))
+
+
+async def _as_it_was(ctx: Context, account_id: str, session_id: str, at: str) -> JsonObject:
+    seq = int(at) if re.fullmatch("[0-9]{1,9}", at) else None
+    time_ms = None if seq is not None else moment("at", at)
+    async with ctx.pool.connection() as connection:
+        if await history.created(connection, session_id) is None:
+            raise HistoryBehind
+        if seq is not None:
+            state = await history.as_of_seq(connection, session_id, seq)
+        else:
+            state = await history.as_of_time(connection, session_id, time_ms or 0)
+    if state is None:
+        raise InvalidRequest(
+            "at is before the session was created, or beyond its last event.", code="at.invalid", param="at"
+        )
+    return resource(state, await reading.data_key(ctx, account_id))
 
 
 @router.get(
     "",
     response_model=SessionList,
+    operation_id="list_sessions",
     summary="List sessions",
-    responses={**documented(InvalidRequest, *_COMMON, Unprocessable)},
+    responses={**with_key(InvalidRequest, Unprocessable)},
 )
 async def list_sessions(
     caller: CallerPrincipal,
@@ -185,61 +213,41 @@ async def list_sessions(
     only = sessions.Filter(
         statuses=_wanted(status or []),
         avatar_id=avatar_id,
-        created_after_ms=_moment("created_after", created_after),
-        created_before_ms=_moment("created_before", created_before),
+        created_after_ms=moment("created_after", created_after),
+        created_before_ms=moment("created_before", created_before),
         before_id=pages.checked(starting_after, SESSION, "a session"),
     )
     async with ctx.pool.connection() as connection:
         found = await sessions.page(connection, caller.account_id, only, limit + 1)
     page = pages.page(found, limit, lambda item: item.session_id)
-    return answers.json({**page, "data": [await _shown(ctx, caller.account_id, item) for item in page["data"]]})
+    return answers.json({**page, "data": [await reading.shown(ctx, caller.account_id, item) for item in page["data"]]})
 
 
 @router.post(
     "/{session_id}/end",
     response_model=SessionResource,
+    operation_id="end_session",
     summary="End a session",
-    responses=documented(*_COMMON, SessionNotFound, LogUnavailable, InFlight),
+    responses=with_key(SessionNotFound, LogUnavailable, InFlight),
 )
 async def end(session_id: str, request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Idempotent. A body is ignored. `canceled` when it had not started yet, else `ending` and soon `ended`."""
-    found = await _find(ctx, caller.account_id, session_id)
+    found = await reading.find(ctx, caller.account_id, session_id)
     if found.status in _GROUPS["terminal"] or (found.state is not None and found.state.end_requested):
-        return answers.json(await _shown(ctx, caller.account_id, found))
+        return answers.json(await reading.shown(ctx, caller.account_id, found))
     if found.state is None:
         await ending.await_create(ctx, session_id, _FOLD_WAIT_S)
     await ending.request_end(ctx, caller.account_id, session_id, "api_request", request_id(request))
     deadline = time.monotonic() + _FOLD_WAIT_S
     while time.monotonic() < deadline:
-        found = await _find(ctx, caller.account_id, session_id)
+        found = await reading.find(ctx, caller.account_id, session_id)
         if found.state is not None and (found.state.terminal or found.state.end_requested):
             break
         await asyncio.sleep(0.01)
-    shown = await _shown(ctx, caller.account_id, found)
+    shown = await reading.shown(ctx, caller.account_id, found)
     if shown["status"] not in _GROUPS["terminal"]:
         shown["status"] = "ending"
     return answers.json(shown)
-
-
-async def _find(ctx: Context, account_id: str, session_id: str) -> StoredSession:
-    async with ctx.pool.connection() as connection:
-        found = await sessions.find(connection, account_id, session_id)
-    if found is None:
-        raise SessionNotFound
-    return found
-
-
-async def _shown(ctx: Context, account_id: str, found: StoredSession) -> JsonObject:
-    if found.state is None:
-        shown: JsonObject = orjson.loads(found.resource or "")
-    else:
-        try:
-            key = await ctx.data_keys.of(account_id)
-        except AccountErased:
-            key = None
-        shown = resource(found.state, key)
-    shown["status"] = found.status
-    return shown
 
 
 def _wanted(statuses: list[str]) -> list[str]:
@@ -249,16 +257,3 @@ def _wanted(statuses: list[str]) -> list[str]:
             raise InvalidRequest(f"{status} is not a status.", code="status.invalid", param="status")
         wanted.extend(_GROUPS.get(status, (status,)))
     return wanted
-
-
-def _moment(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return from_wire(text.replace(" ", "+"))  # a + of an unescaped zone arrives as a space
-    except ValueError:
-        raise Unprocessable(
-            f"{name} must be an ISO 8601 time with a zone, such as 2026-11-23T05:00:00Z.",
-            code=f"{name}.invalid",
-            param=name,
-        ) from None

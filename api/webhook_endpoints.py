@@ -10,15 +10,11 @@ from api.auth import CallerPrincipal
 from api.context import Ctx
 from api.errors import (
     BodyTooLarge,
-    DatabaseUnavailable,
     EndpointLimit,
     EndpointNotFound,
-    KeyInvalid,
-    KeyMissing,
-    KeyRevoked,
     MalformedJson,
     Unprocessable,
-    documented,
+    with_key,
 )
 from schemas.addresses import InvalidUrl, UnsafeAddress
 from schemas.times import to_wire
@@ -33,17 +29,9 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["Webhooks"])
     "",
     status_code=201,
     response_model=WebhookEndpointResource,
+    operation_id="create_webhook_endpoint",
     summary="Create a webhook endpoint",
-    responses=documented(
-        MalformedJson,
-        BodyTooLarge,
-        KeyMissing,
-        KeyInvalid,
-        KeyRevoked,
-        EndpointLimit,
-        Unprocessable,
-        DatabaseUnavailable,
-    ),
+    responses=with_key(MalformedJson, BodyTooLarge, EndpointLimit, Unprocessable),
     openapi_extra=bodies.documented(CreateWebhookEndpoint),
 )
 async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
@@ -77,8 +65,9 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
 @router.delete(
     "/{endpoint_id}",
     status_code=204,
+    operation_id="delete_webhook_endpoint",
     summary="Delete a webhook endpoint",
-    responses=documented(KeyMissing, KeyInvalid, KeyRevoked, EndpointNotFound, DatabaseUnavailable),
+    responses=with_key(EndpointNotFound),
 )
 async def delete(endpoint_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """What was still to be delivered to it is dropped."""

@@ -76,6 +76,14 @@ class EventProducer:
     ) -> None:
         await self.stop()
 
+    async def reachable(self, within_s: float) -> bool:
+        """Whether some broker answers right now."""
+        try:
+            async with asyncio.timeout(within_s):
+                return bool((await self._producer.client.fetch_all_metadata()).brokers())
+        except (TimeoutError, KafkaError):
+            return False
+
     async def enqueue(self, topic: Topic, event: Event, timeout_s: float = SEND_TIMEOUT_S) -> asyncio.Future[object]:
         """Put the event into the send buffer, in order; the future is done when Kafka has acknowledged it.
 

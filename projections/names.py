@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Name = Literal["sessions", "usage", "avatars", "webhooks", "roster"]
+Name = Literal["sessions", "usage", "history", "avatars", "webhooks", "roster"]
 
 SESSIONS: Final = "sessions"
 USAGE: Final = "usage"
+HISTORY: Final = "history"
 AVATARS: Final = "avatars"
 WEBHOOKS: Final = "webhooks"
 ROSTER: Final = "roster"

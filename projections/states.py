@@ -56,6 +56,21 @@ class StoredStates(Projection[State]):
         )
 
 
+ENDS_WITHIN_S = 600.0
+
+
+async def ended_lately(connection: Connection, consumer: str) -> int:
+    """How many sessions this consumer has seen end within the last ENDS_WITHIN_S."""
+    cursor = await connection.execute(
+        """
+        SELECT count(*) FROM fold_states WHERE consumer = %s AND over_since > now() - make_interval(secs => %s)
+        """,
+        [consumer, ENDS_WITHIN_S],
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def prune(pool: Pool, consumers: Sequence[str], older_s: float) -> int:
     """Delete what these know of sessions that ended so long ago and hold nothing; returns how many."""
     names = ", ".join(f"'{name}'" for name in consumers)

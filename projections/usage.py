@@ -34,7 +34,7 @@ class UsageProjection(StoredStates):
     def __init__(self, dead_letters: DeadLetters | None = None, schema: str = "usage_v1") -> None:
         """It copies what can never be read to `dead_letters`: one of all consumers, so that there is one copy."""
         self._dead_letters = dead_letters
-        self._copy = f"COPY {schema}.usage_events ({_QUOTED}) FROM STDIN (FORMAT binary)"
+        self._copy = f"COPY {schema}.usage_events ({_QUOTED}, key_id) FROM STDIN (FORMAT binary)"
         self._ensure = f"SELECT {schema}.ensure_month(%s)"
         self._months: set[int] = set()
         self._ensured: set[int] = set()
@@ -48,9 +48,9 @@ class UsageProjection(StoredStates):
         await self._ensure_months(connection, {change.append_ms // _DAY_MS for change in charged})
         if charged:
             async with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
-                copy.set_types(_COPY_TYPES)
+                copy.set_types([*_COPY_TYPES, "text"])
                 for change in charged:
-                    await copy.write_row(row(change))
+                    await copy.write_row((*row(change), _key_id(change)))
         await self.save(connection, folded)
 
     async def _ensure_months(self, connection: Connection, days: set[int]) -> None:
@@ -77,6 +77,12 @@ def row(change: SessionChange) -> tuple[object, ...]:
     facts = list(structs.astuple(entry.facts))
     facts[FLAGS] = ",".join(entry.facts.flags)
     return (*facts, entry.prev_hash, entry.hash, change.partition, change.offset, change.append_ms)
+
+
+def _key_id(change: SessionChange) -> str:
+    """For the totals of the key: no fact of the bill, so no part of the entry."""
+    assert change.evolved.state.created is not None
+    return change.evolved.state.created.api_key_id
 
 
 FLAGS = FACT_COLUMNS.index("flags")

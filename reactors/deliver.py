@@ -45,7 +45,9 @@ class Deliverer:
         self._running = Background()
 
     async def run(self) -> None:
-        listener = asyncio.create_task(listen(self._settings.database_url, "delivery_due", self._wake))
+        listener = asyncio.create_task(
+            listen(self._settings.database_url, {"delivery_due": lambda _: self._wake.set()})
+        )
         try:
             async with Resolver(self._settings.nameservers) as resolver:
                 await self._work(Sender(self._keyring, WebhookHosts(self._settings, resolver)))

@@ -22,6 +22,7 @@ from events.sessions import FOLD as SESSIONS_FOLD
 from projections import names
 from projections.avatars import AvatarsProjection
 from projections.folding import FoldingHandler, Projection
+from projections.history import HistoryProjection
 from projections.names import Name
 from projections.sessions import SessionsProjection
 from projections.together import Together
@@ -78,6 +79,8 @@ def _projection(name: Name, connections: Pool, keyring: Keyring, producer: Event
             return SessionsProjection()
         case names.USAGE:
             return UsageProjection(DeadLetters(producer))
+        case names.HISTORY:
+            return HistoryProjection()
         case names.WEBHOOKS:
             return FanOut(DataKeys(connections, keyring))
         case names.AVATARS | names.ROSTER:

@@ -7,6 +7,9 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.pages import Page
 
 GENESIS = "0" * 64
 """`prev_hash` of a session's first entry."""
@@ -52,3 +55,55 @@ def chain(facts: UsageFacts, prev_hash: str) -> UsageEntry:
     """SHA-256 over the previous hash and the canonical JSON of the facts."""
     digest = hashlib.sha256(prev_hash.encode() + _encode(facts)).hexdigest()
     return UsageEntry(facts=facts, prev_hash=prev_hash, hash=digest)
+
+
+class UsageSummary(BaseModel):
+    """Exactly what published clients know. Seconds are not multiplied; `sessions` that have billed time."""
+
+    period_start: str
+    period_end: str
+    billable_seconds: int
+    sessions: int
+    by_quality: dict[str, int]
+
+
+class Source(BaseModel):
+    """Where the event is in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class UsageEventResource(BaseModel):
+    """A ledger entry. `hash` covers what stands before `prev_hash`. 60,000,000 `credit_us` are one credit."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: str
+    object: Literal["usage_event"]
+    account_id: str
+    session_id: str
+    avatar_id: str
+    attempt: int
+    n: int
+    kind: Literal["interval", "adjustment"]
+    quality: str
+    billed_as: str
+    multiplier_milli: int
+    rate_card: str
+    from_: str = Field(alias="from")
+    to: str
+    billable_ms: int
+    frames: int
+    credit_us: int
+    flags: list[str]
+    event_id: str
+    prev_hash: str
+    hash: str
+    source: Source
+    recorded_at: str
+
+
+class UsageEventList(Page[UsageEventResource]):
+    """The latest recorded first."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from psycopg.rows import class_row
 
 from events.sealing import DataKey, Keyring
 from schemas.ids import ACCOUNT, API_KEY, new_id
@@ -30,7 +31,14 @@ class Principal:
     plan: str
     idle_timeout_seconds: int
     session_time_limit_seconds: int
+    creates_per_minute: int
+    scopes: tuple[str, ...]
     revoked: bool
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has this scope, such as `sessions:read`; `sessions:write` contains it, `*` everything."""
+        noun, _, _ = scope.partition(":")
+        return not {scope, f"{noun}:write", "*"}.isdisjoint(self.scopes)
 
 
 class PepperMissing(Exception):
@@ -83,49 +91,157 @@ async def create_account(connection: Connection, name: str, plan: str, keyring: 
     return account_id
 
 
+@dataclass(frozen=True)
+class Account:
+    """`live_sessions`: as admission counts them."""
+
+    id: str
+    name: str
+    plan: str
+    idle_timeout_seconds: int
+    live_sessions: int
+    created_at: datetime
+
+
+async def account(connection: Connection, account_id: str) -> Account | None:
+    async with connection.cursor(row_factory=class_row(Account)) as cursor:
+        await cursor.execute(
+            "SELECT id, name, plan, idle_timeout_seconds, live_sessions, created_at FROM accounts WHERE id = %s",
+            [account_id],
+        )
+        return await cursor.fetchone()
+
+
+async def every_account(connection: Connection) -> list[Account]:
+    """Oldest first."""
+    async with connection.cursor(row_factory=class_row(Account)) as cursor:
+        await cursor.execute(
+            "SELECT id, name, plan, idle_timeout_seconds, live_sessions, created_at FROM accounts ORDER BY id"
+        )
+        return await cursor.fetchall()
+
+
+async def change_account(
+    connection: Connection, account_id: str, *, plan: str | None = None, idle_timeout_seconds: int | None = None
+) -> bool:
+    """What is None stays. False: there is no such account. Sessions that run keep what they were created with.
+
+    Raises psycopg.errors.ForeignKeyViolation for a plan that there is none of.
+    """
+    cursor = await connection.execute(
+        """
+        UPDATE accounts SET plan = coalesce(%s, plan), idle_timeout_seconds = coalesce(%s, idle_timeout_seconds)
+        WHERE id = %s
+        """,
+        [plan, idle_timeout_seconds, account_id],
+    )
+    return cursor.rowcount == 1
+
+
 async def find_account(connection: Connection, name: str) -> str | None:
     cursor = await connection.execute("SELECT id FROM accounts WHERE name = %s ORDER BY id LIMIT 1", [name])
     row = await cursor.fetchone()
     return str(row[0]) if row else None
 
 
-async def create_key(connection: Connection, account_id: str, name: str, pepper: str) -> tuple[str, str]:
+NOUNS = ("sessions", "avatars", "webhooks", "account")
+SCOPES = ("*", *(f"{noun}:{verb}" for noun in NOUNS for verb in ("read", "write")))
+
+
+@dataclass(frozen=True)
+class KeyLimits:
+    """What a key may do (of SCOPES), and its own limits; None: the plan's."""
+
+    scopes: tuple[str, ...] = ("*",)
+    creates_per_minute: int | None = None
+    max_concurrency: int | None = None
+
+
+async def create_key(
+    connection: Connection, account_id: str, name: str, pepper: str, limits: KeyLimits = KeyLimits()
+) -> tuple[str, str]:
     """Returns (key id, secret). The secret is shown once and stored only as its HMAC."""
     key_id, secret = new_id(API_KEY), new_secret()
     await connection.execute(
-        "INSERT INTO api_keys (id, account_id, name, shown, hash) VALUES (%s, %s, %s, %s, %s)",
-        [key_id, account_id, name, f"{secret[:7]}…", secret_hash(secret, pepper)],
+        """
+        INSERT INTO api_keys (id, account_id, name, shown, hash, scopes, creates_per_minute, max_concurrency)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        [
+            key_id,
+            account_id,
+            name,
+            f"{secret[:7]}…",
+            secret_hash(secret, pepper),
+            list(limits.scopes),
+            limits.creates_per_minute,
+            limits.max_concurrency,
+        ],
     )
     return key_id, secret
 
 
-async def list_keys(connection: Connection) -> list[tuple[str, str, str, str, datetime, datetime | None]]:
-    """(id, account, name, first characters, created, revoked), oldest first."""
-    cursor = await connection.execute(
-        "SELECT id, account_id, name, shown, created_at, revoked_at FROM api_keys ORDER BY id"
-    )
-    return await cursor.fetchall()
+@dataclass(frozen=True)
+class Key:
+    """`shown`: its first characters. `creates_per_minute`, `max_concurrency`: None is the plan's."""
+
+    id: str
+    account_id: str
+    name: str
+    shown: str
+    scopes: list[str]
+    creates_per_minute: int | None
+    max_concurrency: int | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+async def keys(connection: Connection, key_id: str | None = None) -> list[Key]:
+    """Oldest first; or the one."""
+    async with connection.cursor(row_factory=class_row(Key)) as cursor:
+        await cursor.execute(
+            """
+            SELECT id, account_id, name, shown, scopes, creates_per_minute, max_concurrency, created_at, revoked_at
+            FROM api_keys WHERE %(id)s::text IS NULL OR id = %(id)s ORDER BY id
+            """,
+            {"id": key_id},
+        )
+        return await cursor.fetchall()
+
+
+KEY_REVOKED = "key_revoked"
+"""NOTIFY: the key's id."""
 
 
 async def revoke_key(connection: Connection, key_id: str) -> bool:
     """False when there is no such key that was not revoked already."""
     cursor = await connection.execute(
-        "UPDATE api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL", [key_id]
+        "UPDATE api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL RETURNING pg_notify(%s, id)",
+        [key_id, KEY_REVOKED],
     )
     return cursor.rowcount == 1
+
+
+async def is_revoked(connection: Connection, key_id: str) -> bool:
+    cursor = await connection.execute("SELECT 1 FROM api_keys WHERE id = %s AND revoked_at IS NULL", [key_id])
+    return await cursor.fetchone() is None
 
 
 async def authenticate(connection: Connection, digest: bytes) -> Principal | None:
     cursor = await connection.execute(
         """
-        SELECT k.id, a.id, a.plan, a.idle_timeout_seconds, p.session_time_limit_seconds, k.revoked_at IS NOT NULL
+        SELECT k.id, a.id, a.plan, a.idle_timeout_seconds, p.session_time_limit_seconds,
+            coalesce(k.creates_per_minute, p.creates_per_minute), k.scopes, k.revoked_at IS NOT NULL
         FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN plans p ON p.key = a.plan
         WHERE k.hash = %s
         """,
         [digest],
     )
     row = await cursor.fetchone()
-    return Principal(*row) if row else None
+    if row is None:
+        return None
+    *known, scopes, revoked = row
+    return Principal(*[*known, tuple(scopes), revoked])
 
 
 class DataKeys:

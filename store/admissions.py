@@ -17,12 +17,12 @@ from psycopg.rows import class_row
 from store.database import Connection, Pool, delete_by_batches
 
 HELD_S = 6
-"""The same number stands in `admit()`."""
+"""The same number stands in `admit_session()`."""
 
 
 @dataclass(frozen=True)
 class Application:
-    """What `admit()` is asked. `task` is sealed under master key `secret_key`."""
+    """What `admit_session()` is asked. `task` is sealed under master key `secret_key`."""
 
     key_id: str
     account_id: str
@@ -39,6 +39,15 @@ class Application:
 
 
 @dataclass(frozen=True)
+class CreateRate:
+    """The bucket of a key, which holds a minute's creates: `remaining` now, full again after `reset_s` seconds."""
+
+    limit: int
+    remaining: int
+    reset_s: int
+
+
+@dataclass(frozen=True)
 class Admitted:
     """The request holds the admission. `tries` > 1: it goes on with the ids of a request that died before it."""
 
@@ -49,6 +58,8 @@ class Admitted:
     public_key: str | None
     resource: str
     created_ms: int
+    rate: CreateRate | None
+    """None: it goes on, and was counted before."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,27 @@ class KeyRevoked(AdmissionRefused):
     """The API key was revoked."""
 
 
-_REFUSALS: dict[str, type[AdmissionRefused]] = {"GR001": NoFreeSlot, "GR002": PlanCapReached, "GR003": KeyRevoked}
-"""SQLSTATE → what `admit()` means by it."""
+class KeyCapReached(AdmissionRefused):
+    """The key has as many live sessions as it may."""
+
+
+class RateExceeded(AdmissionRefused):
+    """The key has made as many creates as it may. One more is possible after `retry_s` seconds."""
+
+    def __init__(self, rate: CreateRate, retry_s: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.retry_s = retry_s
+
+
+_REFUSALS: dict[str, type[AdmissionRefused]] = {
+    "GR001": NoFreeSlot,
+    "GR002": PlanCapReached,
+    "GR003": KeyRevoked,
+    "GR004": KeyCapReached,
+}
+"""SQLSTATE → what `admit_session()` means by it."""
+_RATE_EXCEEDED = "GR005"
 
 
 @dataclass(frozen=True)
@@ -115,7 +145,7 @@ async def admit(connection: Connection, asked: Application) -> Answer:
     """One round trip. Raises AdmissionRefused."""
     try:
         cursor = await connection.execute(
-            "SELECT * FROM admit(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
+            "SELECT * FROM admit_session(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
             [
                 asked.key_id,
                 asked.account_id,
@@ -135,16 +165,27 @@ async def admit(connection: Connection, asked: Application) -> Answer:
     except psycopg.errors.UniqueViolation:
         return InFlight()  # another request of this account was faster by a hair
     except psycopg.Error as failed:
-        refusal = _REFUSALS.get(failed.sqlstate or "")
+        refusal = _refusal(failed)
         if refusal is None:
             raise
         raise refusal from failed
     assert row is not None
-    return _answer(row[0], Admitted(*row[1:]))
+    outcome, *found = row
+    *found, limit, remaining, reset_s = found
+    rate = None if remaining is None else CreateRate(limit, remaining, reset_s)
+    return _answer(outcome, Admitted(*[*found, rate]))
+
+
+def _refusal(failed: psycopg.Error) -> AdmissionRefused | None:
+    if failed.sqlstate == _RATE_EXCEEDED:
+        limit, reset_s, retry_s = map(int, (failed.diag.message_detail or "").split())
+        return RateExceeded(CreateRate(limit, 0, reset_s), retry_s)
+    refusal = _REFUSALS.get(failed.sqlstate or "")
+    return refusal() if refusal is not None else None
 
 
 def _answer(outcome: _Outcome, found: Admitted) -> Answer:
-    """`found`: what `admit()` returns beside the outcome, in its order; which of it is set depends on that."""
+    """`found`: what `admit_session()` returns beside the outcome, in its order; which of it is set depends on that."""
     match outcome:
         case "admitted" | "resumed":
             return found
@@ -333,6 +374,20 @@ async def untouched(connection: Connection, consumer: str, after_s: float) -> li
         [after_s, consumer],
     )
     return await cursor.fetchall()
+
+
+async def not_shown(connection: Connection, before_ms: int) -> bool:
+    """Whether some session was in the log before then, and the sessions projection does not have it."""
+    cursor = await connection.execute(
+        """
+        SELECT EXISTS (
+            SELECT 1 FROM admissions a WHERE a.acknowledged AND a.state <> 'over' AND a.created_ms < %s
+                AND NOT EXISTS (SELECT 1 FROM r.all_sessions s WHERE s.session_id = a.session_id))
+        """,
+        [before_ms],
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
 
 
 async def without(connection: Connection, session_ids: Sequence[str]) -> set[str]:

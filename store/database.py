@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -23,6 +23,8 @@ CONNECT_TIMEOUT_S = 3
 POOL_TIMEOUT_S = 3.0
 ANSWER_WITHIN_S = 30.0
 BATCH = 2000
+_KEEP_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""Of a connection that only listens: a server that is gone without a word would never be noticed."""
 
 _DRIVER = (
     psycopg.OperationalError,
@@ -142,18 +144,22 @@ async def delete_by_batches(pool: Pool, table: str, key: str, condition: str, ol
             return deleted
 
 
-async def listen(url: str, channel: str, wake: asyncio.Event) -> None:
-    """Set `wake` at every NOTIFY on `channel`, for ever; reconnects by itself, waking once each time.
+async def listen(url: str, told: Mapping[str, Callable[[str], None]]) -> None:
+    """Call `told[channel]` with the payload of every NOTIFY, for ever.
 
-    A lost notification only costs the caller its own polling interval, never correctness.
+    It reconnects by itself and calls each with an empty payload then: anything may have been missed.
     """
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+            connection = await psycopg.AsyncConnection.connect(
+                url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, **_KEEP_ALIVE
+            )
             async with connection:
-                await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
-                wake.set()
-                async for _ in connection.notifies():
-                    wake.set()
+                for channel in told:
+                    await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+                for tell in told.values():
+                    tell("")
+                async for notified in connection.notifies():
+                    told[notified.channel](notified.payload)
         except (*_DRIVER, OSError):
             await asyncio.sleep(0.5)

@@ -132,6 +132,30 @@ async def refused(connection: Connection, moves: Sequence[Move]) -> None:
     await connection.execute("SELECT pg_notify('slot_free', '')")
 
 
+@dataclass(frozen=True)
+class Free:
+    """Slots that are given out, and those of them that nobody holds."""
+
+    slots: int
+    free: int
+
+
+async def capacity(connection: Connection) -> tuple[Free, dict[str, Free]]:
+    """(all slots, those of each quality): one that offers several counts for each of them."""
+    cursor = await connection.execute(
+        "SELECT count(*), count(*) FILTER (WHERE session_id IS NULL) FROM slots WHERE open"
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    cursor = await connection.execute(
+        """
+        SELECT quality, count(*), count(*) FILTER (WHERE session_id IS NULL)
+        FROM slots, unnest(qualities) AS quality WHERE open GROUP BY quality ORDER BY quality
+        """
+    )
+    return Free(*row), {quality: Free(*counts) for quality, *counts in await cursor.fetchall()}
+
+
 async def sweep(connection: Connection) -> int:
     """Free what no admission holds any more, and reservations that were never answered; returns how many.
 

@@ -22,25 +22,30 @@ async def admit(connection: Connection, account_id: str, avatar_id: str, resourc
         )
         row = await cursor.fetchone()
         assert row is not None
-        cursor = await connection.execute(
-            f"""
-            SELECT (SELECT count(*) FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
-                    WHERE v.account_id = %(account)s AND v.status <> 'failed' AND a.deleted IS NOT TRUE)
-                 + (SELECT count(*) FROM avatar_admissions a WHERE a.account_id = %(account)s AND NOT a.deleted
-                        AND (a.acknowledged OR a.created_at > now() - interval '{_UNFINISHED_FOR}')
-                        AND NOT EXISTS (SELECT 1 FROM r.all_avatars v WHERE v.avatar_id = a.avatar_id))
-            """,  # noqa: S608 - a constant
-            {"account": account_id},
-        )
-        held = await cursor.fetchone()
-        assert held is not None
-        if held[0] >= row[0]:
+        if await held(connection, account_id) >= row[0]:
             return False
         await connection.execute(
             "INSERT INTO avatar_admissions (avatar_id, account_id, resource) VALUES (%s, %s, %s)",
             [avatar_id, account_id, resource],
         )
     return True
+
+
+async def held(connection: Connection, account_id: str) -> int:
+    """How many of its plan's avatar slots the account has taken."""
+    cursor = await connection.execute(
+        f"""
+        SELECT (SELECT count(*) FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
+                WHERE v.account_id = %(account)s AND v.status <> 'failed' AND a.deleted IS NOT TRUE)
+             + (SELECT count(*) FROM avatar_admissions a WHERE a.account_id = %(account)s AND NOT a.deleted
+                    AND (a.acknowledged OR a.created_at > now() - interval '{_UNFINISHED_FOR}')
+                    AND NOT EXISTS (SELECT 1 FROM r.all_avatars v WHERE v.avatar_id = a.avatar_id))
+        """,  # noqa: S608 - a constant
+        {"account": account_id},
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def renew(connection: Connection, avatar_id: str) -> bool:

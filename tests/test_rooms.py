@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[1]
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|COPY)\s+([a-z_.{}0-9]+)")
 NOT_TABLES = {"of", "set"}
-SCHEMAS = re.compile(r"\b(sessions|usage|avatars)_v\d+\b")
+SCHEMAS = re.compile(r"\b(sessions|usage|history|avatars)_v\d+\b")
 ROOMS = ("api", "cli", "projections", "reactors", "store", "workers")
 
 
@@ -49,5 +49,6 @@ def test_a_projections_schema_is_named_by_itself_alone() -> None:
     assert named == {
         ("projections/sessions.py", "sessions_v1"),
         ("projections/usage.py", "usage_v1"),
+        ("projections/history.py", "history_v1"),
         ("projections/avatars.py", "avatars_v1"),
     }

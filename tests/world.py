@@ -123,6 +123,7 @@ class World:
     async def open(self) -> None:
         await asyncio.to_thread(migrate, self.database_url)
         await topics.apply(self.servers.kafka_bootstrap, self.prefix)
+        await self.sql("UPDATE plans SET creates_per_minute = 1000000 WHERE key = 'self_hosted'")
         self.account, self.key = await self.new_account("tests")
 
     async def close(self) -> None:
@@ -151,6 +152,16 @@ class World:
             account = await accounts.create_account(connection, name, plan, self.keyring)
             _, key = await accounts.create_key(connection, account, name, self.pepper)
         return account, key
+
+    async def new_key(self, account: str | None = None, **limits: Any) -> tuple[str, str]:
+        """Returns (key id, API key) of an account, or of the world's; `limits` as in KeyLimits."""
+        async with open_pool(self.database_url, 1) as pool, pool.connection() as connection:
+            wanted = accounts.KeyLimits(**limits)
+            return await accounts.create_key(connection, account or self.account, "tests", self.pepper, wanted)
+
+    async def revoke(self, key_id: str) -> None:
+        async with open_pool(self.database_url, 1) as pool, pool.connection() as connection:
+            assert await accounts.revoke_key(connection, key_id)
 
     # Processes
 
@@ -218,6 +229,14 @@ class World:
             cursor = await connection.execute(query, list(args))
             return await cursor.fetchall() if cursor.description else []
 
+    async def wipe(self) -> None:
+        """Forget all that the projections of `sessions.v1` have derived, so that they read the log again."""
+        await self.sql("DELETE FROM checkpoints; DELETE FROM fold_states; DELETE FROM sessions_v1.sessions")
+        await self.sql("DELETE FROM history_v1.session_events; DELETE FROM history_v1.attempts")
+        await self.sql("ALTER TABLE usage_v1.usage_events DISABLE TRIGGER append_only")
+        await self.sql("DELETE FROM usage_v1.usage_events")
+        await self.sql("ALTER TABLE usage_v1.usage_events ENABLE TRIGGER append_only")
+
     async def log(self, session_id: str | None = None, topic: Topic = SESSIONS) -> list[tuple[Event, int]]:
         """(event, append time) of all readable records, in order per partition."""
         return [
@@ -264,6 +283,18 @@ class World:
         )
         await self.sql("UPDATE accounts SET live_sessions = live_sessions + 1 WHERE id = %s", self.account)
 
+    async def slots_of_nobody(self, count: int, *qualities: str) -> None:
+        """Slots whose worker never says anything: for a world without a roster, which would bury it."""
+        worker_id, key = new_id(WORKER), public_text(new_worker_key())
+        offered = list(qualities or ("mock",))
+        await self.sql("INSERT INTO workers VALUES (%s, 0, %s, %s, 'ready')", worker_id, key, offered)
+        await self.sql(
+            "INSERT INTO slots (worker_id, slot, qualities) SELECT %s, n, %s FROM generate_series(1, %s) n",
+            worker_id,
+            offered,
+            count,
+        )
+
     async def fake_worker(self, slots: int, qualities: list[str] | None = None) -> str:
         """A worker that says its state each second and never starts anything; registered when this returns."""
         worker_id = new_id(WORKER)
@@ -301,10 +332,10 @@ class World:
                     await producer.send(WORKERS, new_event(state, source="tests", subject=state.worker_id))
                 await asyncio.sleep(1)
 
-    async def second_api(self) -> str:
+    async def second_api(self, name: str = "api-2") -> str:
         """Another API process beside `api`; returns its URL."""
         port, internal_port = free_ports(2)
-        await self.start("api-2", GREENROOM_API_PORT=str(port), GREENROOM_INTERNAL_PORT=str(internal_port))
+        await self.start(name, GREENROOM_API_PORT=str(port), GREENROOM_INTERNAL_PORT=str(internal_port))
         return f"http://127.0.0.1:{port}"
 
     def client(self, key: str | None = None, url: str | None = None) -> httpx.AsyncClient:

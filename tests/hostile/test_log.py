@@ -171,7 +171,7 @@ async def test_hostile_records_between_normal_sessions(world: World) -> None:
         [(b"av_1", value, headers, None), (b"av_2", value, headers, None), (None, MARK, [("ce_id", None)], 0)],
     )
     await normal(world)
-    for name in ("sessions", "usage", "webhooks", "roster"):
+    for name in ("sessions", "usage", "history", "webhooks", "roster"):
         await at_the_end(world, name, SESSIONS)
     await at_the_end(world, "avatars", AVATARS)
     log = world.processes["all"].log_path.read_text()
@@ -179,7 +179,7 @@ async def test_hostile_records_between_normal_sessions(world: World) -> None:
     assert "Traceback" not in log
     assert MARK.decode() not in log
     told = [json.loads(line) for line in log.splitlines() if "record malformed" in line]
-    assert {t["consumer"] for t in told} == {"sessions", "usage", "webhooks", "roster", "avatars"}
+    assert {t["consumer"] for t in told} == {"sessions", "usage", "history", "webhooks", "roster", "avatars"}
     assert all(t["topic"] and t["partition"] >= 0 and t["offset"] >= 0 and t["reason"] for t in told)
     async with httpx.AsyncClient(trust_env=False) as client:
         metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
@@ -218,11 +218,8 @@ async def test_each_malformed_record_is_copied_with_its_place_and_reason(world: 
 async def test_a_process_that_starts_again_reads_all_of_it_once_more(world: World) -> None:
     before = await world.sql('SELECT * FROM r.usage_events ORDER BY partition, "offset"')
     await world.stop_all()
-    await world.sql("DELETE FROM checkpoints; DELETE FROM fold_states; DELETE FROM sessions_v1.sessions")
-    await world.sql("ALTER TABLE usage_v1.usage_events DISABLE TRIGGER append_only")
-    await world.sql("DELETE FROM usage_v1.usage_events")
-    await world.sql("ALTER TABLE usage_v1.usage_events ENABLE TRIGGER append_only")
-    await world.start("sessions", "usage", "webhooks")
+    await world.wipe()
+    await world.start("sessions", "usage", "history", "webhooks")
     await at_the_end(world, "usage", SESSIONS)
     assert await world.sql('SELECT * FROM r.usage_events ORDER BY partition, "offset"') == before
 

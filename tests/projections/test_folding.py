@@ -64,16 +64,18 @@ async def caught_up(world: World, name: str) -> None:
     await eventually(probe, 90, f"{name} at the end of the log")
 
 
-async def rows(world: World) -> tuple[list[Any], list[Any]]:
+async def rows(world: World) -> tuple[list[Any], list[Any], list[Any]]:
     sessions = await world.sql("SELECT * FROM r.sessions ORDER BY session_id")
     usage = await world.sql('SELECT * FROM r.usage_events ORDER BY partition, "offset"')
-    return sessions, usage
+    history = await world.sql("SELECT * FROM r.session_events ORDER BY session_id, seq")
+    history += await world.sql("SELECT * FROM r.attempts ORDER BY session_id, attempt")
+    return sessions, usage, history
 
 
-async def check(world: World) -> tuple[list[Any], list[Any]]:
+async def check(world: World) -> tuple[list[Any], list[Any], list[Any]]:
     """Rows are exactly what the fold makes of the log (I2), and the audit says so."""
     states, usage = await truth(world)
-    found_sessions, found_usage = await rows(world)
+    found_sessions, found_usage, history = await rows(world)
     shown = {sid: s for sid, s in states.items() if not s.hidden}
     assert {r[0] for r in found_sessions} == set(shown)
     status = await world.sql("SELECT session_id, status, seq, billed_ms, credit_us FROM r.sessions")
@@ -86,36 +88,36 @@ async def check(world: World) -> tuple[list[Any], list[Any]]:
         verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
     assert verdict.equal
     assert verdict.entries == len(usage)
-    return found_sessions, found_usage
+    return found_sessions, found_usage, history
 
 
 async def test_killed_at_any_moment_they_lose_and_double_nothing(world: World) -> None:
-    await world.start("sessions", "usage")
+    await world.start("sessions", "usage", "history")
     lives = [life(session_id(), beats=20) for _ in range(120)]
     producing = asyncio.create_task(produce(world, lives, pause_s=0.08))
-    for name in ("usage", "sessions", "usage", "sessions"):
+    for name in ("usage", "sessions", "history", "usage", "history", "sessions"):
         await asyncio.sleep(0.8)  # kill -9 at some moment of the load; which one does not matter
         await world.kill(name)
         await world.restart(name)
     await producing
     await caught_up(world, "usage")
     await caught_up(world, "sessions")
-    sessions, usage = await check(world)
+    await caught_up(world, "history")
+    sessions, usage, history = await check(world)
     assert len(sessions) == 120
     assert len(usage) == 120 * 21
+    assert len(history) == 120 * (6 + 1)
 
 
 async def test_a_replay_restores_the_same_rows(world: World) -> None:
     """I6: wipe, replay, compare; together in one process this time."""
     before = await rows(world)
     await world.stop_all()
-    await world.sql("DELETE FROM checkpoints; DELETE FROM fold_states; DELETE FROM sessions_v1.sessions")
-    await world.sql("ALTER TABLE usage_v1.usage_events DISABLE TRIGGER append_only")
-    await world.sql("DELETE FROM usage_v1.usage_events")
-    await world.sql("ALTER TABLE usage_v1.usage_events ENABLE TRIGGER append_only")
+    await world.wipe()
     await world.start("all")
     await caught_up(world, "usage")
     await caught_up(world, "sessions")
+    await caught_up(world, "history")
     assert await rows(world) == before
 
 
@@ -192,7 +194,7 @@ async def test_unreadable_and_unknown_records(world: World) -> None:
     await caught_up(world, "usage")
     assert await world.sql("SELECT status FROM r.sessions WHERE session_id = %s", parked) == [("queued",)]
     consumers = await world.sql("SELECT consumer FROM parked WHERE session_id = %s ORDER BY 1", parked)
-    assert [c[0] for c in consumers] == ["roster", "sessions", "usage", "webhooks"]
+    assert [c[0] for c in consumers] == ["history", "roster", "sessions", "usage", "webhooks"]
     async with pool(world.database_url, 1) as connections:
         with pytest.raises(audit.CannotRead, match="parked"):
             await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)

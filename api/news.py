@@ -1,0 +1,78 @@
+"""Who waits for news of what: streams and long polls, woken by what other processes notify."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.errors import StreamsExceeded
+
+_MOST_OF_ACCOUNT = 1024
+"""Streams and long polls of one account in one process: no account may take all connections."""
+
+
+class Waiter:
+    """Woken whenever there may be news of one of its subjects."""
+
+    def __init__(self, subjects: tuple[str, ...]) -> None:
+        self.subjects = subjects
+        self._event = asyncio.Event()
+        self._fired: set[str] = set()
+
+    def wake(self, subject: str) -> None:
+        self._fired.add(subject)
+        self._event.set()
+
+    async def wait(self, within_s: float) -> set[str]:
+        """The subjects that may have news, none after `within_s`. What comes from now on wakes the next wait."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._event.wait()
+        except TimeoutError:
+            return set()
+        self._event.clear()
+        fired, self._fired = self._fired, set()
+        return fired
+
+
+class News:
+    """Subjects are ids: sessions, accounts, keys. Nothing is carried: whoever is woken looks for what is new."""
+
+    def __init__(self, most_of_account: int = _MOST_OF_ACCOUNT) -> None:
+        self._most = most_of_account
+        self._waiting: dict[str, set[Waiter]] = {}
+        self._of_account: dict[str, int] = {}
+        self.over = False
+        """The process stops: whoever is woken goes."""
+
+    @contextmanager
+    def of(self, account_id: str, *subjects: str) -> Iterator[Waiter]:
+        """Look after this, and after every wait: nothing that happens in between is missed. Raises StreamsExceeded."""
+        held = self._of_account.get(account_id, 0)
+        if held >= self._most:
+            raise StreamsExceeded
+        self._of_account[account_id] = held + 1
+        waiter = Waiter(subjects)
+        for subject in subjects:
+            self._waiting.setdefault(subject, set()).add(waiter)
+        try:
+            yield waiter
+        finally:
+            for subject in subjects:
+                self._waiting[subject].discard(waiter)
+                if not self._waiting[subject]:
+                    del self._waiting[subject]
+            self._of_account[account_id] -= 1
+            if not self._of_account[account_id]:
+                del self._of_account[account_id]
+
+    def tell(self, subjects: str) -> None:
+        """`subjects`: separated by spaces. None: the connection was made anew, and anything may have been missed."""
+        for subject in subjects.split() or list(self._waiting):
+            for waiter in self._waiting.get(subject, ()):
+                waiter.wake(subject)
+
+    def end(self) -> None:
+        self.over = True
+        self.tell("")

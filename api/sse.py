@@ -1,0 +1,128 @@
+"""Server-sent events: one way for every stream.
+
+A stream looks for what is new, sends it, and waits until it is woken; while nothing happens a comment every 15 s keeps
+proxies from closing it. It holds no database connection while it waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api import auth
+from api.context import Context
+from api.errors import KeyRevoked
+from api.news import Waiter
+from schemas.background import until_one_ends
+from schemas.jsons import JsonObject
+from store.accounts import Principal
+from store.database import DatabaseUnreachable
+
+MEDIA_TYPE = "text/event-stream"
+DOCUMENTED: dict[int | str, JsonObject] = {
+    200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}},
+    204: {"description": "A stream has ended before, and nothing more will come: do not come back."},
+}
+"""For `responses=` of whatever streams when it is asked to."""
+PING_S = 15.0
+_RETRY_MS = 2000
+LOOK_S = 120.0
+"""Until a stream looks although nobody has told of news: notifications are lost with a connection, and told of then."""
+_AWAY_S = 1.0
+
+
+class Item(NamedTuple):
+    """`id`: what the client sends back as `Last-Event-ID` to go on after this one."""
+
+    id: str
+    type: str
+    data: JsonObject
+    last: bool = False
+    """The stream ends after it."""
+
+
+Look = Callable[[], Awaitable[Sequence[Item]]]
+"""What is new since it was asked last; nothing, when nothing is."""
+
+
+def wanted(request: Request) -> bool:
+    """Whether the caller asks for a stream."""
+    return MEDIA_TYPE in request.headers.get("accept", "")
+
+
+class EventStream(Response):
+    """What `look` finds, now, whenever `subject` is told of, and every `every_s` seconds at the latest."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, ctx: Context, caller: Principal, subject: str, look: Look, every_s: float = LOOK_S) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._ctx = ctx
+        self._caller = caller
+        self._subject = subject
+        self._look = look
+        self._every_s = every_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises StreamsExceeded or KeyRevoked before anything was sent."""
+        with self._ctx.news.of(self._caller.account_id, self._subject, self._caller.key_id) as waiter:
+            if await self._revoked():  # it was not when it was last looked at, up to a second ago
+                raise KeyRevoked
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await until_one_ends(self._send_all(waiter, send), _gone(receive))
+
+    async def _send_all(self, waiter: Waiter, send: Send) -> None:
+        await _chunk(send, b"retry: %d\n\n" % _RETRY_MS)
+        sent_at, look_at = time.monotonic(), 0.0
+        while not self._ctx.news.over:
+            if time.monotonic() >= look_at:
+                found = await self._found()
+                if found:
+                    await _chunk(send, b"".join(map(_line, found)))
+                    sent_at = time.monotonic()
+                    if found[-1].last:
+                        break
+                    continue  # there may be more than one look returns
+                look_at = time.monotonic() + (self._every_s if found is not None else _AWAY_S)
+            fired = await waiter.wait(max(0.0, min(sent_at + PING_S, look_at) - time.monotonic()))
+            if fired:
+                look_at = 0.0
+                if self._caller.key_id in fired and await self._revoked():
+                    break
+            elif time.monotonic() >= sent_at + PING_S:
+                await _chunk(send, b": ping\n\n")
+                sent_at = time.monotonic()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _found(self) -> Sequence[Item] | None:
+        """None: the database is away. The stream stays: its client would come back and find no more."""
+        try:
+            return await self._look()
+        except DatabaseUnreachable:
+            return None
+
+    async def _revoked(self) -> bool:
+        try:
+            return await auth.is_revoked(self._ctx, self._caller)
+        except DatabaseUnreachable:
+            return False  # told of again when the connection that tells of it is back
+
+
+async def _chunk(send: Send, lines: bytes) -> None:
+    await send({"type": "http.response.body", "body": lines, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _line(item: Item) -> bytes:
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (item.id.encode(), item.type.encode(), orjson.dumps(item.data))

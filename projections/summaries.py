@@ -1,0 +1,133 @@
+"""Reading the ledger: its entries, and what they add up to.
+
+What belongs to a period is decided by `recorded_ms`, the log's append time: once a period is over, nothing is added to
+it any more. Rounding happens here and once: per session, up to the next whole second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from projections.usage import COLUMNS
+from store.database import Connection, Row
+
+DAY_MS = 86_400_000
+_CURSOR_WITHIN_MS = 900_000
+"""An id tells when the event was made; it was recorded within this of that, or it is not found."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`seconds` by quality, not multiplied; `sessions` that have billed time."""
+
+    seconds: dict[str, int]
+    sessions: int
+
+
+async def summary(connection: Connection, account_id: str, start_ms: int, end_ms: int) -> Summary:
+    """Of a period whose end is exclusive. Whole days are read from their totals, the rest entry by entry."""
+    first_day, after_last_day = -(-start_ms // DAY_MS), end_ms // DAY_MS
+    edges = [(start_ms, end_ms)]
+    if first_day < after_last_day:
+        edges = [(start_ms, first_day * DAY_MS), (after_last_day * DAY_MS, end_ms)]
+    cursor = await connection.execute(
+        """
+        WITH part AS (
+            SELECT session_id, quality, billable_ms FROM r.session_days
+            WHERE account_id = %(account)s AND day >= %(first)s AND day < %(after_last)s
+            UNION ALL
+            SELECT u.session_id, u.quality, u.billable_ms
+            FROM unnest(%(starts)s::bigint[], %(ends)s::bigint[]) AS edge (start_ms, end_ms)
+            JOIN r.usage_events u
+                ON u.account_id = %(account)s AND u.recorded_ms >= edge.start_ms AND u.recorded_ms < edge.end_ms
+        ), of_session AS (
+            SELECT session_id, quality, sum(billable_ms) AS ms FROM part GROUP BY session_id, quality
+        )
+        SELECT quality, sum(ceil(ms / 1000))::bigint, count(*) FROM of_session WHERE ms > 0 GROUP BY quality
+        """,
+        {
+            "account": account_id,
+            "first": first_day,
+            "after_last": max(first_day, after_last_day),
+            "starts": [start for start, _ in edges],
+            "ends": [end for _, end in edges],
+        },
+    )
+    rows = await cursor.fetchall()
+    return Summary({quality: seconds for quality, seconds, _ in rows}, sum(count for *_, count in rows))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A ledger entry: the facts under its hash by name, and where it comes from."""
+
+    facts: dict[str, object]
+    prev_hash: str
+    hash: str
+    partition: int
+    offset: int
+    recorded_ms: int
+
+
+@dataclass(frozen=True)
+class EntryFilter:
+    """`start_ms` is inclusive, `end_ms` exclusive."""
+
+    session_id: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+class NoSuchEntry(Exception):
+    """The cursor is no entry of this account."""
+
+
+async def entries(
+    connection: Connection, account_id: str, only: EntryFilter, before_id: str | None, before_ms: int, limit: int
+) -> Sequence[Entry]:
+    """The latest recorded first, from `before_id` on, which was made at `before_ms`. Raises NoSuchEntry."""
+    place = (2**62, "")
+    if before_id is not None:
+        cursor = await connection.execute(
+            """
+            SELECT recorded_ms FROM r.usage_events
+            WHERE account_id = %s AND recorded_ms BETWEEN %s AND %s AND id = %s
+            """,
+            [account_id, before_ms - _CURSOR_WITHIN_MS, before_ms + _CURSOR_WITHIN_MS, before_id],
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise NoSuchEntry
+        place = (row[0], before_id)
+    conditions = {
+        "session_id = %(session)s": only.session_id is not None,
+        "recorded_ms >= %(start)s": only.start_ms is not None,
+        "recorded_ms < %(end)s": only.end_ms is not None,
+    }
+    wanted = "".join(f" AND {condition}" for condition, asked in conditions.items() if asked)
+    cursor = await connection.execute(
+        f"""
+        SELECT {_SELECTED} FROM r.usage_events
+        WHERE account_id = %(account)s AND recorded_ms <= %(at)s AND (recorded_ms, id) < (%(at)s, %(id)s){wanted}
+        ORDER BY recorded_ms DESC, id DESC LIMIT %(limit)s
+        """,  # noqa: S608 - no value in it
+        {
+            "account": account_id,
+            "session": only.session_id,
+            "start": only.start_ms,
+            "end": only.end_ms,
+            "at": place[0],
+            "id": place[1],
+            "limit": limit,
+        },
+    )
+    return [_entry(row) for row in await cursor.fetchall()]
+
+
+_SELECTED = ", ".join(f'"{column}"' for column in COLUMNS)
+
+
+def _entry(row: Row) -> Entry:
+    *facts, prev_hash, hash_, partition, offset, recorded_ms = row
+    return Entry(dict(zip(COLUMNS, facts, strict=False)), prev_hash, hash_, partition, offset, recorded_ms)

@@ -1,0 +1,43 @@
+"""Who is woken by what, and who gets a place."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.errors import StreamsExceeded
+from api.news import News
+
+pytestmark = pytest.mark.unit
+
+
+async def test_news_between_looking_and_waiting_are_not_missed() -> None:
+    news = News()
+    with news.of("acct_1", "sess_1", "key_1") as waiter:
+        news.tell("sess_2")
+        assert await waiter.wait(0) == set()
+        news.tell("sess_2 sess_1 key_1")
+        assert await waiter.wait(0) == {"sess_1", "key_1"}
+        assert await waiter.wait(0) == set()
+
+
+async def test_a_new_connection_wakes_everybody() -> None:
+    news = News()
+    with news.of("acct_1", "sess_1") as one, news.of("acct_2", "sess_2", "key_2") as other:
+        news.tell("")
+        assert await one.wait(0) == {"sess_1"}
+        assert await other.wait(0) == {"sess_2", "key_2"}
+        news.end()
+        assert news.over
+        assert await one.wait(0) == {"sess_1"}
+
+
+async def test_an_account_has_its_places_and_gives_them_back() -> None:
+    news = News(most_of_account=2)
+    with news.of("acct_1", "sess_1"), news.of("acct_2", "sess_1"):
+        with news.of("acct_1", "sess_1"):
+            with pytest.raises(StreamsExceeded), news.of("acct_1", "sess_1"):
+                raise AssertionError("no place was free")
+        with news.of("acct_1", "sess_1"):
+            pass
+    assert not news._waiting
+    assert not news._of_account
