@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from api import account, avatars, history, openapi, pipecat, sessions, status, uploads, usage, webhook_endpoints
+from api import account, avatars, feed, history, openapi, pipecat, sessions, status, uploads, usage, webhook_endpoints
 from api.admission import keep_marking, mark_acknowledged
 from api.context import Context
 from api.errors import (
@@ -31,10 +31,11 @@ from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
-from projections.history import CHANNEL
+from projections.history import CHANNEL as HISTORY
 from schemas.background import Background
 from store.accounts import KEY_REVOKED, DataKeys
 from store.database import DatabaseUnreachable, listen, pool
+from store.feed import CHANNEL as FEED
 from store.resolving import Resolver, WebhookHosts
 
 _ANSWER_WITHIN_S = 3.0
@@ -43,6 +44,7 @@ _ANSWER_WITHIN_S = 3.0
 _ROUTERS = (
     sessions.router,
     history.router,
+    feed.router,
     pipecat.router,
     avatars.router,
     webhook_endpoints.router,
@@ -97,7 +99,12 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         app.state.context = ctx
         tasks = Background()
         tasks.spawn(keep_marking(ctx), "mark acknowledged")
-        told = {"slot_free": lambda _: ctx.slot_free.set(), CHANNEL: ctx.news.tell, KEY_REVOKED: ctx.news.tell}
+        told = {
+            "slot_free": lambda _: ctx.slot_free.set(),
+            HISTORY: ctx.news.tell,
+            FEED: ctx.news.tell,
+            KEY_REVOKED: ctx.news.tell,
+        }
         tasks.spawn(listen(settings.database_url, told), "listen")
         tasks.spawn(uploads.sweep(ctx), "sweep uploads")
         gc.collect()

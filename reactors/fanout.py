@@ -1,4 +1,5 @@
-"""The fan-out of webhooks: one delivery per endpoint and transition, inserted with the checkpoint."""
+"""What customers are told: an event in their account's feed, and a delivery for each endpoint that wants it, both
+inserted with the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from projections.states import StoredStates
 from schemas.events import PUBLIC
 from schemas.ids import WEBHOOK_DELIVERY, derived_id
 from schemas.times import to_wire
-from store import admissions, deliveries, endpoints
+from store import admissions, deliveries, endpoints, feed
 from store.accounts import AccountErased, DataKeys
 from store.database import Connection
 
@@ -38,20 +39,21 @@ class FanOut(StoredStates):
         await self.save(connection, folded)
 
     async def _fan_out(self, connection: Connection, changes: list[SessionChange]) -> None:
-        subscriptions = await endpoints.subscriptions(connection, {_account(c.evolved.state) for c in changes})
-        if not subscriptions:
-            return
         abandoned = await admissions.abandoned(connection, [c.event.subject for c in changes])
+        told = [change for change in changes if change.event.subject not in abandoned]
+        subscriptions = await endpoints.subscriptions(connection, {_account(c.evolved.state) for c in told})
+        events: list[feed.New] = []
         made: list[deliveries.New] = []
-        for change in changes:
-            kind = change.evolved.transition
-            account_id = _account(change.evolved.state)
-            matching = [e for e, patterns in subscriptions.get(account_id, ()) if wanted(kind or "", patterns)]
-            if matching and change.event.subject not in abandoned:
-                body = _body(change, await self._key(account_id))
-                made.extend(_delivery(endpoint_id, change, body) for endpoint_id in matching)
+        for change in told:
+            kind, account_id = change.evolved.transition or "", _account(change.evolved.state)
+            body = _body(change, await self._key(account_id))
+            events.append(feed.New(account_id, change.event.id, kind, body))
+            matching = (e for e, patterns in subscriptions.get(account_id, ()) if wanted(kind, patterns))
+            made.extend(_delivery(endpoint_id, change, body) for endpoint_id in matching)
         if made:
             await deliveries.insert(connection, made)
+        if events:  # last: it holds the accounts' feeds until the commit
+            await feed.append(connection, events)
 
     async def _key(self, account_id: str) -> DataKey | None:
         try:

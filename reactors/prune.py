@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from projections import names, states
 from reactors.settings import RetentionSettings
-from store import admissions, deliveries, slots, workers
+from store import admissions, deliveries, feed, slots, workers
 from store.database import Pool
 
 _HOUR_S = 3600
@@ -20,6 +20,7 @@ async def prune(pool: Pool, keep: RetentionSettings) -> dict[str, int]:
     return {
         "idempotency_keys": await admissions.prune_keys(pool, keep.keep_idempotency_keys_hours * _HOUR_S),
         "deliveries": await deliveries.prune(pool, keep.keep_deliveries_days * _DAY_S),
+        "feed_events": await feed.prune(pool, keep.keep_events_days * _DAY_S),
         "fold_states": await states.prune(pool, (names.ROSTER, names.WEBHOOKS), keep.keep_fold_states_days * _DAY_S),
         "abandoned": await admissions.prune_abandoned(pool, keep.keep_abandoned_days * _DAY_S),
         "slots": await slots.prune(pool),

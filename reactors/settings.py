@@ -15,6 +15,7 @@ class RetentionSettings(DatabaseSettings):
         24, gt=0, description="Idempotency keys with their stored answers; clients are told 24 hours."
     )
     keep_deliveries_days: float = Field(30, gt=0, description="Finished webhook deliveries, with their attempts.")
+    keep_events_days: float = Field(30, gt=0, description="Events of the accounts' feeds.")
     keep_fold_states_days: float = Field(
         7, gt=0, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
     )

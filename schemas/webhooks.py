@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictStr
 
 from schemas.requests import WEB_URL, Strict, Text, with_usable_host
 
-Subscription = Annotated[StrictStr, Field(max_length=100, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
+SUBSCRIPTION = r"^(\*|[a-z_]+\.(\*|[a-z_]+))$"
+Subscription = Annotated[StrictStr, Field(max_length=100, pattern=SUBSCRIPTION)]
 """An event type, a prefix such as `session.*`, or `*`."""
 
 

@@ -144,7 +144,7 @@ async def find_account(connection: Connection, name: str) -> str | None:
     return str(row[0]) if row else None
 
 
-NOUNS = ("sessions", "avatars", "webhooks", "account")
+NOUNS = ("sessions", "events", "avatars", "webhooks", "account")
 SCOPES = ("*", *(f"{noun}:{verb}" for noun in NOUNS for verb in ("read", "write")))
 
 

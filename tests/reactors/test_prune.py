@@ -13,7 +13,16 @@ from tests.world import World
 
 pytestmark = pytest.mark.servers
 
-TABLES = ("idempotency_keys", "deliveries", "delivery_attempts", "fold_states", "abandoned", "slots", "workers")
+TABLES = (
+    "idempotency_keys",
+    "deliveries",
+    "delivery_attempts",
+    "feed_events",
+    "fold_states",
+    "abandoned",
+    "slots",
+    "workers",
+)
 
 
 async def counts(world: World) -> dict[str, int]:
@@ -36,6 +45,7 @@ _FILL = (
             SELECT '{consumer}', 'sess_{{tag}}' || n, 0, false, '', now() - interval '{{age}}'"""
         for consumer in ("roster", "webhooks", "usage")
     ),
+    "INSERT INTO feed_events SELECT 'acct_{tag}', n, 'evt', 'session.ended', '', now() - interval '{age}'",
     "INSERT INTO abandoned SELECT 'sess_{tag}' || n, now() - interval '{age}'",
     """INSERT INTO workers
        SELECT 'wrk_{tag}' || n, 0, '', '{{mock}}', 'gone', now(), now() - interval '{age}'""",
@@ -78,6 +88,7 @@ async def test_what_is_old_goes_and_what_is_young_or_needed_stays(world: World) 
         "idempotency_keys": 7 + 1,
         "deliveries": 7 + 1,
         "delivery_attempts": 7 + 1,
+        "feed_events": 7,
         "fold_states": 2 * (7 + 1) + 4507,  # the ledger's own knowledge stays: an adjustment goes on from it
         "abandoned": 7,
         "slots": 0,
