@@ -25,7 +25,7 @@ from api import rates
 from api.context import Context
 from api.deadline import Deadline
 from api.ending import SOURCE, enqueue, supersede, warn_if_failed
-from api.errors import AtCapacity, ConcurrencyExceeded, InFlight, KeyReused, KeyRevoked, LogUnavailable, Unprocessable
+from api.errors import AtCapacity, ConcurrencyExceeded, InFlight, KeyReused, KeyRevoked, LogUnavailable
 from events import assignments
 from events.codec import Event, new_event
 from events.fold import Evolved
@@ -40,11 +40,12 @@ from schemas.avatars import RuntimeType
 from schemas.events import Encrypted, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import rate_for
-from schemas.sessions import MAX_METADATA_BYTES, CreateSession
+from schemas.sessions import CreateSession
 from schemas.times import now_ms
-from store import admissions
+from store import admissions, admitting
 from store.accounts import Principal
-from store.admissions import HELD_S, Admitted, Answer, Application, CreateRate, Replayed
+from store.admissions import HELD_S
+from store.admitting import Admitted, Answer, Application, CreateRate, Replayed
 from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
@@ -148,8 +149,6 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
     caller, body = call.caller, call.body
     session_id, event_id, at = resumed_id or new_id(SESSION), new_id(EVENT), now_ms()
     metadata = orjson.dumps(body.metadata or {}).decode()
-    if len(metadata.encode()) > MAX_METADATA_BYTES:
-        raise Unprocessable("metadata is larger than 8 KB.", code="metadata.too_large", param="metadata")
     limit = caller.session_time_limit_seconds
     duration = min(body.max_duration_seconds or limit, limit)
     idle = body.idle_timeout_seconds or caller.idle_timeout_seconds
@@ -251,27 +250,27 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitte
     while True:
         try:
             answer = await _ask(ctx, request, deadline)
-        except admissions.NoFreeSlot as refused:
+        except admitting.NoFreeSlot as refused:
             if slots.over:
                 raise AtCapacity from refused
             await _wait_for_slot(ctx, slots.left_s)
             continue
-        except admissions.PlanCapReached as refused:
+        except admitting.PlanCapReached as refused:
             raise ConcurrencyExceeded from refused
-        except admissions.KeyCapReached as refused:
+        except admitting.KeyCapReached as refused:
             raise ConcurrencyExceeded(
                 "This key has as many live sessions as it may. End one, or use another key."
             ) from refused
-        except admissions.RateExceeded as refused:
+        except admitting.RateExceeded as refused:
             raise rates.limited(refused.rate, refused.retry_s) from refused
-        except admissions.KeyRevoked as refused:
+        except admitting.KeyRevoked as refused:
             raise KeyRevoked from refused
         match answer:
             case Admitted() | Replayed():
                 return answer
-            case admissions.KeyReused():
+            case admitting.KeyReused():
                 raise KeyReused
-            case admissions.Superseding(session_id) if session_id != superseded:
+            case admitting.Superseding(session_id) if session_id != superseded:
                 superseded = session_id
                 await supersede(ctx, request.call.caller.account_id, session_id, request.call.request_id, twins)
         if twins.over:
@@ -283,7 +282,7 @@ async def _ask(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
     call, task = request.call, request.task
     master, wrapped = ctx.keyring.wrap(dump_task(task), task.session_id)
     async with ctx.pool.connection(deadline.left_s, within_s=deadline.left_s) as connection:
-        return await admissions.admit(
+        return await admitting.admit(
             connection,
             Application(
                 key_id=call.caller.key_id,

@@ -234,12 +234,19 @@ _RULES = {
     "too_large": "too_large",
 }
 _MOST_SHOWN = 128
+_MOST_PROBLEMS = 100
 
 
 def from_validation(failed: ValidationError) -> Unprocessable:
     """The first problem in field order."""
     problem = failed.errors(include_url=False, include_context=False, include_input=False)[0]
     return refused(problem["type"], problem["loc"], problem["msg"])
+
+
+def every_problem(failed: ValidationError) -> list[Unprocessable]:
+    """In field order."""
+    found = failed.errors(include_url=False, include_context=False, include_input=False)
+    return [refused(problem["type"], problem["loc"], problem["msg"]) for problem in found[:_MOST_PROBLEMS]]
 
 
 def refused(problem: str, location: Sequence[int | str], message: str) -> Unprocessable:

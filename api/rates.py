@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from api.errors import RateLimited
-from store.admissions import CreateRate
+from store.admitting import CreateRate
 
 ATTEMPTS_PER_CREATE = 6
 """A key may ask this many times as often as it may create."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import admission, answers, avatars, bodies, ending, pages, rates, reading, tokens
+from api import admission, answers, avatars, bodies, creates, ending, pages, rates, reading, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, Ctx
 from api.deadline import Deadline
@@ -41,7 +41,7 @@ from projections.resources import resource
 from schemas.ids import SESSION
 from schemas.jsons import JsonObject
 from schemas.requests import Text
-from schemas.sessions import CreateSession, SessionList, SessionResource
+from schemas.sessions import CreateSession, DryRun, SessionList, SessionResource
 
 router = APIRouter(prefix="/v1/sessions", tags=["Sessions"])
 
@@ -51,8 +51,8 @@ _GROUPS = {
 }
 _STATUSES = (*_GROUPS["active"], *_GROUPS["terminal"])
 _FOLD_WAIT_S = 0.5
-_RESERVED = ("websocket", "pipecat")
 
+_TRIED: dict[int | str, JsonObject] = {200: {"model": DryRun, "description": "With `dry_run`: what would be refused."}}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -67,7 +67,8 @@ _IDEMPOTENCY_KEY = {
     response_model=SessionResource,
     operation_id="create_session",
     summary="Create a session",
-    responses=with_key(
+    responses=_TRIED
+    | with_key(
         MalformedJson,
         TransportUnsupported,
         BodyTooLarge,
@@ -83,7 +84,12 @@ _IDEMPOTENCY_KEY = {
     ),
     openapi_extra={**bodies.documented(CreateSession), "parameters": [_IDEMPOTENCY_KEY]},
 )
-async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
+async def create(
+    request: Request,
+    caller: CallerPrincipal,
+    ctx: Ctx,
+    dry_run: Annotated[bool, Query(description="Only say what would be refused, and the price.")] = False,
+) -> Response:
     """Allocate a worker and begin a realtime avatar session.
 
     Returns immediately with status `queued`; poll `GET /v1/sessions/{id}` or wait for the `session.first_frame`
@@ -91,9 +97,11 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     """
     ctx.attempts.take(caller.key_id, caller.creates_per_minute)
     raw = await bodies.read(request)
+    if dry_run:
+        return answers.json((await creates.tried(ctx, caller, bodies.parse(raw))).model_dump())
     deadline = Deadline(admission.WITHIN_S)
     key = _idempotency_key(request)
-    body = parse(raw)
+    body = creates.parse(raw)
     try:
         await ctx.livekit_hosts.check(body.transport.url)
         identity = tokens.check(body.transport, time.time())
@@ -120,31 +128,6 @@ def _created(done: admission.Created, key: str | None) -> Response:
     if done.replayed and key is not None:
         headers["Idempotent-Replayed"] = "true"
     return Response(done.body, status_code=201, headers=headers, media_type="application/json")
-
-
-def parse(raw: bytes) -> CreateSession:
-    """Raises MalformedJson, BodyTooLarge, TransportUnsupported or Unprocessable."""
-    content = bodies.parse(raw)
-    _look_at_transport(content.get("transport"))
-    body = bodies.validate(content, CreateSession)
-    for name in body.metadata or {}:
-        if name.startswith("_avatar."):
-            raise Unprocessable(
-                "Metadata keys that start with _avatar. are reserved.",
-                code="metadata.reserved",
-                param=f"metadata.{name}",
-            )
-    return body
-
-
-def _look_at_transport(transport: Any) -> None:
-    """Reserved transports are told before the schema is looked at, whatever other fields they bring."""
-    if not isinstance(transport, dict) or transport.get("type", "livekit") == "livekit":
-        return
-    kind = transport["type"]
-    if kind in _RESERVED:
-        raise TransportUnsupported(f"transport.type={kind} is reserved and not yet available.", param="transport.type")
-    raise Unprocessable("transport.type must be livekit.", code="transport.type.invalid", param="transport.type")
 
 
 @router.get(

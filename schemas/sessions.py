@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from schemas.errors import ErrorType
 from schemas.events import Quality
 from schemas.jsons import JsonObject
 from schemas.pages import Page
@@ -146,3 +147,40 @@ class SessionResource(BaseModel):
 
 class SessionList(Page[SessionResource]):
     pass
+
+
+class Problem(BaseModel):
+    """What the create would be refused with."""
+
+    status: int
+    type: ErrorType
+    code: str
+    message: str
+    param: str | None
+
+
+class Warned(BaseModel):
+    """What would be accepted, and may not be what was meant."""
+
+    code: str
+    message: str
+    param: str
+
+
+class Price(BaseModel):
+    """Of the quality that was asked for; 60,000 ms × `multiplier_milli` are a minute's `credit_us`."""
+
+    rate_card: str
+    billed_as: str
+    multiplier_milli: int
+    credits_per_minute: float
+
+
+class DryRun(BaseModel):
+    """What a create would meet right now. Nothing was reserved. `price`: null when the body has no valid form."""
+
+    object: Literal["session.dry_run"] = "session.dry_run"
+    ok: bool
+    problems: list[Problem]
+    warnings: list[Warned]
+    price: Price | None

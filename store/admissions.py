@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import psycopg
 from psycopg.rows import class_row
 
 from store.database import Connection, Pool, delete_by_batches
@@ -21,182 +19,12 @@ HELD_S = 6
 
 
 @dataclass(frozen=True)
-class Application:
-    """What `admit_session()` is asked. `task` is sealed under master key `secret_key`."""
-
-    key_id: str
-    account_id: str
-    session_id: str
-    event_id: str
-    quality: str
-    target_hash: bytes
-    body_hmac: bytes
-    idempotency_key: str | None
-    created_ms: int
-    resource: str
-    secret_key: str
-    task: bytes
-
-
-@dataclass(frozen=True)
-class CreateRate:
-    """The bucket of a key, which holds a minute's creates: `remaining` now, full again after `reset_s` seconds."""
-
-    limit: int
-    remaining: int
-    reset_s: int
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """The request holds the admission. `tries` > 1: it goes on with the ids of a request that died before it."""
-
-    session_id: str
-    tries: int
-    event_id: str
-    worker_id: str
-    public_key: str | None
-    resource: str
-    created_ms: int
-    rate: CreateRate | None
-    """None: it goes on, and was counted before."""
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """An earlier request with this key or body has been answered with `resource`."""
-
-    session_id: str
-    resource: str
-
-
-@dataclass(frozen=True)
-class InFlight:
-    """Another request works on this key, body or place: ask again."""
-
-
-@dataclass(frozen=True)
-class Superseding:
-    """This session holds the place; it must end first."""
-
-    session_id: str
-
-
-@dataclass(frozen=True)
-class KeyReused:
-    """The idempotency key was used with another body."""
-
-
-Answer = Admitted | Replayed | InFlight | Superseding | KeyReused
-
-
-class AdmissionRefused(Exception):
-    """Nothing was changed."""
-
-
-class NoFreeSlot(AdmissionRefused):
-    """No worker has a free slot of this quality."""
-
-
-class PlanCapReached(AdmissionRefused):
-    """The account has as many live sessions as its plan allows."""
-
-
-class KeyRevoked(AdmissionRefused):
-    """The API key was revoked."""
-
-
-class KeyCapReached(AdmissionRefused):
-    """The key has as many live sessions as it may."""
-
-
-class RateExceeded(AdmissionRefused):
-    """The key has made as many creates as it may. One more is possible after `retry_s` seconds."""
-
-    def __init__(self, rate: CreateRate, retry_s: int) -> None:
-        super().__init__()
-        self.rate = rate
-        self.retry_s = retry_s
-
-
-_REFUSALS: dict[str, type[AdmissionRefused]] = {
-    "GR001": NoFreeSlot,
-    "GR002": PlanCapReached,
-    "GR003": KeyRevoked,
-    "GR004": KeyCapReached,
-}
-"""SQLSTATE → what `admit_session()` means by it."""
-_RATE_EXCEEDED = "GR005"
-
-
-@dataclass(frozen=True)
 class SealedTask:
     """A task under master key `key_id`, and the key of the worker that is to have it."""
 
     key_id: str
     task: bytes
     public_key: str
-
-
-_Outcome = Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
-
-
-async def admit(connection: Connection, asked: Application) -> Answer:
-    """One round trip. Raises AdmissionRefused."""
-    try:
-        cursor = await connection.execute(
-            "SELECT * FROM admit_session(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
-            [
-                asked.key_id,
-                asked.account_id,
-                asked.session_id,
-                asked.event_id,
-                asked.quality,
-                asked.target_hash,
-                asked.body_hmac,
-                asked.idempotency_key,
-                asked.created_ms,
-                asked.resource,
-                asked.secret_key,
-                asked.task,
-            ],
-        )
-        row = await cursor.fetchone()
-    except psycopg.errors.UniqueViolation:
-        return InFlight()  # another request of this account was faster by a hair
-    except psycopg.Error as failed:
-        refusal = _refusal(failed)
-        if refusal is None:
-            raise
-        raise refusal from failed
-    assert row is not None
-    outcome, *found = row
-    *found, limit, remaining, reset_s = found
-    rate = None if remaining is None else CreateRate(limit, remaining, reset_s)
-    return _answer(outcome, Admitted(*[*found, rate]))
-
-
-def _refusal(failed: psycopg.Error) -> AdmissionRefused | None:
-    if failed.sqlstate == _RATE_EXCEEDED:
-        limit, reset_s, retry_s = map(int, (failed.diag.message_detail or "").split())
-        return RateExceeded(CreateRate(limit, 0, reset_s), retry_s)
-    refusal = _REFUSALS.get(failed.sqlstate or "")
-    return refusal() if refusal is not None else None
-
-
-def _answer(outcome: _Outcome, found: Admitted) -> Answer:
-    """`found`: what `admit_session()` returns beside the outcome, in its order; which of it is set depends on that."""
-    match outcome:
-        case "admitted" | "resumed":
-            return found
-        case "replayed":
-            return Replayed(found.session_id, found.resource)
-        case "in_flight":
-            return InFlight()
-        case "superseding":
-            return Superseding(found.session_id)
-        case "key_reused":
-            return KeyReused()
 
 
 async def earlier(

@@ -17,8 +17,8 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from api import bodies
+from api.creates import parse
 from api.errors import ApiError
-from api.sessions import parse
 from schemas.sessions import CreateSession
 from tests.api.test_sessions import error
 from tests.world import World, eventually
