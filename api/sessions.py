@@ -53,6 +53,7 @@ _STATUSES = (*_GROUPS["active"], *_GROUPS["terminal"])
 _FOLD_WAIT_S = 0.5
 
 _TRIED: dict[int | str, JsonObject] = {200: {"model": DryRun, "description": "With `dry_run`: what would be refused."}}
+_SEQ: JsonObject = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -145,7 +146,12 @@ async def get(
         str | None,
         Query(
             description="As it was: after its event with this `seq`, or at this time.",
-            json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "format": "date-time"}]},
+            json_schema_extra={
+                "anyOf": [
+                    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+                    {"type": "string", "format": "date-time"},
+                ]
+            },
         ),
     ] = None,
 ) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import sys
 import time
@@ -73,7 +74,8 @@ class Settings(ApiSettings, ProjectSettings):  # type: ignore[misc]  # pydantic'
 
 def stored(world: World) -> list[str]:
     """Names of all portraits and faces in its assets, and of what is left of any."""
-    files = [path for path in (world.folder / "assets").rglob("*") if path.is_file()]
+    # os.walk goes past a folder that is removed meanwhile
+    files = [Path(folder) / name for folder, _, names in os.walk(world.folder / "assets") for name in names]
     return sorted(path.name for path in files if path.parent.parent.name != "owners")
 
 
