@@ -25,7 +25,16 @@ from api import rates
 from api.context import Context
 from api.deadline import Deadline
 from api.ending import SOURCE, enqueue, supersede, warn_if_failed
-from api.errors import AtCapacity, ConcurrencyExceeded, InFlight, KeyReused, KeyRevoked, LogUnavailable
+from api.errors import (
+    AtCapacity,
+    CapReached,
+    ConcurrencyExceeded,
+    InFlight,
+    KeyReused,
+    KeyRevoked,
+    LogUnavailable,
+    NoCredits,
+)
 from events import assignments
 from events.codec import Event, new_event
 from events.fold import Evolved
@@ -261,6 +270,8 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitte
             raise ConcurrencyExceeded(
                 "This key has as many live sessions as it may. End one, or use another key."
             ) from refused
+        except admitting.NothingLeft as refused:
+            raise (NoCredits() if refused.credits else CapReached()) from refused
         except admitting.RateExceeded as refused:
             raise rates.limited(refused.rate, refused.retry_s) from refused
         except admitting.KeyRevoked as refused:

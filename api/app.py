@@ -13,7 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from api import account, avatars, feed, history, openapi, pipecat, sessions, status, uploads, usage, webhook_endpoints
+from api import (
+    account,
+    avatars,
+    feed,
+    history,
+    openapi,
+    pipecat,
+    sessions,
+    spending,
+    status,
+    uploads,
+    usage,
+    webhook_endpoints,
+)
 from api.admission import keep_marking, mark_acknowledged
 from api.context import Context
 from api.errors import (
@@ -50,6 +63,7 @@ _ROUTERS = (
     webhook_endpoints.router,
     usage.router,
     account.router,
+    spending.router,
     status.router,
 )
 DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/api.md."

@@ -15,6 +15,7 @@ from api.errors import (
     ApiError,
     AtCapacity,
     ConcurrencyExceeded,
+    NoCredits,
     TransportUnsupported,
     Unprocessable,
     every_problem,
@@ -97,6 +98,8 @@ async def _of_body(ctx: Context, caller: Principal, body: CreateSession) -> Asyn
             yield problem
     async with ctx.pool.connection() as connection:
         room = await admitting.room(connection, caller.account_id, caller.key_id, body.quality)
+    if not room.left:
+        yield NoCredits()
     if room.capped:
         yield ConcurrencyExceeded()
     if not room.free_slot:

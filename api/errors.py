@@ -99,6 +99,15 @@ class KeyRevoked(Unauthenticated):
     message = "This API key was revoked. `greenroom keys create` makes a new one."
 
 
+class NoCredits(ApiError):
+    status, type, code = 402, "quota_exceeded", "insufficient_credit_balance"
+    message = "Your account has no credits left: nothing new begins, and what runs is ended. Ask for more."
+
+
+class CapReached(NoCredits):
+    message = "The spending cap of this month (UTC) is reached. Raise it with PUT /v1/limits, or wait for the next."
+
+
 class ScopeMissing(ApiError):
     status, type, code = 403, "permission", "scope.missing"
     message = "This key may not do that. `greenroom keys create --scope …` makes one that may."
@@ -121,6 +130,11 @@ class SessionNotFound(NotFound):
 class AvatarNotFound(NotFound):
     code = "avatar.not_found"
     message = "There is no such avatar that your account can use. `av_demo` is there on every install."
+
+
+class KeyNotFound(NotFound):
+    code = "api_key.not_found"
+    message = "There is no such key in your account. GET /v1/account says which one you ask with."
 
 
 class EndpointNotFound(NotFound):

@@ -105,10 +105,18 @@ def _period(period: str | None, start: str | None, end: str | None) -> tuple[int
         return start_ms, end_ms
     if period not in (None, *_PERIODS):
         raise _invalid(f"{period} is not a period: current_month or previous_month.")
-    this = datetime.fromtimestamp(now_ms() / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     if period == "previous_month":
-        return _ms(_month_after(this, -1)), _ms(this)
-    return _ms(this), _ms(_month_after(this, 1))
+        return _ms(_month_after(_this(), -1)), _ms(_this())
+    return this_month()
+
+
+def this_month() -> tuple[int, int]:
+    """When it began and when it ends, in UTC."""
+    return _ms(_this()), _ms(_month_after(_this(), 1))
+
+
+def _this() -> datetime:
+    return datetime.fromtimestamp(now_ms() / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _month_after(first: datetime, months: int) -> datetime:

@@ -68,6 +68,9 @@ def set_account(
     account: Annotated[str, typer.Argument(help="Its id or name.")],
     plan: Annotated[str | None, typer.Option(help="See `greenroom plans list`.")] = None,
     idle_timeout_seconds: Annotated[int | None, typer.Option(min=1, max=600, help="Of sessions that say none.")] = None,
+    credit_gated: Annotated[
+        bool | None, typer.Option("--credit-gated/--no-credit-gated", help="Without credits nothing begins.")
+    ] = None,
 ) -> None:
     """Change an account. Sessions that run keep what they were created with."""
     from store import accounts
@@ -76,7 +79,9 @@ def set_account(
         if plan is not None:
             await known_plan(connection, plan)
         found = await account_id(connection, account)
-        await accounts.change_account(connection, found, plan=plan, idle_timeout_seconds=idle_timeout_seconds)
+        await accounts.change_account(
+            connection, found, plan=plan, idle_timeout_seconds=idle_timeout_seconds, credit_gated=credit_gated
+        )
 
     with_database(change)
     out.print(f"{account} is changed. A key's own limits win over its plan's.")

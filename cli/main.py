@@ -14,6 +14,7 @@ import typer
 from cli.accounts import accounts_app, plans_app
 from cli.bills import audit
 from cli.console import WAIT_S, err, fail, out, run_to_the_end
+from cli.credits import credits_app
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
 from cli.parked import parked_app
@@ -209,6 +210,7 @@ app.add_typer(schemas_app, name="schemas", rich_help_panel="Operation")
 app.add_typer(accounts_app, name="accounts", rich_help_panel="Operation")
 app.add_typer(keys_app, name="keys", rich_help_panel="Operation")
 app.add_typer(plans_app, name="plans", rich_help_panel="Operation")
+app.add_typer(credits_app, name="credits", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Bills")(audit)

@@ -48,10 +48,11 @@ class Assign:
 Decision = RequestEnd | Close | Fail | Assign
 
 
-def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision | None:
+def decide(state: State, now: int, worker_gone: bool, dropped: bool, exhausted: bool = False) -> Decision | None:
     """The next step for a live session at epoch ms `now`.
 
     `worker_gone`: its worker stopped or is lost. `dropped`: its worker lives and does not hold it any more.
+    `exhausted`: its account or key may spend nothing more.
     """
     created = state.created
     if created is None or state.terminal:
@@ -60,6 +61,8 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool) -> Decision
     if state.status == "ending":
         overdue = now - state.last_ms > ENDING_MS
         return Close(state.end_requested or state.ending_reason or "worker_lost") if lost or overdue else None
+    if exhausted:
+        return RequestEnd("credit_exhausted")
     if state.started_ms is not None and now - state.started_ms > created.max_duration_seconds * 1000 + OVERTIME_MS:
         return RequestEnd("max_duration")
     if not state.started and now - state.created_ms > START_DEADLINE_MS:

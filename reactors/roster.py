@@ -25,6 +25,7 @@ from reactors.noticed import Asked, Dropped
 from reactors.prune import prune
 from reactors.settings import ProjectSettings
 from reactors.settling import Settling
+from reactors.spending import Spending
 from schemas.background import Background
 from schemas.events import (
     TYPE_OF,
@@ -65,6 +66,7 @@ class Roster(StoredStates):
         self._directory = directory
         self._dispatch = dispatch
         self._settling = Settling(settings, pool, dispatch)
+        self._spending = Spending(pool)
         self._partitions: frozenset[int] = frozenset()
         self._live: dict[str, State] = {}
         self._asked = Asked()
@@ -136,6 +138,7 @@ class Roster(StoredStates):
         while True:
             await asyncio.sleep(_TICK_S)
             try:
+                await self._spending.look()
                 await self._tick()
                 if time.monotonic() - settled > _SETTLE_EVERY_S:
                     await self._settling.settle(self._partitions)
@@ -155,7 +158,9 @@ class Roster(StoredStates):
                 continue  # changed while an earlier one was worked on
             if state.end_requested and not self._directory.gone(state.worker_id):
                 await self._dispatch.end(state.worker_id, sid, state.attempt, state.end_requested)
-            decision = decide(state, now, self._directory.gone(state.worker_id), self._dropped(state))
+            decision = decide(
+                state, now, self._directory.gone(state.worker_id), self._dropped(state), self._exhausted(state)
+            )
             if decision is not None and self._asked.may_ask(sid, state.seq):
                 await self._carry_out(state, decision)
             elif decision is None and silent(state, now) and self._asked.may_send_task(sid, state.attempt):
@@ -164,6 +169,10 @@ class Roster(StoredStates):
     def _dropped(self, state: State) -> bool:
         seen = self._directory.seen(state.worker_id)
         return seen is not None and self._directory.at_end and self._missing.dropped(state, seen.state, seen.records)
+
+    def _exhausted(self, state: State) -> bool:
+        created = state.created
+        return created is not None and self._spending.exhausted(created.account_id, created.api_key_id)
 
     async def _carry_out(self, state: State, decision: Decision) -> None:
         sid, seq = state.session_id, state.seq

@@ -313,5 +313,8 @@ TYPE_OF: dict[type[Struct], str] = {known.struct: name for name, known in CATALO
 CANCELED: Final = "session.canceled"
 """Not an event but what an early `session.end_requested` does; customers are told of that alone."""
 
+THRESHOLD_REACHED: Final = "usage.threshold_reached"
+"""No event of the log: what is spent follows from the ledger, and limits are nobody's but the account's."""
+
 PUBLIC = frozenset({CANCELED, *(name for name, known in CATALOGUE.items() if known.public)})
 """The transitions that customers are told of."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from schemas.sessions import SessionResource
+from schemas.spending import ThresholdReached
 
 
 class FeedItem(BaseModel):
@@ -16,9 +17,9 @@ class FeedItem(BaseModel):
     id: str
     type: str
     timestamp: str
-    seq: int
-    attempt: int
-    data: SessionResource
+    seq: int | None
+    attempt: int | None
+    data: SessionResource | ThresholdReached
 
 
 class Feed(BaseModel):

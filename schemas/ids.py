@@ -16,6 +16,7 @@ WEBHOOK_DELIVERY = "whd"
 ACCOUNT = "acct"
 API_KEY = "key"
 WORKER = "wrk"
+CREDIT_GRANT = "cg"
 
 
 def new_id(prefix: str) -> str:

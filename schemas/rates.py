@@ -10,6 +10,8 @@ from msgspec import Struct
 from schemas.bounds import Id, Milli
 
 CARD = "2026-11"
+CREDIT_US = 60_000_000
+"""credit_us of one credit, which is a minute of `standard`."""
 MULTIPLIER_MILLI = {"lite": 500, "standard": 1000, "pro": 2000}
 BILLED_AS = {"lite": "lite", "standard": "standard", "pro": "pro", "mock": "standard"}
 

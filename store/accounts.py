@@ -121,8 +121,20 @@ async def every_account(connection: Connection) -> list[Account]:
         return await cursor.fetchall()
 
 
+async def credit_gated(connection: Connection, account_id: str) -> bool:
+    """Whether it creates nothing without credits."""
+    cursor = await connection.execute("SELECT credit_gated FROM accounts WHERE id = %s", [account_id])
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
 async def change_account(
-    connection: Connection, account_id: str, *, plan: str | None = None, idle_timeout_seconds: int | None = None
+    connection: Connection,
+    account_id: str,
+    *,
+    plan: str | None = None,
+    idle_timeout_seconds: int | None = None,
+    credit_gated: bool | None = None,
 ) -> bool:
     """What is None stays. False: there is no such account. Sessions that run keep what they were created with.
 
@@ -130,10 +142,11 @@ async def change_account(
     """
     cursor = await connection.execute(
         """
-        UPDATE accounts SET plan = coalesce(%s, plan), idle_timeout_seconds = coalesce(%s, idle_timeout_seconds)
+        UPDATE accounts SET plan = coalesce(%s, plan), idle_timeout_seconds = coalesce(%s, idle_timeout_seconds),
+            credit_gated = coalesce(%s, credit_gated)
         WHERE id = %s
         """,
-        [plan, idle_timeout_seconds, account_id],
+        [plan, idle_timeout_seconds, credit_gated, account_id],
     )
     return cursor.rowcount == 1
 

@@ -109,6 +109,14 @@ class RateExceeded(AdmissionRefused):
         self.retry_s = retry_s
 
 
+class NothingLeft(AdmissionRefused):
+    """The account or the key may spend nothing more. `credits`: it has none left; else it is at its month's cap."""
+
+    def __init__(self, credits: bool) -> None:
+        super().__init__()
+        self.credits = credits
+
+
 _REFUSALS: dict[str, type[AdmissionRefused]] = {
     "GR001": NoFreeSlot,
     "GR002": PlanCapReached,
@@ -117,6 +125,7 @@ _REFUSALS: dict[str, type[AdmissionRefused]] = {
 }
 """SQLSTATE → what `admit_session()` means by it."""
 _RATE_EXCEEDED = "GR005"
+_NOTHING_LEFT = "GR006"
 
 
 _Outcome = Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
@@ -161,6 +170,8 @@ def _refusal(failed: psycopg.Error) -> AdmissionRefused | None:
     if failed.sqlstate == _RATE_EXCEEDED:
         limit, reset_s, retry_s = map(int, (failed.diag.message_detail or "").split())
         return RateExceeded(CreateRate(limit, 0, reset_s), retry_s)
+    if failed.sqlstate == _NOTHING_LEFT:
+        return NothingLeft(failed.diag.message_detail == "credits")
     refusal = _REFUSALS.get(failed.sqlstate or "")
     return refusal() if refusal is not None else None
 
@@ -186,6 +197,8 @@ class Room:
 
     capped: bool
     free_slot: bool
+    left: bool
+    """Something may be spent."""
 
 
 async def room(connection: Connection, account_id: str, key_id: str, quality: str) -> Room:
@@ -195,7 +208,10 @@ async def room(connection: Connection, account_id: str, key_id: str, quality: st
         SELECT a.live_sessions >= p.max_concurrency OR k.max_concurrency <= (
                 SELECT count(*) FROM admissions d WHERE d.key_id = k.id AND d.state <> 'over'
             ) IS TRUE,
-            EXISTS (SELECT 1 FROM slots s WHERE s.session_id IS NULL AND s.open AND %s = ANY (s.qualities))
+            EXISTS (SELECT 1 FROM slots s WHERE s.session_id IS NULL AND s.open AND %s = ANY (s.qualities)),
+            NOT (a.credit_gated AND credit_balance(a.id) <= 0) AND NOT EXISTS (
+                SELECT 1 FROM spending_limits l WHERE l.account_id = a.id AND l.key_id IN ('', k.id)
+                    AND l.cap_us <= spent_us(l.account_id, l.key_id))
         FROM accounts a JOIN plans p ON p.key = a.plan JOIN api_keys k ON k.id = %s WHERE a.id = %s
         """,
         [quality, key_id, account_id],

@@ -115,3 +115,10 @@ def test_keys_carry_a_checksum() -> None:
 
 def test_secrets_do_not_show_in_settings() -> None:
     assert "hush" not in repr(LogSettings(join_secret="hush"))
+
+
+def test_whoever_has_nothing_left_is_ended_once() -> None:
+    for found in (QUEUED, PLAYING, DECLINED):
+        assert decide(found, T0, False, False, exhausted=True) == RequestEnd("credit_exhausted")
+    assert decide(ENDING, T0, False, False, exhausted=True) is None
+    assert decide(ENDING, T0, True, False, exhausted=True) == Close("api_request")

@@ -22,10 +22,13 @@ CREATE TABLE key_rates (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE key_rates IS 'the token bucket of each key: when it is full again. It holds a minute''s creates';
 
+-- What an account may spend comes with a later step; until then nobody is refused for it.
+CREATE FUNCTION refuse_spent(p_account text, p_key_id text) RETURNS void LANGUAGE sql AS '';
+
 -- Admission ------------------------------------------------------------------------------------------------------
 -- One round trip. RAISE rolls everything back, so a refused request leaves nothing, and only an admitted create counts
 -- towards the rate. Lock order everywhere: account, admission, slot. GR001: no free slot; GR002: the plan's cap; GR003: the
--- key was revoked; GR004: the key's cap; GR005: the key's rate. `admit()` stays for processes of the version before.
+-- key was revoked; GR004: the key's cap; GR005: the key's rate; GR006: nothing left to spend. `admit()` stays for processes of the version before.
 
 CREATE FUNCTION admit_session(
     p_key_id text, p_account text, p_session text, p_event text, p_quality text, p_target bytea, p_body bytea,
@@ -132,6 +135,8 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'key cap' USING ERRCODE = 'GR004';
     END IF;
+
+    PERFORM refuse_spent(p_account, p_key_id);
 
     -- The bucket of the key, as the time at which it is full again; the account's lock is its lock.
     moment := clock_timestamp();

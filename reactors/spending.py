@@ -1,0 +1,77 @@
+"""Spending: credits are settled, thresholds told of once, and whoever has nothing left is known to the roster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from reactors.fanout import wanted
+from schemas.events import THRESHOLD_REACHED
+from schemas.ids import EVENT, WEBHOOK_DELIVERY, derived_id
+from schemas.rates import CREDIT_US
+from schemas.times import now_ms, to_wire
+from store import credits, deliveries, endpoints, feed, spending
+from store.database import Connection, Pool
+from store.spending import Reached
+
+
+class Spending:
+    """Any number of these may look at once: each account is settled, and each threshold told of, by one of them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._exhausted: frozenset[str] = frozenset()
+
+    def exhausted(self, account_id: str, key_id: str) -> bool:
+        """Whether the account or the key had nothing left at the last look."""
+        return account_id in self._exhausted or key_id in self._exhausted
+
+    async def look(self) -> None:
+        """Raises DatabaseUnreachable. If the process dies in here, the next look does what is left."""
+        async with self._pool.connection() as connection:
+            await credits.settle(connection)
+            async with connection.transaction():
+                reached = await spending.newly_reached(connection)
+                if reached:
+                    await _tell(connection, reached)
+            self._exhausted = await spending.exhausted(connection)
+
+
+async def _tell(connection: Connection, reached: Sequence[Reached]) -> None:
+    """In the feed, and to the endpoints that want it, in the transaction that marks them."""
+    at_ms = now_ms()
+    subscriptions = await endpoints.subscriptions(connection, {each.account_id for each in reached})
+    events, made = list[feed.New](), list[deliveries.New]()
+    for each in reached:
+        parts = (each.account_id, each.key_id, str(each.month), str(each.threshold_us))
+        event_id = derived_id(EVENT, at_ms, *parts)
+        body = _body(each, at_ms)
+        events.append(feed.New(each.account_id, event_id, THRESHOLD_REACHED, body))
+        for endpoint_id, patterns in subscriptions.get(each.account_id, ()):
+            if wanted(THRESHOLD_REACHED, patterns):
+                delivery_id = derived_id(WEBHOOK_DELIVERY, at_ms, event_id, endpoint_id)
+                of = (endpoint_id, each.account_id, "", event_id, THRESHOLD_REACHED, 0)
+                made.append(deliveries.New(delivery_id, *of, body))
+    if made:
+        await deliveries.insert(connection, made)
+    await feed.append(connection, events)
+
+
+def _body(reached: Reached, at_ms: int) -> bytes:
+    return orjson.dumps(
+        {
+            "type": THRESHOLD_REACHED,
+            "timestamp": to_wire(at_ms),
+            "seq": None,
+            "attempt": None,
+            "data": {
+                "object": "usage_threshold",
+                "account_id": reached.account_id,
+                "key_id": reached.key_id or None,
+                "period_start": f"{reached.month}T00:00:00.000Z",
+                "threshold_credits": reached.threshold_us / CREDIT_US,
+                "used_credits": reached.spent_us / CREDIT_US,
+            },
+        }
+    )
