@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,13 +43,16 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-project bench-render ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-api bench-project bench-render ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
 
 bench-create: $(STAMP) ## creates a second beside their floor
 	$(PY) -m bench.create
+
+bench-api: $(STAMP) ## creates, reads, lists, an overload, a thousand streams
+	$(PY) -m bench.api
 
 bench-project: $(STAMP) ## projections: catching up, memory, lag
 	$(PY) -m bench.project

@@ -40,6 +40,7 @@ from api.errors import (
 )
 from api.hosts import LiveKitHosts
 from api.middleware import RequestBoundary
+from api.news import News
 from api.settings import ApiSettings
 from events.producer import EventProducer
 from events.sealing import Keyring
@@ -109,6 +110,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             assets,
             WebhookHosts(settings, resolver),
             LiveKitHosts(settings.livekit_permitted_networks, resolver),
+            News(settings.api_connections),
         )
         app.state.context = ctx
         tasks = Background()

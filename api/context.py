@@ -35,13 +35,13 @@ class Context:
     assets: Assets
     webhook_hosts: WebhookHosts
     livekit_hosts: LiveKitHosts
+    news: News
+    """Who waits for news of what."""
     decoders: Decoders = field(default_factory=Decoders)
     disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "assets"))
     """All that is written to the assets, one after the other."""
     attempts: Attempts = field(default_factory=Attempts)
     """Creates that keys have asked this process for."""
-    news: News = field(default_factory=News)
-    """Who waits for news of what."""
     status: Remembered[StatusResource] = field(default_factory=Remembered)
     """Anybody may ask for it."""
     leaving: Background = field(default_factory=Background)

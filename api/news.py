@@ -8,9 +8,6 @@ from contextlib import contextmanager
 
 from api.errors import StreamsExceeded
 
-_MOST_OF_ACCOUNT = 1024
-"""Streams and long polls of one account in one process: no account may take all connections."""
-
 
 class Waiter:
     """Woken whenever there may be news of one of its subjects."""
@@ -39,8 +36,10 @@ class Waiter:
 class News:
     """Subjects are ids: sessions, accounts, keys. Nothing is carried: whoever is woken looks for what is new."""
 
-    def __init__(self, most_of_account: int = _MOST_OF_ACCOUNT) -> None:
-        self._most = most_of_account
+    def __init__(self, connections: int) -> None:
+        """`connections`: what the process has for everybody. Streams and long polls take three quarters of them at the
+        most, and those of one account half."""
+        self._most, self._most_of_account = connections * 3 // 4, connections // 2
         self._waiting: dict[str, set[Waiter]] = {}
         self._of_account: dict[str, int] = {}
         self.over = False
@@ -50,7 +49,7 @@ class News:
     def of(self, account_id: str, *subjects: str) -> Iterator[Waiter]:
         """Look after this, and after every wait: nothing that happens in between is missed. Raises StreamsExceeded."""
         held = self._of_account.get(account_id, 0)
-        if held >= self._most:
+        if held >= self._most_of_account or sum(self._of_account.values()) >= self._most:
             raise StreamsExceeded
         self._of_account[account_id] = held + 1
         waiter = Waiter(subjects)

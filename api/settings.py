@@ -14,7 +14,10 @@ class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, Ro
     api_port: int = Field(8080, description="Port of the public API.")
     internal_port: int = Field(0, description="Port of /healthz, /readyz and /metrics; 0: none.")
     api_connections: int = Field(
-        1024, ge=16, description="Connections of clients at once. Beyond, those that ask for nothing are closed first."
+        4096,
+        ge=16,
+        description="Connections of clients at once. Beyond, those that ask for nothing are closed first. Streams and"
+        " long polls take three quarters of them at the most.",
     )
     api_head_s: float = Field(10.0, gt=0, description="Seconds for the head of a request to arrive.")
     api_body_s: float = Field(60.0, gt=0, description="Seconds for the body of a request to arrive.")

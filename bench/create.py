@@ -48,8 +48,9 @@ def requests(system: World, count: int, keys: list[str]) -> list[bytes]:
     return made
 
 
-async def drive(port: int, work: list[bytes]) -> Load:
-    """Send all of it over CONNECTIONS keep-alive connections, one request at a time each."""
+async def drive(port: int, work: list[bytes], connections: int = CONNECTIONS, status: int = 201) -> Load:
+    """Send all of it over keep-alive connections, one request at a time each. Raises for another status."""
+    expected = f"HTTP/1.1 {status}".encode()
     latencies: list[float] = []
     queue = iter(work)
 
@@ -63,12 +64,12 @@ async def drive(port: int, work: list[bytes]) -> Load:
             length = int(lowered.split(b"content-length: ")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)
             latencies.append((time.perf_counter() - sent) * 1000)
-            if not head.startswith(b"HTTP/1.1 201"):
+            if not head.startswith(expected):
                 raise RuntimeError(body.decode())
         writer.close()
 
     started = time.perf_counter()
-    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(connection() for _ in range(connections)))
     return Load(len(work) / (time.perf_counter() - started), latencies)
 
 

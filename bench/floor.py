@@ -1,4 +1,5 @@
-"""The floor of `bench.create`: a bare route that commits one INSERT and appends one record, and nothing else."""
+"""The floor of `bench.create` and `bench.api`: bare routes. A create commits one INSERT and appends one record; a GET
+and a list are one SELECT."""
 
 from __future__ import annotations
 
@@ -41,6 +42,22 @@ async def create(request: Request) -> Response:
     topic = os.environ["GREENROOM_TOPIC_PREFIX"] + SESSIONS.name
     await app.state.producer.send_and_wait(topic, value=body, key=made.encode())
     return Response(body, status_code=201, media_type="application/json")
+
+
+@app.get("/v1/sessions/{session_id}")
+async def get(session_id: str) -> Response:
+    async with app.state.pool.connection() as connection:
+        cursor = await connection.execute("SELECT body FROM floor WHERE id = %s", [session_id], binary=True)
+        row = await cursor.fetchone()
+    return Response(row[0] if row else b"", media_type="application/json")
+
+
+@app.get("/v1/sessions")
+async def page() -> Response:
+    async with app.state.pool.connection() as connection:
+        cursor = await connection.execute("SELECT body FROM floor ORDER BY id DESC LIMIT 20", binary=True)
+        rows = await cursor.fetchall()
+    return Response(b"[" + b",".join(row[0] for row in rows) + b"]", media_type="application/json")
 
 
 if __name__ == "__main__":

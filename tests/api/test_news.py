@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 
 async def test_news_between_looking_and_waiting_are_not_missed() -> None:
-    news = News()
+    news = News(100)
     with news.of("acct_1", "sess_1", "key_1") as waiter:
         news.tell("sess_2")
         assert await waiter.wait(0) == set()
@@ -21,7 +21,7 @@ async def test_news_between_looking_and_waiting_are_not_missed() -> None:
 
 
 async def test_a_new_connection_wakes_everybody() -> None:
-    news = News()
+    news = News(100)
     with news.of("acct_1", "sess_1") as one, news.of("acct_2", "sess_2", "key_2") as other:
         news.tell("")
         assert await one.wait(0) == {"sess_1"}
@@ -32,11 +32,13 @@ async def test_a_new_connection_wakes_everybody() -> None:
 
 
 async def test_an_account_has_its_places_and_gives_them_back() -> None:
-    news = News(most_of_account=2)
-    with news.of("acct_1", "sess_1"), news.of("acct_2", "sess_1"):
+    news = News(4)
+    with news.of("acct_1", "sess_1"):
         with news.of("acct_1", "sess_1"):
             with pytest.raises(StreamsExceeded), news.of("acct_1", "sess_1"):
-                raise AssertionError("no place was free")
+                raise AssertionError("no place of this account was free")
+            with news.of("acct_2", "sess_1"), pytest.raises(StreamsExceeded), news.of("acct_3", "sess_1"):
+                raise AssertionError("no place was free: the rest is for requests")
         with news.of("acct_1", "sess_1"):
             pass
     assert not news._waiting

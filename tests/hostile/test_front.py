@@ -45,7 +45,8 @@ class Answer:
 
 @pytest_asyncio.fixture(scope="module")
 async def running(world: World) -> World:
-    await world.start("api", "sessions", GREENROOM_API_HEAD_S=str(HEAD_S), GREENROOM_API_BODY_S=str(BODY_S))
+    seconds = {"GREENROOM_API_HEAD_S": str(HEAD_S), "GREENROOM_API_BODY_S": str(BODY_S)}
+    await world.start("api", "sessions", GREENROOM_API_CONNECTIONS=str(CONNECTIONS), **seconds)
     return world
 
 
