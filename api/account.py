@@ -121,8 +121,8 @@ async def get_capacity(caller: CallerPrincipal, ctx: Ctx) -> Response:
         slots=total.slots,
         free=total.free,
         by_quality={quality: QualityCapacity(**asdict(free)) for quality, free in by_quality.items()},
-        waiting=ctx.waiters,
-        estimated_wait_ms=_estimated_wait_ms(total.free, ctx.waiters, ended),
+        waiting=ctx.turns.waiting,
+        estimated_wait_ms=_estimated_wait_ms(total.free, ctx.turns.waiting, ended),
     )
     return answers.json(shown.model_dump())
 

@@ -260,9 +260,8 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitte
         try:
             answer = await _ask(ctx, request, deadline)
         except admitting.NoFreeSlot as refused:
-            if slots.over:
+            if slots.over or not await ctx.turns.take(request.task.quality, slots.left_s):
                 raise AtCapacity from refused
-            await _wait_for_slot(ctx, slots.left_s)
             continue
         except admitting.PlanCapReached as refused:
             raise ConcurrencyExceeded from refused
@@ -310,21 +309,6 @@ async def _ask(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
                 task=wrapped,
             ),
         )
-
-
-async def _wait_for_slot(ctx: Context, left_s: float) -> None:
-    """Outside of any transaction. Waiters of one process are capped: beyond, the answer is at_capacity at once."""
-    if ctx.waiters >= ctx.settings.capacity_waiters:
-        raise AtCapacity
-    ctx.waiters += 1
-    try:
-        ctx.slot_free.clear()
-        async with asyncio.timeout(min(_RETRY_S, max(0.01, left_s))):
-            await ctx.slot_free.wait()
-    except TimeoutError:
-        return
-    finally:
-        ctx.waiters -= 1
 
 
 async def _look_again(ctx: Context, session_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -42,13 +42,15 @@ from api.hosts import LiveKitHosts
 from api.middleware import RequestBoundary
 from api.news import News
 from api.settings import ApiSettings
+from api.turns import Turns
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
 from projections.history import CHANNEL as HISTORY
 from schemas.background import Background
+from store import slots
 from store.accounts import KEY_REVOKED, DataKeys
-from store.database import DatabaseUnreachable, listen, pool
+from store.database import DatabaseUnreachable, Pool, listen, pool
 from store.feed import CHANNEL as FEED
 from store.resolving import Resolver, WebhookHosts
 
@@ -110,13 +112,14 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             assets,
             WebhookHosts(settings, resolver),
             LiveKitHosts(settings.livekit_permitted_networks, resolver),
+            Turns(settings.capacity_waiters, lambda: _free_slots(connections)),
             News(settings.api_connections),
         )
         app.state.context = ctx
         tasks = Background()
         tasks.spawn(keep_marking(ctx), "mark acknowledged")
-        told = {
-            "slot_free": lambda _: ctx.slot_free.set(),
+        told: dict[str, Callable[[str], None]] = {
+            "slot_free": ctx.turns.tell,
             HISTORY: ctx.news.tell,
             FEED: ctx.news.tell,
             KEY_REVOKED: ctx.news.tell,
@@ -132,6 +135,12 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             with contextlib.suppress(DatabaseUnreachable):  # a retry goes on with what is not marked
                 await mark_acknowledged(ctx)
             await ctx.leaving.cancel()  # `sweep` of the next process goes on
+
+
+async def _free_slots(connections: Pool) -> Mapping[str, int]:
+    async with connections.connection() as connection:
+        _, by_quality = await slots.capacity(connection)
+    return {quality: found.free for quality, found in by_quality.items()}
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

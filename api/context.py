@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -15,6 +14,7 @@ from api.news import News
 from api.rates import Attempts
 from api.remembered import Remembered
 from api.settings import ApiSettings
+from api.turns import Turns
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
@@ -35,6 +35,8 @@ class Context:
     assets: Assets
     webhook_hosts: WebhookHosts
     livekit_hosts: LiveKitHosts
+    turns: Turns
+    """Of creates that wait for a slot."""
     news: News
     """Who waits for news of what."""
     decoders: Decoders = field(default_factory=Decoders)
@@ -46,8 +48,6 @@ class Context:
     """Anybody may ask for it."""
     leaving: Background = field(default_factory=Background)
     """What requests leave to be undone."""
-    slot_free: asyncio.Event = field(default_factory=asyncio.Event)
-    waiters: int = 0
     acknowledged: list[tuple[str, bool]] = field(default_factory=list)
     """(session, whether it has an idempotency key) of creates in the log; marked in the background, many at once."""
 

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import cycle
 
-import httpx
 import psutil
 
 from bench.common import quantile, report, run, world
@@ -19,7 +18,8 @@ from events.codec import new_event
 from events.producer import EventProducer
 from events.topics import SESSIONS
 from schemas.events import SessionStarting
-from tests.world import World
+from stack.process import Process
+from tests.world import World, eventually
 
 AT = (1, 8, 32)
 """Connections."""
@@ -40,8 +40,8 @@ class Measured:
     """Of the server, per request."""
 
 
-async def measured(pid: int, port: int, work: list[bytes], connections: int, status: int) -> Measured:
-    process = psutil.Process(pid)
+async def measured(server: Process, port: int, work: list[bytes], connections: int, status: int) -> Measured:
+    process = psutil.Process(server.pid)
     before = sum(process.cpu_times()[:2])
     load = await drive(port, work, connections, status)
     return Measured(load, (sum(process.cpu_times()[:2]) - before) / len(work) * 1e6)
@@ -68,74 +68,83 @@ def get(path: str, key: str) -> bytes:
 
 
 async def requests_of_each_kind(system: World, rounds: int, count: int) -> list[tuple[str, ...]]:
+    """Creates with the API alone, reads when the projection has what they ask for."""
     keys = [(await system.new_account(f"bench-{n}"))[1] for n in range(max(AT))]
     await slots(system, count * (rounds + 1) * len(AT) + 2000)
     floor, floor_port = await start_floor(system)
-    pid, floor_pid = system.processes["api"].pid, floor.pid
-    assert pid is not None
-    assert floor_pid is not None
+    sides = Sides(system.processes["api"], system.api_port, floor, floor_port)
     rows = []
     for connections in AT:
-        ours, floors = list[Measured](), list[Measured]()
-        for n in range(rounds + 1):
-            work = requests(system, count, keys)
-            one = await measured(floor_pid, floor_port, work, connections, 201)
-            other = await measured(pid, system.api_port, work, connections, 201)
-            if n:  # the first round warms both
-                floors.append(one)
-                ours.append(other)
-        rows.append(row("POST /v1/sessions", connections, ours, floors))
-        print("  ", *rows[-1], flush=True)
-    known = [row[0] for row in await system.sql("SELECT id FROM floor LIMIT 500")]
+        work = [requests(system, count, keys) for _ in range(rounds + 1)]
+        rows.append(await sides.row("POST /v1/sessions", connections, work, work, 201))
     async with system.client(keys[0]) as client:
         mine = [(await system.create(client))["id"] for _ in range(100)]
-        last = mine[-1]
+    await system.start("sessions")
+    known = [row[0] for row in await system.sql("SELECT id FROM floor LIMIT 100")]
 
-        async def shown() -> bool:
-            return bool(await system.sql("SELECT 1 FROM r.sessions WHERE session_id = %s", last))
+    async def shown() -> bool:
+        return await system.sql("SELECT count(*) FROM r.sessions WHERE session_id = ANY (%s)", mine) == [(100,)]
 
-        while not await shown():
-            await asyncio.sleep(0.05)
-    for name, ours_path, floor_paths in (
+    await eventually(shown, 120, "the sessions in the projection")
+    for name, ours, theirs in (
         ("GET /v1/sessions/{id}", [f"/v1/sessions/{sid}" for sid in mine], [f"/v1/sessions/{sid}" for sid in known]),
         ("GET /v1/sessions", ["/v1/sessions"], ["/v1/sessions"]),
     ):
         for connections in AT:
-            ours, floors = [], []
-            for _ in range(rounds):
-                of_ours = [get(path, keys[0]) for path, _ in zip(cycle(ours_path), range(READS), strict=False)]
-                of_floor = [get(path, keys[0]) for path, _ in zip(cycle(floor_paths), range(READS), strict=False)]
-                floors.append(await measured(floor_pid, floor_port, of_floor, connections, 200))
-                ours.append(await measured(pid, system.api_port, of_ours, connections, 200))
-            rows.append(row(name, connections, ours, floors))
-            print("  ", *rows[-1], flush=True)
+            of_ours = [get(path, keys[0]) for path, _ in zip(cycle(ours), range(READS), strict=False)]
+            of_floor = [get(path, keys[0]) for path, _ in zip(cycle(theirs), range(READS), strict=False)]
+            times = rounds + 1
+            rows.append(await sides.row(name, connections, [of_ours] * times, [of_floor] * times, 200))
     await floor.stop()
     return rows
 
 
+@dataclass
+class Sides:
+    """The product and its floor, asked in turn."""
+
+    api: Process
+    api_port: int
+    floor: Process
+    floor_port: int
+
+    async def row(
+        self, name: str, connections: int, of_ours: list[list[bytes]], of_floor: list[list[bytes]], status: int
+    ) -> tuple[str, ...]:
+        """One list of requests for each round; the first warms both."""
+        ours, floors = list[Measured](), list[Measured]()
+        for mine, theirs in zip(of_ours, of_floor, strict=True):
+            floors.append(await measured(self.floor, self.floor_port, theirs, connections, status))
+            ours.append(await measured(self.api, self.api_port, mine, connections, status))
+        made = row(name, connections, ours[1:], floors[1:])
+        print("  ", *made, flush=True)
+        return made
+
+
 async def overload(system: World) -> str:
-    """Half of them over their rate, half with a quality that no worker has."""
-    pid = system.processes["api"].pid
-    process = psutil.Process(pid)
+    """Half of them over their rate, half with a quality that no worker has: what is refused must be refused fast."""
+    process = psutil.Process(system.processes["api"].pid)
     _, limited = await system.new_key(creates_per_minute=10)
     _, key = await system.new_account("overload")
+    # of quality `pro`, which nobody offers, with the second key: it waits its two seconds, or is refused at once
+    made = [each.replace(b'"quality":"mock"', b'"quality":"pro" ') for each in requests(system, 500, [limited, key])]
     outcomes: Counter[str] = Counter()
     latencies: list[float] = []
     before = process.memory_info().rss
     until = time.monotonic() + OVERLOAD_S
 
-    async def one(n: int, client: httpx.AsyncClient) -> None:
-        headers = {"Authorization": f"Bearer {limited if n % 2 else key}"}
-        while time.monotonic() < until:
-            body = system.request(quality="mock" if n % 2 else "pro")
-            sent = time.perf_counter()
-            answer = await client.post("/v1/sessions", json=body, headers=headers)
-            latencies.append((time.perf_counter() - sent) * 1000)
-            outcomes[str(answer.status_code)] += 1
+    async def one(n: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", system.api_port)
+        with contextlib.closing(writer):
+            while time.monotonic() < until:
+                sent = time.perf_counter()
+                writer.write(made[n])
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                latencies.append((time.perf_counter() - sent) * 1000)
+                outcomes[head[9:12].decode()] += 1
 
-    limits = httpx.Limits(max_connections=OVERLOAD)
-    async with httpx.AsyncClient(base_url=system.api_url, timeout=30, limits=limits, trust_env=False) as client:
-        await asyncio.gather(*(one(n, client) for n in range(OVERLOAD)))
+    await asyncio.gather(*(one(n) for n in range(OVERLOAD)))
     grown = (process.memory_info().rss - before) / 2**20
     counts = ", ".join(f"{count} × {status}" for status, count in sorted(outcomes.items()))
     return (
@@ -196,10 +205,13 @@ async def _open(system: World, sid: str, arrived: dict[str, float]) -> asyncio.T
 
 async def main(rounds: int, count: int) -> None:
     async with world() as system:
+        await system.start("api")
+        rows = await requests_of_each_kind(system, rounds, count)
+    async with world() as system:
         # no roster: it would bury the worker of the slots
         await system.start("api", "sessions", "usage", "history", "webhooks")
-        told = await streams_and_overload(system)
-        rows = await requests_of_each_kind(system, rounds, count)
+        await slots(system, STREAMS + 100)
+        told = [*await streams(system), await overload(system)]
     report(
         "api",
         "The API",
@@ -212,15 +224,6 @@ async def main(rounds: int, count: int) -> None:
             "Load generator, Kafka and PostgreSQL run on the same cores.",
         ),
     )
-
-
-async def streams_and_overload(system: World) -> list[str]:
-    await slots(system, STREAMS + 100)
-    told = await streams(system)
-    print("  ", *told, sep="\n  ", flush=True)
-    told.append(await overload(system))
-    print("  ", told[-1], flush=True)
-    return told
 
 
 if __name__ == "__main__":
