@@ -18,6 +18,7 @@ from api import (
     avatars,
     feed,
     history,
+    metrics,
     openapi,
     pipecat,
     sessions,
@@ -116,6 +117,8 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             News(settings.api_connections),
         )
         app.state.context = ctx
+        metrics.WAITING.set_function(lambda: ctx.turns.waiting)
+        metrics.STREAMS.set_function(lambda: ctx.news.open)
         tasks = Background()
         tasks.spawn(keep_marking(ctx), "mark acknowledged")
         told: dict[str, Callable[[str], None]] = {

@@ -4,6 +4,7 @@ and the error envelope even for a crash."""
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncGenerator
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import metrics
 from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, InvalidRequest, RouteNotFound, respond
 from schemas.ids import REQUEST, new_id
 from schemas.requests import CONTROLS
@@ -34,12 +36,14 @@ class RequestBoundary:
             return
         request_id = new_id(REQUEST)
         scope["greenroom.request_id"] = request_id
-        started = False
+        started, since = False, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                labels = metrics.operation(scope), str(message["status"])
+                metrics.SECONDS.labels(*labels).observe(time.perf_counter() - since)
                 MutableHeaders(scope=message).append("X-Request-Id", request_id)
             await send(message)
 

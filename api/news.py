@@ -45,11 +45,16 @@ class News:
         self.over = False
         """The process stops: whoever is woken goes."""
 
+    @property
+    def open(self) -> int:
+        """Streams and long polls of all accounts."""
+        return sum(self._of_account.values())
+
     @contextmanager
     def of(self, account_id: str, *subjects: str) -> Iterator[Waiter]:
         """Look after this, and after every wait: nothing that happens in between is missed. Raises StreamsExceeded."""
         held = self._of_account.get(account_id, 0)
-        if held >= self._most_of_account or sum(self._of_account.values()) >= self._most:
+        if held >= self._most_of_account or self.open >= self._most:
             raise StreamsExceeded
         self._of_account[account_id] = held + 1
         waiter = Waiter(subjects)

@@ -100,6 +100,19 @@ async def test_pipecat_is_reserved(client: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "transport.unsupported")
 
 
+async def test_metrics_count_by_operation(running: World, client: httpx.AsyncClient) -> None:
+    await client.get("/v1/account")
+    await client.get("/v1/sessions/sess_made_up")
+    await client.get("/somewhere/else")
+    async with httpx.AsyncClient(trust_env=False) as inside:
+        text = (await inside.get(f"http://127.0.0.1:{running.internal_port}/metrics")).text
+    for operation, status in (("get_account", 200), ("get_session", 404), ("none", 404)):
+        assert f'greenroom_request_seconds_count{{operation="{operation}",status="{status}"}}' in text
+    assert "greenroom_streams 0.0" in text
+    assert "greenroom_creates_waiting 0.0" in text
+    assert "sess_made_up" not in text
+
+
 async def test_status_says_what_does_not_work(running: World) -> None:
     """The last test: it takes parts away."""
     async with httpx.AsyncClient(base_url=running.api_url, trust_env=False, timeout=10) as nobody:
