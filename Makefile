@@ -99,6 +99,7 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural pyproject.toml -o requirements/neural.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean: ## forget the environment and this folder's stack
 	-$(VENV)/bin/greenroom down

@@ -48,7 +48,7 @@ def cache_folder() -> Path:
 def install(report: SetupProgress) -> tuple[Path, Path]:
     """Everything that needs the network, once. Returns (Kafka's jars, LiveKit's binary)."""
     cache = cache_folder()
-    with _alone(cache):
+    with alone(cache / "install.lock"):
         jars = kafka.install(cache, lambda done, total: report.step("Kafka jars", done, total))
         if livekit.installed(cache) is None:
             report.step("LiveKit server (one build, about 100 s)", 0, 1)
@@ -58,10 +58,10 @@ def install(report: SetupProgress) -> tuple[Path, Path]:
 
 
 @contextmanager
-def _alone(cache: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Two stacks that start for the first time would both build LiveKit; whoever dies in here lets the next one in."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "install.lock").open("a") as lock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,0 +1,47 @@
+"""Where the published clients live: environments of their own (livekit-agents pins another `livekit`)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from stack.servers import alone, cache_folder
+
+HERE = Path(__file__).parent
+_WITHIN_S = 280
+"""The first time it is downloaded; less than the time of a test, so that what failed is told."""
+
+
+def python() -> Path:
+    """The interpreter that knows the published Python clients, as `requirements.lock` has them."""
+    uv = Path(sys.executable).with_name("uv")
+
+    def make(folder: Path) -> None:
+        _run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        lock = HERE / "requirements.lock"
+        _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
+
+    return kept("python", [HERE / "requirements.lock"], make) / "bin" / "python"
+
+
+def kept(kind: str, locks: list[Path], make: Callable[[Path], None]) -> Path:
+    """Made once for all runs and checkouts with these lock files. The mark is set last: what was left half made, by
+    a run that died or had no network, is made again."""
+    key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()).hexdigest()[:16]
+    folder = cache_folder() / "clients" / f"{kind}-{key}"
+    done = folder / "done"
+    with alone(folder.with_suffix(".lock")):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
+def _run(*command: str | Path, cwd: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_WITHIN_S, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
