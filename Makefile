@@ -76,7 +76,7 @@ synthesisers: ## espeak-ng and flite, which training and judging need and runnin
 		|| { apt-get update -qq && apt-get install -y -qq espeak-ng flite > /dev/null; } \
 		|| { echo "espeak-ng and flite are needed: as root, apt-get install espeak-ng flite"; exit 1; }; }
 
-schemas: $(STAMP) ## write the generated JSON Schemas and the AsyncAPI document
+schemas: $(STAMP) ## write the generated JSON Schemas, the AsyncAPI and the OpenAPI document
 	$(VENV)/bin/greenroom schemas write
 
 pages: $(STAMP) ## write what is generated of the pages in docs/

@@ -89,6 +89,7 @@ def _plan(plan: Plan) -> PlanResource:
     responses=with_key(),
 )
 async def get_quota(caller: CallerPrincipal, ctx: Ctx) -> Response:
+    """What your plan allows, and how much of it is taken right now."""
     async with ctx.pool.connection() as connection:
         account = await accounts.account(connection, caller.account_id)
         assert account is not None

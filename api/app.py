@@ -12,12 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import Lifespan
 
 from api import (
     account,
     avatars,
     feed,
     history,
+    manual,
     metrics,
     openapi,
     pipecat,
@@ -49,6 +51,7 @@ from events.sealing import Keyring
 from faces.assets import Assets
 from projections.history import CHANNEL as HISTORY
 from schemas.background import Background
+from schemas.jsons import JsonObject
 from store import slots
 from store.accounts import KEY_REVOKED, DataKeys
 from store.database import DatabaseUnreachable, Pool, listen, pool
@@ -70,16 +73,26 @@ _ROUTERS = (
     spending.router,
     status.router,
 )
-DESCRIPTION = "Realtime avatars on your own machines. Every error carries a stable `code`; see docs/api.md."
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
+    return _application(lambda app: _lifespan(app, settings))
+
+
+def published_document() -> JsonObject:
+    """The OpenAPI document of every server of this version: no setting changes it."""
+    return openapi.document(_application(None))
+
+
+def _application(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     app = FastAPI(
-        title="Greenroom",
+        title=openapi.TITLE,
         version="1",
-        description=DESCRIPTION,
-        lifespan=lambda app: _lifespan(app, settings),
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; ours is in `manual`
+        redoc_url=None,
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,
@@ -88,6 +101,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     for router in _ROUTERS:
         app.include_router(router)
+    app.include_router(manual.router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_middleware(RequestBoundary)
     return app

@@ -116,6 +116,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     responses=with_key(AvatarNotFound),
 )
 async def get(avatar_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
+    """One of your own, or a stock avatar. Poll it until an upload is `ready`, or `failed` with `failure_reason`."""
     for stock in _STOCK:
         if stock.id == avatar_id:
             return answers.json(stock.model_dump())

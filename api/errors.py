@@ -22,6 +22,7 @@ class ApiError(Exception):
     type: ErrorType = "internal"
     code: str = "internal"
     message: str = "Something went wrong on our side. Retry, and quote the request id if it persists."
+    param: str | None = None
     retry_after: int | None = None
     headers: Mapping[str, str] = MappingProxyType({})
 
@@ -281,21 +282,18 @@ def _shown(part: int | str) -> str:
 
 
 def respond(error: ApiError, request_id: str) -> Response:
-    body: JsonObject = {
-        "error": {
-            "type": error.type,
-            "code": error.code,
-            "message": error.message,
-            "param": error.param,
-            "request_id": request_id,
-        }
-    }
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(orjson.dumps(body), status_code=error.status, headers=headers, media_type="application/json")
+    body = orjson.dumps(_envelope(error, request_id))
+    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
+
+
+def _envelope(error: ApiError | type[ApiError], request_id: str) -> JsonObject:
+    told = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+    return {"error": {**told, "request_id": request_id}}
 
 
 def request_id(request: Request) -> str:
@@ -313,15 +311,51 @@ _EVERYWHERE: tuple[type[ApiError], ...] = (
 )
 
 
+examples: dict[str, JsonObject] = {}
+"""Of every error that is documented anywhere, by its code."""
+
+_EXAMPLE_REQUEST_ID = "req_01K8Z5Q2N4V6X8Z0B2D4F6H8J0"
+_REFINED: Mapping[type[ApiError], ApiError] = {
+    type(error): error
+    for error in (
+        InvalidRequest("starting_after is not a session id.", code="cursor.invalid", param="starting_after"),
+        TransportUnsupported("transport.type=pipecat is reserved and not yet available.", param="transport.type"),
+        Unprocessable(
+            "max_duration_seconds: Input should be less than or equal to 3600.",
+            code="max_duration_seconds.too_large",
+            param="max_duration_seconds",
+        ),
+    )
+}
+"""Examples of those whose code and message the request decides."""
+
+
 def documented(*errors: type[ApiError]) -> dict[int | str, JsonObject]:
     """For `responses=`: each status with the codes that it can carry, those of every request included."""
-    codes: dict[int, list[str]] = {}
+    found: dict[int, dict[str, type[ApiError]]] = {}
     for error in (*errors, *_EVERYWHERE):
-        codes.setdefault(error.status, []).append(f"`{error.code}`")
+        found.setdefault(error.status, {})[error.code] = error
+    return {status: _documented(found[status]) for status in sorted(found)}
+
+
+def _documented(errors: Mapping[str, type[ApiError]]) -> JsonObject:
+    """Of one status, by code, each with an example."""
+    names = [_example(error) for error in errors.values()]
     return {
-        status: {"model": ErrorEnvelope, "description": " · ".join(dict.fromkeys(codes[status]))}
-        for status in sorted(codes)
+        "model": ErrorEnvelope,
+        "description": " · ".join(f"`{code}`" for code in errors),
+        "content": {
+            "application/json": {"examples": {name: {"$ref": f"#/components/examples/{name}"} for name in names}}
+        },
     }
+
+
+def _example(error: type[ApiError]) -> str:
+    """The name of its example, which `api.openapi` puts among the document's components."""
+    shown = _envelope(_REFINED.get(error, error), _EXAMPLE_REQUEST_ID)
+    name = str(shown["error"]["code"])
+    examples[name] = {"value": shown}
+    return name
 
 
 def with_key(*errors: type[ApiError]) -> dict[int | str, JsonObject]:

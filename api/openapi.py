@@ -1,16 +1,59 @@
-"""The OpenAPI document: what FastAPI makes of the routes, with what it cannot know put right."""
+"""The OpenAPI document: what FastAPI makes of the routes, with what it cannot know put right and added."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from api import bodies
+from api import bodies, errors, examples, webhooks
 from api.auth import scope_of
 from schemas.jsons import JsonObject
+from schemas.webhooks import ThresholdBody, WebhookBody
+
+TITLE = "Greenroom"
+DESCRIPTION = """\
+Realtime avatars on your own machines: your voice agent asks for an avatar with one call, and a worker joins \
+**your own** LiveKit room, hears the agent and publishes a talking face.
+
+Send `Authorization: Bearer sk_…`. Times are UTC with milliseconds and `Z`; ids are a prefix and a ULID. Every answer \
+that is not 2xx has the same envelope: switch on its `code`. Every answer has an `X-Request-Id`.
+"""
+TAGS = {
+    "Sessions": "An avatar in a room: created, watched, ended, looked back at.",
+    "Events": "Everything that your account is told of, in one order: to read, to wait for, to follow.",
+    "Avatars": "Faces: the stock ones, and those that are built from your portraits.",
+    "Webhooks": "Where you are told of what happens.",
+    "Account": "Whom the key speaks for, what is allowed, what was used.",
+    "Status": "Whether the system works.",
+    webhooks.TAG: "What is sent to your endpoints, signed as Standard Webhooks are. A session's come in order while"
+    " deliveries succeed; each is sent until it is received, so it may come twice.",
+}
 
 _REFERENCE = "#/components/schemas/{model}"
 _OF_FASTAPI = ("HTTPValidationError", "ValidationError")
+_KEY = "An API key, `sk_…`. What it must be allowed to do is each operation's `x-scope`; write contains read."
+_HEADERS = {
+    "X-Request-Id": {"description": "Ours, in every answer: quote it.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Whole seconds, 10 at most.", "schema": {"type": "integer", "minimum": 1}},
+}
+_RETRIED = ("429", "503")
+
+
+class Operation(NamedTuple):
+    method: str
+    path: str
+    told: JsonObject
+
+
+def operations(made: JsonObject) -> Iterator[Operation]:
+    """Of the document, in its order."""
+    for path, methods in made["paths"].items():
+        for method, told in methods.items():
+            yield Operation(method.upper(), path, told)
 
 
 def document(app: FastAPI) -> JsonObject:
@@ -21,23 +64,48 @@ def document(app: FastAPI) -> JsonObject:
 
 
 def _put_right(made: JsonObject) -> JsonObject:
-    for path in made["paths"].values():
-        for method, operation in path.items():
-            if operation.get("security") != []:
-                operation["x-scope"] = scope_of(operation["tags"], method.upper())
-            _drop_other_envelopes(operation["responses"])
-            for parameter in operation.get("parameters", []):
-                parameter["schema"] = _without_null(parameter["schema"])
+    for operation in operations(made):
+        if operation.told.get("security") != []:
+            operation.told["x-scope"] = scope_of(operation.told["tags"], operation.method)
+        _drop_other_envelopes(operation.told["responses"])
+        for parameter in operation.told.get("parameters", []):
+            parameter["schema"] = _without_null(parameter["schema"])
+        _exemplify(operation.told)
+        _describe(operation.told["responses"])
+    made["webhooks"] = webhooks.documented()
+    made["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
     components = made["components"]
     for name in _OF_FASTAPI:
         components["schemas"].pop(name, None)
-    # Bodies are read by the routes themselves, so their models are not FastAPI's to find.
-    requests = [(model, "validation") for model in bodies.documented_models()]
-    _, definitions = models_json_schema(requests, ref_template=_REFERENCE)  # type: ignore[arg-type]
+    # Bodies are read by the routes themselves, and deliveries are no routes: their models are not FastAPI's to find.
+    models = [(model, "validation") for model in bodies.documented_models()]
+    models += [(model, "serialization") for model in (WebhookBody, ThresholdBody)]
+    _, definitions = models_json_schema(models, ref_template=_REFERENCE)  # type: ignore[arg-type]
     components["schemas"].update(definitions["$defs"])
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "`sk_…`"}}
+    components["headers"] = _HEADERS
+    components["examples"] = dict(sorted(errors.examples.items()))
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": _KEY}}
     made["security"] = [{"key": []}]
     return made
+
+
+def _exemplify(operation: JsonObject) -> None:
+    name = operation["operationId"]
+    if name in examples.REQUESTS:
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = examples.REQUESTS[name]
+    if name in examples.ANSWERS:
+        answers = operation["responses"]
+        main = answers[max(status for status in answers if status < "300" and "content" in answers[status])]
+        main["content"]["application/json"]["example"] = examples.shown(examples.ANSWERS[name])
+
+
+def _describe(responses: JsonObject) -> None:
+    for status, answer in responses.items():
+        if answer["description"] == "Successful Response":
+            answer["description"] = HTTPStatus(int(status)).phrase
+        names = ["X-Request-Id", *(["Retry-After"] if status in _RETRIED else [])]
+        answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _drop_other_envelopes(responses: JsonObject) -> None:

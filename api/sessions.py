@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import admission, answers, avatars, bodies, creates, ending, pages, rates, reading, tokens
+from api import admission, answers, avatars, bodies, creates, ending, examples, pages, rates, reading, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, Ctx
 from api.deadline import Deadline
@@ -53,7 +53,13 @@ _GROUPS = {
 _STATUSES = (*_GROUPS["active"], *_GROUPS["terminal"])
 _FOLD_WAIT_S = 0.5
 
-_TRIED: dict[int | str, JsonObject] = {200: {"model": DryRun, "description": "With `dry_run`: what would be refused."}}
+_TRIED: dict[int | str, JsonObject] = {
+    200: {
+        "model": DryRun,
+        "description": "With `dry_run`: what would be refused.",
+        "content": {"application/json": {"example": examples.shown(examples.DRY_RUN)}},
+    }
+}
 _SEQ: JsonObject = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -157,6 +163,7 @@ async def get(
         ),
     ] = None,
 ) -> Response:
+    """A session as it is now. Its status never goes back, and after the 201 of its create this never answers 404."""
     found = await reading.find(ctx, caller.account_id, session_id)
     if at is not None:
         return answers.json(await _as_it_was(ctx, caller.account_id, session_id, at))

@@ -198,10 +198,11 @@ def apply_topics(replication: Annotated[int, typer.Option(help="Copies of each p
 
 @schemas_app.command("write")
 def write_schemas() -> None:
-    """Write the generated JSON Schemas and the AsyncAPI document."""
-    from schemas.documents import documents
+    """Write the generated JSON Schemas, the AsyncAPI document and the OpenAPI document."""
+    from api.app import published_document
+    from schemas.documents import OPENAPI, documents, readable
 
-    for path, content in documents():
+    for path, content in (*documents(), (OPENAPI, readable(published_document()))):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
 

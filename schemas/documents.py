@@ -12,6 +12,8 @@ from schemas.events import CATALOGUE
 from schemas.jsons import JsonObject
 
 FOLDER = Path(__file__).parent
+OPENAPI = FOLDER / "openapi.json"
+"""Made of the routes, so by `api.openapi`."""
 _HEADERS = {
     "type": "object",
     "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema"],
@@ -75,6 +77,11 @@ def _asyncapi() -> JsonObject:
         },
         "components": {"messages": messages, "schemas": {"envelope": _HEADERS}},
     }
+
+
+def readable(document: JsonObject) -> bytes:
+    """In the order in which it was put together."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def _dump(document: JsonObject) -> bytes:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from schemas.documents import OPENAPI
 from tests.world import World
 
 pytestmark = pytest.mark.servers
@@ -65,24 +65,14 @@ async def test_every_answer_is_as_documented(running: World, tmp_path: Path) -> 
         assert told["valid_rates"][operation]["fuzzing"]["accepted"] >= least, operation
 
 
-def references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for inner in node.values():
-            yield from references(inner)
-    elif isinstance(node, list):
-        for inner in node:
-            yield from references(inner)
-
-
-async def test_every_reference_resolves(document: dict[str, Any]) -> None:
-    found = set(references(document))
-    assert "#/components/schemas/LiveKitTransport" in found
-    for reference in found:
-        node: Any = document
-        for part in reference.removeprefix("#/").split("/"):
-            node = node[part]
+async def test_what_is_served_is_what_is_committed(running: World, document: dict[str, Any]) -> None:
+    assert document == json.loads(OPENAPI.read_bytes())
+    async with httpx.AsyncClient(base_url=running.api_url, trust_env=False) as stranger:
+        page, text = await stranger.get("/docs"), await stranger.get("/llms.txt")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["content-security-policy"].startswith("default-src 'none';")
+    assert (text.status_code, text.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert text.text.startswith("# Greenroom")
 
 
 async def test_every_error_has_our_envelope(document: dict[str, Any]) -> None:

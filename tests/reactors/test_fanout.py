@@ -19,6 +19,7 @@ from schemas.events import (
     SessionJoined,
     SessionStarting,
 )
+from schemas.webhooks import WebhookBody
 from stack.ports import free_ports
 from tests.world import World, eventually
 
@@ -73,7 +74,7 @@ async def test_transitions_arrive_signed_in_order_and_with_the_resource_of_that_
     assert seqs == sorted(set(seqs))
     assert len({r.id for r in mine}) == len(mine)
     last = mine[-1].body
-    assert set(last) == {"type", "timestamp", "seq", "attempt", "data"}
+    assert set(last) == set(WebhookBody.model_fields)
     assert last["data"]["usage"] == {"billable_seconds": 2, "frames": 47}
     assert last["data"]["metadata"] == {"k": "v"}
     assert last["data"]["transport"]["worker_token"] == "[redacted]"

@@ -1,0 +1,369 @@
+"""What the OpenAPI document shows of each operation: a request and its main answer, as one day of one account. They are
+made of the resources themselves, so they have exactly their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from pydantic import BaseModel
+
+from schemas.accounts import (
+    AccountResource,
+    CapacityResource,
+    Held,
+    KeyResource,
+    PlanResource,
+    QualityCapacity,
+    QuotaResource,
+)
+from schemas.avatars import AvatarList, AvatarResource
+from schemas.events import THRESHOLD_REACHED
+from schemas.feed import Feed, FeedItem
+from schemas.history import AttemptResource, HistoryEvent, HistoryPage, Latencies, Timeline
+from schemas.jsons import JsonObject
+from schemas.sessions import (
+    DryRun,
+    Failure,
+    Price,
+    Problem,
+    SessionList,
+    SessionResource,
+    SessionUsage,
+    TransportResource,
+)
+from schemas.spending import (
+    CreditEntry,
+    CreditEntryList,
+    CreditsResource,
+    GrantResource,
+    LimitsResource,
+    SpendingLimits,
+    ThresholdReached,
+)
+from schemas.status import StatusComponent, StatusResource
+from schemas.usage import Source, UsageEventList, UsageEventResource, UsageSummary
+from schemas.webhooks import ThresholdBody, WebhookBody, WebhookEndpointResource
+
+_SESSION, _AVATAR = "sess_01K8Z5Q2N5W7Y9A1C3E5G7J9K1", "av_01K8Z4M0P2R4T6V8X0Z2B4D6F8"
+_ACCOUNT, _KEY = "acct_01K8Z3G1H3J5K7M9N1P3Q5R7S9", "key_01K8Z3H2J4K6M8N0P2Q4R6S8T0"
+_CREATED, _STARTING, _FIRST_FRAME, _ENDED = (
+    f"2026-11-02T09:30:{second}Z" for second in ("00.000", "00.240", "01.120", "43.500")
+)
+
+_QUEUED = SessionResource(
+    id=_SESSION,
+    status="queued",
+    avatar_id="av_demo",
+    transport=TransportResource(
+        type="livekit",
+        url="wss://my-app.livekit.cloud",
+        room_name="demo-room",
+        worker_identity="avatar",
+        audio_source="data_stream",
+        subscribe_to_identity=None,
+        synthetic_audio_if_no_input=False,
+    ),
+    quality="standard",
+    max_duration_seconds=600,
+    idle_timeout_seconds=30,
+    metadata={"customer_session_id": "abc123"},
+    created_at=_CREATED,
+    started_at=None,
+    first_frame_at=None,
+    ended_at=None,
+    failed_at=None,
+    failure=None,
+    usage=SessionUsage(billable_seconds=0, frames=0),
+)
+_RUNNING = _QUEUED.model_copy(
+    update={
+        "status": "running",
+        "started_at": _STARTING,
+        "first_frame_at": _FIRST_FRAME,
+        "usage": SessionUsage(billable_seconds=40, frames=1000),
+    }
+)
+_ENDING = _RUNNING.model_copy(update={"status": "ending"})
+
+_PROCESSING = AvatarResource(
+    id=_AVATAR,
+    name="Ada",
+    status="processing",
+    runtime_type="avtr1",
+    is_demo=False,
+    created_at="2026-11-02T09:00:00.000Z",
+    failure_reason=None,
+)
+_READY = _PROCESSING.model_copy(update={"status": "ready"})
+
+_TIMELINE = Timeline(
+    session_id=_SESSION,
+    status="ended",
+    latencies_ms=Latencies(queued=12, assigned=25, joined=420, published=610, first_frame=1120, first_audio=2300),
+    clear_to_silence_ms=80,
+    late_frames=3,
+    dropped_frames=0,
+    skew_ms=4,
+    end_reason="api_request",
+    ended_by="customer",
+    attempts=[
+        AttemptResource(
+            attempt=1,
+            reason=None,
+            assigned_at=_CREATED,
+            started_at=_STARTING,
+            joined_at="2026-11-02T09:30:00.420Z",
+            first_frame_at=_FIRST_FRAME,
+            outcome="ended",
+            late_frames=3,
+            dropped_frames=0,
+            skew_ms=4,
+        )
+    ],
+)
+
+_LEDGER_ENTRY = UsageEventResource(
+    id="use_01K8Z5R7S9T1V3W5X7Y9Z1A3B5",
+    object="usage_event",
+    account_id=_ACCOUNT,
+    session_id=_SESSION,
+    avatar_id="av_demo",
+    attempt=1,
+    n=1,
+    kind="interval",
+    quality="standard",
+    billed_as="standard",
+    multiplier_milli=1000,
+    rate_card="2026-11",
+    from_=_FIRST_FRAME,
+    to="2026-11-02T09:30:06.120Z",
+    billable_ms=5000,
+    frames=125,
+    credit_us=5_000_000,
+    flags=[],
+    event_id="evt_01K8Z5R7S8T0V2W4X6Y8Z0A2B4",
+    prev_hash="0" * 64,
+    hash="3f0c5d6a" * 8,
+    source=Source(topic="sessions.v1", partition=3, offset=1042),
+    recorded_at="2026-11-02T09:30:06.131Z",
+)
+
+_MONTH = "2026-11-01T00:00:00.000Z"
+_LIMITS = LimitsResource(
+    period_start=_MONTH,
+    period_end="2026-12-01T00:00:00.000Z",
+    account=SpendingLimits(
+        hard_cap_credits=1000, threshold_credits=[500, 900], used_credits=512.5, reached_credits=[500]
+    ),
+    keys={},
+)
+
+DRY_RUN = DryRun(
+    ok=False,
+    problems=[
+        Problem(
+            status=422,
+            type="unprocessable",
+            code="transport.worker_token.expired",
+            message="The worker token has expired.",
+            param="transport.worker_token",
+        )
+    ],
+    warnings=[],
+    price=Price(rate_card="2026-11", billed_as="standard", multiplier_milli=1000, credits_per_minute=1),
+)
+
+_PLAN = PlanResource(
+    key="self_hosted",
+    name="Self-hosted",
+    monthly_price_cents=0,
+    included_credits=0,
+    extra_credit_unit_micros=None,
+    max_concurrency=1000,
+    custom_avatar_slots=1000,
+    extra_avatar_slot_cents=None,
+    session_time_limit_seconds=3600,
+)
+
+REQUESTS: Mapping[str, JsonObject] = MappingProxyType(
+    {
+        "create_session": {
+            "avatar_id": "av_demo",
+            "transport": {
+                "type": "livekit",
+                "url": "wss://my-app.livekit.cloud",
+                "room_name": "demo-room",
+                "worker_token": "eyJ…",
+            },
+            "quality": "standard",
+            "max_duration_seconds": 600,
+            "metadata": {"customer_session_id": "abc123"},
+        },
+        "create_webhook_endpoint": {"url": "https://example.com/hook", "events": ["session.*"]},
+        "put_limits": {"hard_cap_credits": 1000, "threshold_credits": [500, 900]},
+        "create_avatar": {"image": "(the bytes of portrait.jpg)", "name": "Ada"},
+    }
+)
+"""By operation id."""
+
+ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
+    {
+        "create_session": _QUEUED,
+        "get_session": _RUNNING,
+        "list_sessions": SessionList(data=[_RUNNING], has_more=False, next_cursor=None),
+        "end_session": _ENDING,
+        "list_session_events": HistoryPage(
+            data=[HistoryEvent(seq=1, type="session.created", occurred_at=_CREATED, data=_QUEUED)],
+            has_more=True,
+            next_cursor="1",
+        ),
+        "get_session_timeline": _TIMELINE,
+        "list_events": Feed(
+            data=[
+                FeedItem(
+                    position=41,
+                    id="evt_01K8Z5Q2N6X8Z0B2D4F6H8J0K2",
+                    type="session.created",
+                    timestamp=_CREATED,
+                    seq=1,
+                    attempt=1,
+                    data=_QUEUED,
+                )
+            ],
+            has_more=False,
+            next_cursor="41",
+        ),
+        "create_avatar": _PROCESSING,
+        "get_avatar": _READY,
+        "list_avatars": AvatarList(data=[_READY], has_more=False, next_cursor=None),
+        "create_webhook_endpoint": WebhookEndpointResource(
+            id="we_01K8Z5A1B3C5D7E9F1G3H5J7K9",
+            url="https://example.com/hook",
+            events=["session.*"],
+            description="",
+            enabled=True,
+            created_at=_CREATED,
+            secret="whsec_…",  # noqa: S106  what one looks like
+        ),
+        "get_usage": UsageSummary(
+            period_start="2026-11-01T00:00:00.000Z",
+            period_end="2026-12-01T00:00:00.000Z",
+            billable_seconds=43,
+            sessions=1,
+            by_quality={"standard": 43},
+        ),
+        "list_usage_events": UsageEventList(data=[_LEDGER_ENTRY], has_more=False, next_cursor=None),
+        "get_account": AccountResource(
+            id=_ACCOUNT,
+            name="Example",
+            plan=_PLAN.key,
+            idle_timeout_seconds=30,
+            created_at="2026-11-01T08:00:00.000Z",
+            key=KeyResource(
+                id=_KEY,
+                name="server",
+                scopes=["*"],
+                creates_per_minute=600,
+                max_concurrency=None,
+                created_at="2026-11-01T08:00:00.000Z",
+            ),
+        ),
+        "list_billing_plans": [_PLAN],
+        "get_billing_quota": QuotaResource(
+            plan=_PLAN.key,
+            concurrent_sessions=Held(limit=_PLAN.max_concurrency, used=1),
+            custom_avatars=Held(limit=_PLAN.custom_avatar_slots, used=1),
+            session_time_limit_seconds=_PLAN.session_time_limit_seconds,
+            creates_per_minute=600,
+        ),
+        "get_limits": _LIMITS,
+        "put_limits": _LIMITS,
+        "get_credits": CreditsResource(
+            gated=True,
+            balance_credits=87.5,
+            grants=[
+                GrantResource(
+                    id="grant_1",
+                    granted_credits=100,
+                    left_credits=87.5,
+                    expires_at="2027-11-01T00:00:00.000Z",
+                    note="welcome",
+                    created_at=_MONTH,
+                )
+            ],
+        ),
+        "list_credit_entries": CreditEntryList(
+            data=[
+                CreditEntry(
+                    id="entry_1",
+                    at=_MONTH,
+                    kind="grant",
+                    grant_id="grant_1",
+                    amount_credits=100,
+                    balance_credits=100,
+                    note="welcome",
+                )
+            ],
+            has_more=False,
+            next_cursor=None,
+        ),
+        "get_capacity": CapacityResource(
+            slots=2,
+            free=1,
+            by_quality={"standard": QualityCapacity(slots=2, free=1)},
+            waiting=0,
+            estimated_wait_ms=0,
+        ),
+        "get_status": StatusResource(
+            status="operational",
+            components=[
+                StatusComponent(name=name, status="operational")
+                for name in ("api", "database", "log", "projections", "workers")
+            ],
+            updated_at=_CREATED,
+        ),
+    }
+)
+"""By operation id."""
+
+_ALL = {
+    "session.created": _QUEUED,
+    "session.starting": _QUEUED.model_copy(update={"status": "starting", "started_at": _STARTING}),
+    "session.ending": _ENDING,
+    "session.ended": _ENDING.model_copy(update={"status": "ended", "ended_at": _ENDED}),
+    "session.failed": _QUEUED.model_copy(
+        update={
+            "status": "failed",
+            "failed_at": _ENDED,
+            "failure": Failure(code="transport.unauthorized", message="LiveKit refused the worker token."),
+        }
+    ),
+    "session.canceled": _QUEUED.model_copy(update={"status": "canceled", "ended_at": _ENDED}),
+}
+
+
+def webhook(kind: str) -> WebhookBody | ThresholdBody:
+    """What is sent of an event of this type."""
+    if kind == THRESHOLD_REACHED:
+        reached = ThresholdReached(
+            object="usage_threshold",
+            account_id=_ACCOUNT,
+            key_id=None,
+            period_start=_MONTH,
+            threshold_credits=500,
+            used_credits=500.5,
+        )
+        return ThresholdBody(type=THRESHOLD_REACHED, timestamp=_ENDED, seq=None, attempt=None, data=reached)
+    session = _ALL.get(kind, _RUNNING)
+    happened = session.ended_at or session.failed_at or session.first_frame_at or session.started_at or _CREATED
+    return WebhookBody(
+        type=kind, timestamp=happened, seq=1 if kind == "session.created" else 4, attempt=1, data=session
+    )
+
+
+def shown(example: BaseModel | Sequence[BaseModel]) -> object:
+    """As it is on the wire."""
+    if isinstance(example, BaseModel):
+        return example.model_dump(mode="json", by_alias=True)
+    return [each.model_dump(mode="json", by_alias=True) for each in example]
