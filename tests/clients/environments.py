@@ -28,6 +28,19 @@ def python() -> Path:
     return kept("python", [HERE / "requirements.lock"], make) / "bin" / "python"
 
 
+def typescript() -> Path:
+    """The folder of the commands that make and compile a TypeScript client, as `package-lock.json` has them."""
+    files = [HERE / name for name in ("package.json", "package-lock.json", ".npmrc")]
+
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, folder)
+        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+
+    return kept("typescript", files, make) / "node_modules" / ".bin"
+
+
 def kept(kind: str, locks: list[Path], make: Callable[[Path], None]) -> Path:
     """Made once for all runs and checkouts with these lock files. The mark is set last: what was left half made, by
     a run that died or had no network, is made again."""
