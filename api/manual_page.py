@@ -37,6 +37,7 @@ def page(document: JsonObject) -> str:
         f"<h1>{_text(info['title'])}</h1>{_paragraphs(info['description'])}",
         '<p>As data: <a href="/openapi.json">/openapi.json</a>. In short: <a href="/llms.txt">/llms.txt</a>.</p>',
         *(_group(tag, [each for each in told if tag["name"] in each.told["tags"]]) for tag in document["tags"]),
+        _errors(document["components"]["examples"]),
         "<section><h2 id='schemas'>Schemas</h2></section>",
         *(_schema(name, schema) for name, schema in sorted(schemas.items())),
     ]
@@ -61,7 +62,7 @@ def _contents(document: JsonObject, told: list[openapi.Operation]) -> str:
         for each in told:
             if tag["name"] in each.told["tags"]:
                 lines.append(f"<a href='#{each.told['operationId']}'>{_text(each.told['summary'])}</a>")
-    return "".join([*lines, "<b><a href='#schemas'>Schemas</a></b>"])
+    return "".join([*lines, "<b><a href='#errors'>Errors</a></b><b><a href='#schemas'>Schemas</a></b>"])
 
 
 def _group(tag: JsonObject, told: list[openapi.Operation]) -> str:
@@ -118,6 +119,15 @@ def _example(title: str, value: object) -> str:
         return ""
     text = escape(json.dumps(value, indent=2, ensure_ascii=False))
     return f"<details><summary>{title}</summary><pre><code>{text}</code></pre></details>"
+
+
+def _errors(examples: JsonObject) -> str:
+    """By code: what each says, as its example has it."""
+    rows = [
+        (f"<code>{_text(code)}</code>", _text(example["value"]["error"]["message"]))
+        for code, example in examples.items()
+    ]
+    return f"<section id='errors'><h2>Errors</h2>{_table(('code', 'message'), rows)}</section>"
 
 
 def _schema(name: str, schema: JsonObject) -> str:

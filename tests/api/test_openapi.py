@@ -145,6 +145,7 @@ def test_the_page_shows_everything() -> None:
     assert {operation.told["operationId"] for operation in OPERATIONS} <= ids
     assert {entry["post"]["operationId"] for entry in DOCUMENT["webhooks"].values()} <= ids
     assert {f"schema-{name}" for name in DOCUMENT["components"]["schemas"]} <= ids
+    assert {"errors", "schemas"} <= ids
 
 
 def test_the_guide_names_every_call() -> None:

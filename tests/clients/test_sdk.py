@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from schemas.events import SessionFirstFrame, SessionStarting
+from schemas.events import Meter, SessionEnded, SessionFailed, SessionFirstFrame, SessionStarting
 from tests import portraits
 from tests.clients.drive import Drive, Refused, started
 from tests.world import World, eventually
@@ -59,6 +59,12 @@ def said(error: Refused) -> tuple[str, int, str, str]:
     return error.kind, error.told["status"], error.told["type"], error.told["code"]
 
 
+async def worker_of(world: World, session: dict[str, Any]) -> str:
+    """The worker that the session was given to, which plays no part of its own here."""
+    ((worker,),) = await world.sql("SELECT worker_id FROM slots WHERE session_id = %s", session["id"])
+    return str(worker)
+
+
 # Sessions
 
 
@@ -74,7 +80,7 @@ async def test_a_session_from_create_to_end(running: World, sdk: Drive) -> None:
     assert await sdk.call("sessions.get", session_id=session["id"]) == session
 
     waiting = asyncio.create_task(sdk.call("wait_until_running", session_id=session["id"], poll_interval=0.1))
-    ((worker,),) = await running.sql("SELECT worker_id FROM slots WHERE session_id = %s", session["id"])
+    worker = await worker_of(running, session)
     await running.append(SessionStarting(session["id"], 1, worker), SessionFirstFrame(session["id"], 1, worker, {}))
     shows = await waiting
     assert shows["status"] == "running"
@@ -100,6 +106,18 @@ async def test_waiting_ends_with_a_session_that_never_runs(running: World, sdk: 
     assert caught.value.kind == "TimeoutError"
     await sdk.call("sessions.end", session_id=session["id"])
     assert (await sdk.call("wait_until_running", session_id=session["id"], poll_interval=0.1))["status"] == "canceled"
+
+
+async def test_a_session_that_fails_says_why(running: World, sdk: Drive) -> None:
+    session = await sdk.call("sessions.create_livekit", **livekit(running))
+    sid, worker = session["id"], await worker_of(running, session)
+    await running.append(
+        SessionStarting(sid, 1, worker),
+        SessionFailed(sid, 1, "transport.unauthorized", "Refused.", worker, 1, Meter(0, 0, 0)),
+    )
+    over = await sdk.call("wait_until_running", session_id=sid, poll_interval=0.1)
+    assert (over["status"], over["failure"]["code"]) == ("failed", "transport.unauthorized")
+    assert over["failed_at"] is not None
 
 
 async def test_an_idempotency_key(running: World, sdk: Drive) -> None:
@@ -169,15 +187,34 @@ async def test_pages_of_avatars(sdk: Drive) -> None:
 # What remains
 
 
-async def test_usage_plans_and_status(sdk: Drive) -> None:
-    for asked in (
-        {},
-        {"period": "current_month"},
-        {"period": "previous_month"},
-        {"period_start": "2026-01-01T00:00:00Z", "period_end": "2026-02-01T00:00:00Z"},
-    ):
-        summary = await sdk.call("usage.summary", **asked)
-        assert (summary["billable_seconds"], summary["sessions"]) == (0, 0), asked
+async def test_usage(python: Path, running: World) -> None:
+    _, key = await running.new_account("usage")
+    async with sdk_of(python, running, key) as sdk:
+        session = await sdk.call("sessions.create_livekit", **livekit(running, quality="standard"))
+        sid, worker = session["id"], await worker_of(running, session)
+        await running.append(
+            SessionStarting(sid, 1, worker),
+            SessionFirstFrame(sid, 1, worker, {}),
+            SessionEnded(sid, 1, "room_closed", worker, 1, Meter(1200, 30, 0)),
+        )
+
+        async def billed() -> Any:
+            return (await sdk.call("usage.summary"))["sessions"]
+
+        await eventually(billed)
+        century = {"period_start": "2026-01-01T00:00:00Z", "period_end": "2126-01-01T00:00:00Z"}
+        for asked, seconds in (
+            ({}, 2),
+            ({"period": "current_month"}, 2),
+            ({"period": "previous_month"}, 0),
+            (century, 2),
+        ):
+            summary = await sdk.call("usage.summary", **asked)
+            assert summary["billable_seconds"] == seconds, asked
+            assert summary["by_quality"] == ({"standard": seconds} if seconds else {}), asked
+
+
+async def test_plans_and_status(sdk: Drive) -> None:
     assert "self_hosted" in [plan["key"] for plan in await sdk.call("list_billing_plans")]
     status = await sdk.call("get_status")
     assert status["components"]
