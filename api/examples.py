@@ -284,7 +284,7 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
             balance_credits=87.5,
             grants=[
                 GrantResource(
-                    id="grant_1",
+                    id="cg_01K8Z3G1H4J6K8M0N2P4Q6R8S0",
                     granted_credits=100,
                     left_credits=87.5,
                     expires_at="2027-11-01T00:00:00.000Z",
@@ -296,10 +296,10 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
         "list_credit_entries": CreditEntryList(
             data=[
                 CreditEntry(
-                    id="entry_1",
+                    id="ce_1",
                     at=_MONTH,
                     kind="grant",
-                    grant_id="grant_1",
+                    grant_id="cg_01K8Z3G1H4J6K8M0N2P4Q6R8S0",
                     amount_credits=100,
                     balance_credits=100,
                     note="welcome",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
 from fastapi import FastAPI
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api import bodies, errors, examples, webhooks
 from api.auth import scope_of
@@ -78,15 +79,21 @@ def _put_right(made: JsonObject) -> JsonObject:
     for name in _OF_FASTAPI:
         components["schemas"].pop(name, None)
     # Bodies are read by the routes themselves, and deliveries are no routes: their models are not FastAPI's to find.
-    models = [(model, "validation") for model in bodies.documented_models()]
-    models += [(model, "serialization") for model in (WebhookBody, ThresholdBody)]
-    _, definitions = models_json_schema(models, ref_template=_REFERENCE)  # type: ignore[arg-type]
-    components["schemas"].update(definitions["$defs"])
+    components["schemas"].update(_schemas([WebhookBody, ThresholdBody], "serialization"))
+    for schema in components["schemas"].values():  # all of them of what we send: a default is sent, too
+        schema["required"] = list(schema["properties"])
+    components["schemas"].update(_schemas(bodies.documented_models(), "validation"))
     components["headers"] = _HEADERS
     components["examples"] = dict(sorted(errors.examples.items()))
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": _KEY}}
     made["security"] = [{"key": []}]
     return made
+
+
+def _schemas(models: Sequence[type[BaseModel]], mode: JsonSchemaMode) -> JsonObject:
+    _, definitions = models_json_schema([(model, mode) for model in models], ref_template=_REFERENCE)
+    found: JsonObject = definitions["$defs"]
+    return found
 
 
 def _exemplify(operation: JsonObject) -> None:

@@ -18,9 +18,9 @@ DEFAULT = 20
 """Items of a page whose size nobody asked for."""
 
 
-def starting_after(prefix: str) -> Any:
+def starting_after(prefix: str, rest: str = r"[^\x00-\x1f]*") -> Any:
     """The annotation of a list's cursor parameter; `checked` checks it, with an error of its own."""
-    pattern = {"pattern": f"^{prefix}_[^\\x00-\\x1f]*$"}
+    pattern = {"pattern": f"^{prefix}_{rest}$"}
     return Query(description="The id of the last item of the page before.", json_schema_extra=pattern)
 
 

@@ -139,7 +139,7 @@ async def list_credit_entries(
     caller: CallerPrincipal,
     ctx: Ctx,
     limit: pages.Limit = pages.DEFAULT,
-    starting_after: Annotated[str | None, pages.starting_after(_ENTRY)] = None,
+    starting_after: Annotated[str | None, pages.starting_after(_ENTRY, "[0-9]{1,9}")] = None,
 ) -> Response:
     """The history of the balance, the latest change first."""
     cursor = pages.checked(starting_after, _ENTRY, "a credit entry's")

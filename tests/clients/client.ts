@@ -41,6 +41,7 @@ export class Greenroom {
 }
 
 export function told(delivery: Delivery): string {
+  if (delivery.type === "usage.threshold_reached") return `${delivery.data.used_credits} credits used`;
   const session: Session = delivery.data;
   if (delivery.type === "session.failed") return `${session.id} failed: ${session.failure?.code ?? "?"}`;
   return `${session.id} is ${session.status} after ${session.usage.billable_seconds} s`;

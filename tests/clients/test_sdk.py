@@ -312,6 +312,15 @@ async def test_what_a_key_may_not_do(python: Path, running: World) -> None:
         assert said(error) == ("PermissionError", 403, "permission", "scope.missing")
 
 
+async def test_a_spending_cap(python: Path, running: World) -> None:
+    _, key = await running.new_account("capped")
+    async with running.client(key) as client:
+        assert (await client.put("/v1/limits", json={"hard_cap_credits": 0})).status_code == 200
+    async with sdk_of(python, running, key) as sdk:
+        error = await refused(sdk, "sessions.create_livekit", **livekit(running))
+    assert said(error) == ("QuotaExceededError", 402, "quota_exceeded", "insufficient_credit_balance")
+
+
 async def test_how_often_and_how_many(python: Path, running: World) -> None:
     account, _ = await running.new_account("limits")
     for limits, expected in (
