@@ -1,7 +1,8 @@
 """What nobody needs any more: deleted by age, each kind by the module of its table.
 
-The ledger, the sessions and the log stay for ever. So does the usage projection's knowledge of ended sessions: an
-adjustment may come years later, and its hash follows from it.
+The ledger, the sessions, their history and the log stay for ever. So does what the projections of ledger and history
+know of ended sessions: an adjustment may come years later, and its hash follows from it; a create that is in the log
+twice must not begin a second history.
 """
 
 from __future__ import annotations
