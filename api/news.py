@@ -72,8 +72,8 @@ class News:
                 del self._of_account[account_id]
 
     def tell(self, subjects: str) -> None:
-        """`subjects`: separated by spaces. None: the connection was made anew, and anything may have been missed."""
-        for subject in subjects.split() or list(self._waiting):
+        """`subjects`: a line each. None: the connection was made anew, and anything may have been missed."""
+        for subject in subjects.split("\n") if subjects else list(self._waiting):
             for waiter in self._waiting.get(subject, ()):
                 waiter.wake(subject)
 

@@ -81,7 +81,7 @@ async def settle(connection: Connection) -> int:
 
 
 async def balance_us(connection: Connection, account_id: str) -> int:
-    cursor = await connection.execute("SELECT credit_balance(%s)::bigint", [account_id])
+    cursor = await connection.execute("SELECT clamped(credit_balance(%s))", [account_id])
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
@@ -92,8 +92,9 @@ async def grants(connection: Connection, account_id: str) -> Sequence[Grant]:
     async with connection.cursor(row_factory=class_row(Grant)) as cursor:
         await cursor.execute(
             """
-            SELECT id, granted_us::bigint, left_us::bigint, expires_at, note, created_at FROM credit_grants
-            WHERE account_id = %s AND left_us > 0 AND (expires_at IS NULL OR expires_at > now())
+            SELECT id, clamped(granted_us) AS granted_us, clamped(left_us) AS left_us, expires_at, note, created_at
+            FROM credit_grants
+            WHERE account_id = %s AND credit_grants.left_us > 0 AND (expires_at IS NULL OR expires_at > now())
             ORDER BY expires_at NULLS LAST, created_at, id
             """,
             [account_id],
@@ -106,7 +107,8 @@ async def entries(connection: Connection, account_id: str, before: int | None, l
     async with connection.cursor(row_factory=class_row(Entry)) as cursor:
         await cursor.execute(
             """
-            SELECT n, at, kind, grant_id, amount_us::bigint, balance_us::bigint, note FROM credit_entries
+            SELECT n, at, kind, grant_id, clamped(amount_us) AS amount_us, clamped(balance_us) AS balance_us, note
+            FROM credit_entries
             WHERE account_id = %s AND (%s::int IS NULL OR n < %s) ORDER BY n DESC LIMIT %s
             """,
             [account_id, before, before, limit],

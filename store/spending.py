@@ -48,7 +48,7 @@ async def of_account(connection: Connection, account_id: str) -> Mapping[str, Sp
     """Key → its limits and what it has spent this month, of all that have any; always of OF_ACCOUNT."""
     cursor = await connection.execute(
         """
-        SELECT l.key_id, l.cap_us, l.thresholds_us, spent_us(%(account)s, l.key_id)::bigint, ARRAY(
+        SELECT l.key_id, l.cap_us, l.thresholds_us, clamped(spent_us(%(account)s, l.key_id)), ARRAY(
             SELECT t.threshold_us FROM thresholds_reached t
             WHERE t.account_id = %(account)s AND t.key_id = l.key_id
               AND t.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date ORDER BY 1)
@@ -86,7 +86,7 @@ async def newly_reached(connection: Connection) -> Sequence[Reached]:
             SELECT l.account_id, l.key_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date AS month, t.threshold_us,
                 spent.us
             FROM spending_limits l
-            CROSS JOIN LATERAL (SELECT spent_us(l.account_id, l.key_id)::bigint AS us) spent
+            CROSS JOIN LATERAL (SELECT clamped(spent_us(l.account_id, l.key_id)) AS us) spent
             CROSS JOIN LATERAL unnest(l.thresholds_us) AS t (threshold_us)
             WHERE l.thresholds_us <> '{}' AND t.threshold_us <= spent.us
         ), marked AS (

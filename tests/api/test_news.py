@@ -15,7 +15,7 @@ async def test_news_between_looking_and_waiting_are_not_missed() -> None:
     with news.of("acct_1", "sess_1", "key_1") as waiter:
         news.tell("sess_2")
         assert await waiter.wait(0) == set()
-        news.tell("sess_2 sess_1 key_1")
+        news.tell("sess_2\nsess_1\nkey_1")
         assert await waiter.wait(0) == {"sess_1", "key_1"}
         assert await waiter.wait(0) == set()
 

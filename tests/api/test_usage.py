@@ -213,3 +213,26 @@ async def test_totals_are_what_the_ledger_adds_up_to(running: World, past: tuple
     assert days == await running.sql(
         "SELECT account_id, session_id, sum(credit_us) FROM r.usage_events GROUP BY 1, 2 ORDER BY 1, 2"
     )
+
+
+async def test_no_sum_of_credit_stops_the_ledger(running: World) -> None:
+    """Each entry fits a bigint, two of them do not: adjustments may go as far."""
+    account, key = await running.new_account("beyond")
+    for n in range(3):
+        await enter(running, account, f"sess_{n}", MARCH + 4 * DAY_MS + n, 1)
+    most = 9 * 10**18
+    await running.sql(
+        """
+        INSERT INTO usage_v1.usage_events
+        SELECT id, object, account_id, session_id, avatar_id, attempt, n, kind, quality, billed_as, multiplier_milli,
+            rate_card, from_ms, to_ms, billable_ms, frames, %s, flags, event_id, prev_hash, hash, partition, "offset" + 1000 * m,
+            (extract(epoch FROM now()) * 1000)::bigint, key_id
+        FROM usage_v1.usage_events, generate_series(1, 2) m WHERE account_id = %s
+        """,
+        most,
+        account,
+    )
+    [(total,)] = await running.sql("SELECT max(credit_us) FROM r.usage_months WHERE account_id = %s", account)
+    assert total == 6 * most
+    async with running.client(key) as client:
+        assert (await client.get("/v1/limits")).json()["account"]["used_credits"] == most / 60_000_000

@@ -18,7 +18,7 @@ from events.fold import Evolved, Rejected
 from events.session_state import State, dump_state, load_state
 from events.sessions import MOST_CREDIT_US, MOST_SEEN, evolve
 from events.topics import partition_of
-from projections import audit, sessions, usage
+from projections import audit, history, sessions, usage
 from projections.folding import Change
 from reactors import fanout
 from schemas.bounds import MOST, MOST_MILLI, MOST_SMALL
@@ -100,12 +100,19 @@ class Consumers:
             assert found == usage.row(change)
             for column, value in zip(usage.COLUMNS, found, strict=True):
                 fits(column, value)
+        if evolved.transition is not None and self.state.created is not None:
+            for (column, _), value in zip(history._COLUMNS, history._row(change), strict=True):
+                fits(column, value)
+        for said in history._last_heartbeats([change]):
+            for column, value in zip(ATTEMPT_COLUMNS, said, strict=True):
+                fits(column, value)
         if fanout._public(change):
             body = fanout._body(change, None)
             for column, value in asdict(fanout._delivery("we_1", change, body)).items():
                 fits(column, value)
 
 
+ATTEMPT_COLUMNS = ("session_id", "attempt", "n", "late_frames", "dropped_frames", "skew_ms")
 SESSIONS_COLUMNS = tuple(name.strip() for name in sessions._UPSERT.split("sessions AS s (")[1].split(")")[0].split(","))
 
 
@@ -254,3 +261,12 @@ def test_an_avatar_of_extreme_events(story: list[AvatarEvent], data: st.DataObje
             if avatar.name is not None:
                 fits("name", avatar.name.enc)
                 fits("key_id", avatar.name.key_id)
+
+
+def test_ids_of_any_length_fit_into_notifications() -> None:
+    """Two hundred of them did not: PostgreSQL refused the transaction, again and again."""
+    ids = [f"{n:03}" + "ж𝄞" * 62 for n in range(300)]
+    found = list(history.payloads(ids))
+    assert all(len(payload.encode()) < 8000 for payload in found)
+    assert [each for payload in found for each in payload.split("\n")] == ids
+    assert list(history.payloads([])) == []

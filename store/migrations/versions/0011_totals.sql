@@ -1,5 +1,6 @@
 -- What the ledger adds up to -------------------------------------------------------------------------------------
--- Kept by the ledger itself: whoever inserts an entry adds it to its totals, in the same transaction.
+-- Kept by the ledger itself: whoever inserts an entry adds it to its totals, in the same transaction. Credit is numeric: each
+-- session's fits a bigint, but nothing says that all together do, and a sum that does not would stop the ledger.
 
 ALTER TABLE usage_v1.usage_events ADD COLUMN key_id text;
 COMMENT ON COLUMN usage_v1.usage_events.key_id IS 'outside of the hash; null: written by a process of a version before';
@@ -12,7 +13,7 @@ CREATE TABLE usage_v1.session_days (
     quality text NOT NULL,
     billable_ms bigint NOT NULL,
     frames bigint NOT NULL,
-    credit_us bigint NOT NULL,
+    credit_us numeric NOT NULL,
     PRIMARY KEY (account_id, day, session_id)
 ) WITH (fillfactor = 60);
 COMMENT ON COLUMN usage_v1.session_days.day IS 'days since 1970-01-01 UTC, by recorded_ms';
@@ -23,7 +24,7 @@ CREATE TABLE usage_v1.months (
     month date NOT NULL,
     key_id text NOT NULL,
     billable_ms bigint NOT NULL,
-    credit_us bigint NOT NULL,
+    credit_us numeric NOT NULL,
     PRIMARY KEY (account_id, month, key_id)
 ) WITH (fillfactor = 50);
 COMMENT ON COLUMN usage_v1.months.month IS 'its first day in UTC, by recorded_ms';
@@ -59,3 +60,8 @@ INSERT INTO usage_v1.session_days
     FROM usage_v1.usage_events GROUP BY 1, 2, 3;
 CREATE TRIGGER add_up AFTER INSERT ON usage_v1.usage_events
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION usage_v1.add_up();
+
+-- A sum as a bigint, for those who show it.
+CREATE FUNCTION clamped(p numeric) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT greatest(least(p, 9000000000000000000), -9000000000000000000)::bigint
+$$;
