@@ -225,8 +225,8 @@ async def test_no_sum_of_credit_stops_the_ledger(running: World) -> None:
         """
         INSERT INTO usage_v1.usage_events
         SELECT id, object, account_id, session_id, avatar_id, attempt, n, kind, quality, billed_as, multiplier_milli,
-            rate_card, from_ms, to_ms, billable_ms, frames, %s, flags, event_id, prev_hash, hash, partition, "offset" + 1000 * m,
-            (extract(epoch FROM now()) * 1000)::bigint, key_id
+            rate_card, from_ms, to_ms, billable_ms, frames, %s, flags, event_id, prev_hash, hash, partition,
+            "offset" + 1000 * m, (extract(epoch FROM now()) * 1000)::bigint, key_id
         FROM usage_v1.usage_events, generate_series(1, 2) m WHERE account_id = %s
         """,
         most,
