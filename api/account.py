@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api import answers
 from api.auth import CallerPrincipal
-from api.context import Ctx
+from api.context import Context, Ctx
 from api.errors import DatabaseUnavailable, documented, with_key
 from projections import names, states
 from schemas.accounts import (
@@ -70,9 +70,13 @@ async def get_account(caller: CallerPrincipal, ctx: Ctx) -> Response:
 )
 async def list_plans(ctx: Ctx) -> Response:
     """Open to everybody. A bare array, the cheapest first."""
-    async with ctx.pool.connection() as connection:
-        found = await plans.every(connection)
+    found = await ctx.plans.get(lambda: _plans(ctx))
     return Response(orjson.dumps([_plan(plan).model_dump() for plan in found]), media_type="application/json")
+
+
+async def _plans(ctx: Context) -> list[Plan]:
+    async with ctx.pool.connection() as connection:
+        return await plans.every(connection)
 
 
 def _plan(plan: Plan) -> PlanResource:

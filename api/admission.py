@@ -260,7 +260,7 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitte
         try:
             answer = await _ask(ctx, request, deadline)
         except admitting.NoFreeSlot as refused:
-            if slots.over or not await ctx.turns.take(request.task.quality, slots.left_s):
+            if slots.over or not await ctx.turns.take(request.task.account_id, request.task.quality, slots.left_s):
                 raise AtCapacity from refused
             continue
         except admitting.PlanCapReached as refused:

@@ -22,6 +22,7 @@ from schemas.background import Background
 from schemas.status import StatusResource
 from store.accounts import DataKeys
 from store.database import Pool
+from store.plans import Plan
 from store.resolving import WebhookHosts
 
 
@@ -45,7 +46,8 @@ class Context:
     attempts: Attempts = field(default_factory=Attempts)
     """Creates that keys have asked this process for."""
     status: Remembered[StatusResource] = field(default_factory=Remembered)
-    """Anybody may ask for it."""
+    plans: Remembered[list[Plan]] = field(default_factory=Remembered)
+    """Anybody may ask for these."""
     leaving: Background = field(default_factory=Background)
     """What requests leave to be undone."""
     acknowledged: list[tuple[str, bool]] = field(default_factory=list)

@@ -20,7 +20,7 @@ from schemas.jsons import JsonObject
 from schemas.webhooks import SUBSCRIPTION
 from store import feed
 from store.accounts import Principal
-from store.feed import FeedEvent, Part, Pruned
+from store.feed import Beyond, FeedEvent, Part, Pruned
 
 router = APIRouter(prefix="/v1/events", tags=["Events"])
 
@@ -64,6 +64,8 @@ async def list_events(
     place = await _place(ctx, caller.account_id, last_event_id if streamed and last_event_id else after)
     if streamed:
         return await _stream(ctx, caller, place, types or [])
+    if not wait:
+        return answers.json(_shown(await _part(ctx, caller.account_id, place, types or [], limit)))
     with ctx.news.of(caller.account_id, caller.account_id) as waiter:
         until = time.monotonic() + wait
         while True:
@@ -95,6 +97,10 @@ async def _part(ctx: Context, account_id: str, after: int, types: Sequence[str],
     try:
         async with ctx.pool.connection() as connection:
             return await feed.part(connection, account_id, after, types, limit)
+    except Beyond:
+        raise InvalidRequest(
+            "after is beyond the last event of your feed. Begin with latest.", code="cursor.invalid", param="after"
+        ) from None
     except Pruned as pruned:
         raise InvalidRequest(
             f"What comes behind this position is no longer kept. Begin behind {pruned.oldest - 1}; what you missed is"
@@ -116,7 +122,7 @@ async def _stream(ctx: Context, caller: Principal, place: int, types: Sequence[s
             if found.events or found.through >= found.head:
                 return [sse.Item(str(each.position), each.type, _item(each)) for each in found.events]
 
-    return sse.EventStream(ctx, caller, caller.account_id, look)
+    return sse.EventStream(ctx, caller, caller.account_id, look, lambda: str(at))
 
 
 def _shown(found: Part) -> JsonObject:

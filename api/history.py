@@ -109,7 +109,8 @@ async def _stream(ctx: Context, caller: Principal, session_id: str, place: Posit
             for shown in [_shown(item, key)]
         ]
 
-    return sse.EventStream(ctx, caller, session_id, look, _HEARTBEATS_S if heartbeats else sse.LOOK_S)
+    every_s = _HEARTBEATS_S if heartbeats else sse.LOOK_S
+    return sse.EventStream(ctx, caller, session_id, look, lambda: str(at), every_s)
 
 
 def _shown(item: Happened | Beat, key: DataKey | None) -> JsonObject:
@@ -140,6 +141,8 @@ async def get_timeline(session_id: str, caller: CallerPrincipal, ctx: Ctx) -> Re
     """How it went: what took how long, which workers tried, how it ended."""
     found = await reading.find(ctx, caller.account_id, session_id)
     async with ctx.pool.connection() as connection:
-        happened = await history.events(connection, session_id, Position(), timeline.MOST_EVENTS, public=False)
+        happened = await history.events(
+            connection, session_id, Position(), timeline.MOST_EVENTS, public=False, without=timeline.NOTICES
+        )
         frames = await history.attempts(connection, session_id)
     return answers.json(timeline.made(session_id, found.status, happened, frames))

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from api.errors import StreamsExceeded
 
+_FEW = 4
+
 
 class Waiter:
     """Woken whenever there may be news of one of its subjects."""
@@ -38,8 +40,9 @@ class News:
 
     def __init__(self, connections: int) -> None:
         """`connections`: what the process has for everybody. Streams and long polls take three quarters of them at the
-        most, and those of one account half."""
-        self._most, self._most_of_account = connections * 3 // 4, connections // 2
+        most, those of one account a third; an eighth more is for accounts that have next to none."""
+        self._most, self._most_of_account = connections * 3 // 4, connections // 3
+        self._most_with_few = connections * 7 // 8
         self._waiting: dict[str, set[Waiter]] = {}
         self._of_account: dict[str, int] = {}
         self.over = False
@@ -54,7 +57,7 @@ class News:
     def of(self, account_id: str, *subjects: str) -> Iterator[Waiter]:
         """Look after this, and after every wait: nothing that happens in between is missed. Raises StreamsExceeded."""
         held = self._of_account.get(account_id, 0)
-        if held >= self._most_of_account or self.open >= self._most:
+        if held >= self._most_of_account or self.open >= (self._most_with_few if held < _FEW else self._most):
             raise StreamsExceeded
         self._of_account[account_id] = held + 1
         waiter = Waiter(subjects)

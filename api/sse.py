@@ -6,6 +6,7 @@ proxies from closing it. It holds no database connection while it waits.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
@@ -57,17 +58,29 @@ def wanted(request: Request) -> bool:
 
 
 class EventStream(Response):
-    """What `look` finds, now, whenever `subject` is told of, and every `every_s` seconds at the latest."""
+    """What `look` finds, now, whenever `subject` is told of, and every `every_s` seconds at the latest.
+
+    `place`: where a client resumes that has seen all that was looked at.
+    """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, ctx: Context, caller: Principal, subject: str, look: Look, every_s: float = LOOK_S) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        caller: Principal,
+        subject: str,
+        look: Look,
+        place: Callable[[], str],
+        every_s: float = LOOK_S,
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._ctx = ctx
         self._caller = caller
         self._subject = subject
         self._look = look
+        self._place = place
         self._every_s = every_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,27 +92,41 @@ class EventStream(Response):
             await until_one_ends(self._send_all(waiter, send), _gone(receive))
 
     async def _send_all(self, waiter: Waiter, send: Send) -> None:
-        await _chunk(send, b"retry: %d\n\n" % _RETRY_MS)
-        sent_at, look_at = time.monotonic(), 0.0
+        """A block with an id alone sets where the client resumes, and shows it nothing: one goes first, and one in the
+        place of a ping when what was looked at since was of no interest."""
+        told = self._place()
+        await _chunk(send, b"retry: %d\nid: %s\n\n" % (_RETRY_MS, told.encode()))
+        sent_at, look_at, unsure = time.monotonic(), 0.0, False
         while not self._ctx.news.over:
-            if time.monotonic() >= look_at:
+            fired = await waiter.wait(0 if time.monotonic() >= look_at else self._pause(sent_at, look_at))
+            if fired:
+                look_at = 0.0
+            unsure = unsure or self._caller.key_id in fired
+            if unsure:
+                revoked = await self._revoked()
+                if revoked:
+                    break
+                unsure = revoked is None  # asked again before anything more is sent
+            if time.monotonic() >= look_at and not unsure:
                 found = await self._found()
                 if found:
                     await _chunk(send, b"".join(map(_line, found)))
-                    sent_at = time.monotonic()
+                    sent_at, told, look_at = time.monotonic(), found[-1].id, 0.0
                     if found[-1].last:
                         break
                     continue  # there may be more than one look returns
                 look_at = time.monotonic() + (self._every_s if found is not None else _AWAY_S)
-            fired = await waiter.wait(max(0.0, min(sent_at + PING_S, look_at) - time.monotonic()))
-            if fired:
-                look_at = 0.0
-                if self._caller.key_id in fired and await self._revoked():
-                    break
-            elif time.monotonic() >= sent_at + PING_S:
-                await _chunk(send, b": ping\n\n")
+            elif unsure:
+                await asyncio.sleep(_AWAY_S)
+            if time.monotonic() >= sent_at + PING_S:
+                moved, told = told != self._place(), self._place()
+                await _chunk(send, b"id: %s\n\n" % told.encode() if moved else b": ping\n\n")
                 sent_at = time.monotonic()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @staticmethod
+    def _pause(sent_at: float, look_at: float) -> float:
+        return max(0.0, min(sent_at + PING_S, look_at) - time.monotonic())
 
     async def _found(self) -> Sequence[Item] | None:
         """None: the database is away. The stream stays: its client would come back and find no more."""
@@ -108,11 +135,12 @@ class EventStream(Response):
         except DatabaseUnreachable:
             return None
 
-    async def _revoked(self) -> bool:
+    async def _revoked(self) -> bool | None:
+        """None: the database is away."""
         try:
             return await auth.is_revoked(self._ctx, self._caller)
         except DatabaseUnreachable:
-            return False  # told of again when the connection that tells of it is back
+            return None
 
 
 async def _chunk(send: Send, lines: bytes) -> None:

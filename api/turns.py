@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 LOOK_EVERY_S = 0.1
 """Without a notification: one may be lost."""
+_SHARE = 4
+"""An account waits with a quarter of the places at the most."""
 
 
 class Turns:
@@ -25,21 +27,25 @@ class Turns:
         self._looked_at = 0.0
         self._told = False
         self._free: Counter[str] = Counter()
-        self.waiting = 0
+        self._of_account: Counter[str] = Counter()
+
+    @property
+    def waiting(self) -> int:
+        return self._of_account.total()
 
     def tell(self, _: str = "") -> None:
         """A slot has become free."""
         self._told = True
         self._news.set()
 
-    async def take(self, quality: str, within_s: float) -> bool:
+    async def take(self, account_id: str, quality: str, within_s: float) -> bool:
         """Wait until it is the caller's turn to ask for a slot; False when it does not come, or too many wait.
 
         Raises what `look` raises.
         """
-        if self.waiting >= self._most:
+        if self.waiting >= self._most or self._of_account[account_id] >= max(1, self._most // _SHARE):
             return False
-        self.waiting += 1
+        self._of_account[account_id] += 1
         try:
             async with asyncio.timeout(within_s):
                 while not await self._turn(quality):
@@ -47,7 +53,8 @@ class Turns:
         except TimeoutError:
             return False
         finally:
-            self.waiting -= 1
+            self._of_account[account_id] -= 1
+            self._of_account += Counter()  # those who wait no more are forgotten
         return True
 
     async def _turn(self, quality: str) -> bool:

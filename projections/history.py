@@ -6,7 +6,7 @@ partition's order, so what is shown of the two together ends where the slower on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,18 +169,24 @@ async def created(connection: Connection, session_id: str) -> SessionCreated | N
 
 
 async def events(
-    connection: Connection, session_id: str, after: Position, limit: int, *, public: bool = True
+    connection: Connection,
+    session_id: str,
+    after: Position,
+    limit: int,
+    *,
+    public: bool = True,
+    without: Sequence[str] = (),
 ) -> list[Happened]:
-    """In order, from `after` on (exclusive)."""
+    """In order, from `after` on (exclusive). `without`: types that are left out."""
     first = await created(connection, session_id)
     if first is None:
         return []
     cursor = await connection.execute(
         """
         SELECT seq, type, occurred_ms, attempt, detail, state FROM r.session_events
-        WHERE session_id = %s AND seq > %s AND (public OR NOT %s) ORDER BY seq LIMIT %s
+        WHERE session_id = %s AND seq > %s AND (public OR NOT %s) AND type <> ALL (%s) ORDER BY seq LIMIT %s
         """,
-        [session_id, after.seq, public, limit],
+        [session_id, after.seq, public, list(without), limit],
         binary=True,
     )
     return [_happened(row, first) for row in await cursor.fetchall()]

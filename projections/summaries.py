@@ -14,7 +14,7 @@ from store.database import Connection, Row
 
 DAY_MS = 86_400_000
 _CURSOR_WITHIN_MS = 900_000
-"""An id tells when the event was made; it was recorded within this of that, or it is not found."""
+"""An id tells when the event was made; nearly always it was recorded within this of that."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ async def entries(
             [account_id, before_ms - _CURSOR_WITHIN_MS, before_ms + _CURSOR_WITHIN_MS, before_id],
         )
         row = await cursor.fetchone()
+        if row is None:  # of a worker whose clock is off, or a log that was away: looked for among all of the account's
+            cursor = await connection.execute(
+                "SELECT recorded_ms FROM r.usage_events WHERE account_id = %s AND id = %s", [account_id, before_id]
+            )
+            row = await cursor.fetchone()
         if row is None:
             raise NoSuchEntry
         place = (row[0], before_id)

@@ -15,6 +15,9 @@ from schemas.times import to_wire
 MOST_EVENTS = 1000
 """Of a session that a timeline is made of; three attempts have some thirty."""
 
+NOTICES = ("session.audio_stalled", "session.audio_resumed")
+"""They may come any number of times, and a timeline says nothing of them."""
+
 EndedBy = Literal["customer", "room", "limit", "platform"]
 _ENDED_BY: dict[EndReason, EndedBy] = {
     "api_request": "customer",

@@ -33,6 +33,7 @@ from reactors.dispatch import Dispatch
 from reactors.fanout import FanOut
 from reactors.roster import Roster
 from reactors.settings import ProjectSettings
+from reactors.spending import Spending
 from schemas.background import until_one_ends
 from store.accounts import DataKeys
 from store.database import Pool, pool
@@ -65,10 +66,11 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)
-            roster = Roster(settings, connections, directory, dispatch)
+            spending = Spending(connections)
+            roster = Roster(settings, connections, directory, dispatch, spending)
             folding = FoldingHandler(connections, SESSIONS_FOLD, [roster])
             work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
-            work.extend((directory.run(), roster.run()))
+            work.extend((directory.run(), roster.run(), spending.run()))
         await until_stopped(work)
 
 

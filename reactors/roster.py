@@ -60,13 +60,15 @@ class Roster(StoredStates):
 
     name = names.ROSTER
 
-    def __init__(self, settings: ProjectSettings, pool: Pool, directory: Directory, dispatch: Dispatch) -> None:
+    def __init__(
+        self, settings: ProjectSettings, pool: Pool, directory: Directory, dispatch: Dispatch, spending: Spending
+    ) -> None:
         self._settings = settings
         self._pool = pool
         self._directory = directory
         self._dispatch = dispatch
         self._settling = Settling(settings, pool, dispatch)
-        self._spending = Spending(pool)
+        self._spending = spending
         self._partitions: frozenset[int] = frozenset()
         self._live: dict[str, State] = {}
         self._asked = Asked()
@@ -138,7 +140,6 @@ class Roster(StoredStates):
         while True:
             await asyncio.sleep(_TICK_S)
             try:
-                await self._spending.look()
                 await self._tick()
                 if time.monotonic() - settled > _SETTLE_EVERY_S:
                     await self._settling.settle(self._partitions)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import orjson
+import structlog
 
 from reactors.fanout import wanted
 from schemas.events import THRESHOLD_REACHED
@@ -12,8 +14,12 @@ from schemas.ids import EVENT, WEBHOOK_DELIVERY, derived_id
 from schemas.rates import CREDIT_US
 from schemas.times import now_ms, to_wire
 from store import credits, deliveries, endpoints, feed, spending
-from store.database import Connection, Pool
+from store.database import Connection, DatabaseUnreachable, Pool
 from store.spending import Reached
+
+log = structlog.get_logger()
+
+_EVERY_S = 1.0
 
 
 class Spending:
@@ -26,6 +32,17 @@ class Spending:
     def exhausted(self, account_id: str, key_id: str) -> bool:
         """Whether the account or the key had nothing left at the last look."""
         return account_id in self._exhausted or key_id in self._exhausted
+
+    async def run(self) -> None:
+        """Look for ever, once a second. Beside the roster's clock: however long it takes, nobody waits for it."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self.look()
+            except DatabaseUnreachable as failed:
+                log.warning("spending not looked at", error=str(failed))
+            except Exception:  # one account's trouble is not everybody's: the next look goes on
+                log.exception("spending not looked at")
 
     async def look(self) -> None:
         """Raises DatabaseUnreachable. If the process dies in here, the next look does what is left."""

@@ -12,6 +12,9 @@ from schemas.ids import CREDIT_GRANT, new_id
 from schemas.rates import CREDIT_US
 from store.database import Connection
 
+_SETTLED_AT_ONCE = 500
+"""Accounts: the others' turn comes with the next look."""
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -72,7 +75,9 @@ async def settle(connection: Connection) -> int:
             ) OR EXISTS (
                 SELECT 1 FROM credit_grants g
                 WHERE g.account_id = c.account_id AND g.left_us > 0 AND g.expires_at <= now())
-        """
+        LIMIT %s
+        """,
+        [_SETTLED_AT_ONCE],
     )
     changed = [row[0] for row in await cursor.fetchall()]
     for account_id in changed:

@@ -48,6 +48,10 @@ class Pruned(Exception):
         self.oldest = oldest
 
 
+class Beyond(Exception):
+    """No event has this position yet, so nobody can have been told of it."""
+
+
 async def append(connection: Connection, new: Sequence[New]) -> None:
     """In the caller's transaction, which should be short: until it ends, nobody else appends to these accounts'."""
     await connection.execute(
@@ -71,7 +75,7 @@ async def head(connection: Connection, account_id: str) -> int:
 async def part(connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int) -> Part:
     """The events behind `after`, of these types (`*`, a prefix such as `session.*`, or exactly; none: all), in order.
 
-    From 0 on it begins with the oldest that is kept. Raises Pruned.
+    From 0 on it begins with the oldest that is kept. Raises Pruned, Beyond.
     """
     last = await head(connection, account_id)
     cursor = await connection.execute("SELECT min(position) FROM feed_events WHERE account_id = %s", [account_id])
@@ -79,6 +83,8 @@ async def part(connection: Connection, account_id: str, after: int, types: Seque
     oldest = int(row[0]) if row and row[0] is not None else last + 1
     if after == 0:
         after = oldest - 1
+    if after > last:
+        raise Beyond(last)
     if after + 1 < oldest:
         raise Pruned(oldest)
     until = min(last, after + _MOST_LOOKED_AT)

@@ -11,11 +11,15 @@ from sqlalchemy.pool import NullPool
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date. Concurrent calls wait for each other on an advisory lock."""
+    """Bring the schema up to date, each step in its own transaction: what one has locked does not wait for the next.
+
+    Concurrent calls wait for each other on an advisory lock.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7237901)")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT pg_advisory_lock(7237901)")  # until the connection is closed
+        connection.commit()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

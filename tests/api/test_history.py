@@ -161,6 +161,13 @@ async def test_a_stream_survives_a_database_that_goes_away(running: World, clien
         await end(running, sid, worker)
         assert [item.id for item in await stream.end()] == ["1", "2", "4", "5", "6"]
 
+    async def whole() -> bool:
+        """Connections that were cut are replaced as they are used: none is left for the next test."""
+        answers = await asyncio.gather(*(client.get("/v1/account") for _ in range(40)))
+        return {answer.status_code for answer in answers} == {200}
+
+    await eventually(whole)
+
 
 async def test_timeline(running: World, client: httpx.AsyncClient) -> None:
     sid, worker = await started(running, client)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from api.errors import StreamsExceeded
@@ -32,14 +34,19 @@ async def test_a_new_connection_wakes_everybody() -> None:
 
 
 async def test_an_account_has_its_places_and_gives_them_back() -> None:
-    news = News(4)
-    with news.of("acct_1", "sess_1"):
-        with news.of("acct_1", "sess_1"):
-            with pytest.raises(StreamsExceeded), news.of("acct_1", "sess_1"):
-                raise AssertionError("no place of this account was free")
-            with news.of("acct_2", "sess_1"), pytest.raises(StreamsExceeded), news.of("acct_3", "sess_1"):
-                raise AssertionError("no place was free: the rest is for requests")
-        with news.of("acct_1", "sess_1"):
-            pass
+    news = News(24)
+    with ExitStack() as places:
+
+        def take(account: str) -> bool:
+            try:
+                places.enter_context(news.of(account, "sess_1"))
+            except StreamsExceeded:
+                return False
+            return True
+
+        assert [take("acct_1") for _ in range(9)] == [True] * 8 + [False]
+        assert [take("acct_2") for _ in range(9)] == [True] * 8 + [False]
+        assert [take("acct_3") for _ in range(9)] == [True] * 4 + [False] * 5  # two of these are for those with few
+        assert [take("acct_4") for _ in range(2)] == [True, False]
     assert not news._waiting
     assert not news._of_account

@@ -14,7 +14,7 @@ CREATE TABLE feed_events (
     event_id text NOT NULL,
     type text NOT NULL,
     body bytea NOT NULL,
-    at timestamptz NOT NULL DEFAULT now(),
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (account_id, position)
 );
 COMMENT ON COLUMN feed_events.body IS 'as a webhook of the event carries it';

@@ -76,7 +76,8 @@ DECLARE
     balance numeric;
 BEGIN
     UPDATE credit_accounts c SET entries = c.entries + 1 WHERE c.account_id = p_account RETURNING c.entries INTO number;
-    SELECT coalesce(sum(g.left_us), 0) INTO balance FROM credit_grants g WHERE g.account_id = p_account;
+    SELECT coalesce(sum(g.left_us), 0) INTO balance FROM credit_grants g
+        WHERE g.account_id = p_account AND g.left_us > 0;
     SELECT balance - c.overdrawn_us INTO balance FROM credit_accounts c WHERE c.account_id = p_account;
     INSERT INTO credit_entries (account_id, n, kind, grant_id, amount_us, balance_us, note)
         VALUES (p_account, number, p_kind, p_grant, p_amount, balance, p_note);
