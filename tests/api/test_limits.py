@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.world import World
+from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -74,6 +74,18 @@ async def test_what_is_not_admitted_does_not_count(running: World) -> None:
         for _ in range(2):
             assert (await client.post("/v1/sessions", json=running.request())).status_code == 201
         assert code(await client.post("/v1/sessions", json=running.request())) == (429, "rate_limited")
+
+
+async def test_a_clock_that_steps_back_locks_no_key_out(running: World) -> None:
+    key_id, key = await running.new_key(creates_per_minute=600)
+    async with running.client(key) as client:
+        assert (await client.post("/v1/sessions", json=running.request())).status_code == 201
+        await running.sql("UPDATE key_rates SET full_at = now() + interval '1 hour' WHERE key_id = %s", key_id)
+
+        async def again() -> bool:
+            return (await client.post("/v1/sessions", json=running.request())).status_code == 201
+
+        await eventually(again, 10, "a create")
 
 
 async def test_attempts_have_a_limit_of_their_own(running: World) -> None:

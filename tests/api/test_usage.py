@@ -30,10 +30,12 @@ async def running(world: World) -> World:
     return world
 
 
-async def enter(world: World, account: str, session: str, at_ms: int, ms: int, quality: str = "standard") -> str:
-    """An entry of the ledger, as the usage projection writes it."""
+async def enter(
+    world: World, account: str, session: str, at_ms: int, ms: int, quality: str = "standard", made_ms: int | None = None
+) -> str:
+    """An entry of the ledger, as the usage projection writes it; made when it was recorded, or then."""
     await world.sql("SELECT usage_v1.ensure_month(%s)", at_ms)
-    entry = derived_id(USAGE, at_ms, session, str(at_ms))
+    entry = derived_id(USAGE, made_ms or at_ms, session, str(at_ms))
     [(offset,)] = await world.sql('SELECT coalesce(max("offset"), 0) + 1 FROM r.usage_events WHERE partition = 99')
     await world.sql(
         """
@@ -168,6 +170,19 @@ async def test_made_up_cursors_and_periods(client: httpx.AsyncClient, past: tupl
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "range.invalid"), params
     answer = await client.get("/v1/usage", params={"period_start": "2026-03-01", "period_end": april})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "period_start.invalid")
+
+
+async def test_a_cursor_that_we_gave_is_found(running: World) -> None:
+    """Of a worker whose clock was a day behind."""
+    account, key = await running.new_account("clocks")
+    for n in range(3):
+        at_ms = MARCH + 4 * DAY_MS + n
+        await enter(running, account, f"sess_{n}", at_ms, 1, made_ms=at_ms - DAY_MS)
+    async with running.client(key) as client:
+        first = (await client.get("/v1/usage_events", params={"limit": 1})).json()
+        more = {"starting_after": first["next_cursor"]}
+        rest = (await client.get("/v1/usage_events", params=more)).json()["data"]
+    assert [entry["session_id"] for entry in [*first["data"], *rest]] == ["sess_2", "sess_1", "sess_0"]
 
 
 async def test_another_accounts_entries_are_not_there(running: World, past: tuple[str, str]) -> None:
