@@ -43,7 +43,7 @@ class Revocations:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: bool | Exception) -> None:
         self.answers = list(answers)
-        monkeypatch.setattr(sse.auth, "is_revoked", self.ask)
+        monkeypatch.setattr("api.auth.is_revoked", self.ask)
 
     async def ask(self, *_: Any) -> bool:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

@@ -138,10 +138,12 @@ BEGIN
 
     PERFORM refuse_spent(p_account, p_key_id);
 
-    -- The bucket of the key, as the time at which it is full again, a minute from now at the most: a clock may step back; the account's lock is its lock.
+    -- The bucket of the key, as the time at which it is full again: a minute from now at the most, or a clock has stepped
+    -- back, and it counts as full. The account's lock is its lock.
     moment := clock_timestamp();
     a_create := interval '1 minute' / rate_limit;
-    SELECT least(greatest(r.full_at, moment), moment + interval '1 minute') INTO filled FROM key_rates r WHERE r.key_id = p_key_id;
+    SELECT CASE WHEN r.full_at > moment + interval '1 minute' THEN moment ELSE greatest(r.full_at, moment) END INTO filled
+        FROM key_rates r WHERE r.key_id = p_key_id;
     filled := coalesce(filled, moment) + a_create;
     IF filled - moment > interval '1 minute' THEN
         RAISE EXCEPTION 'rate' USING ERRCODE = 'GR005', DETAIL = concat_ws(' ', rate_limit,
