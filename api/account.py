@@ -22,7 +22,7 @@ from schemas.accounts import (
     QualityCapacity,
     QuotaResource,
 )
-from schemas.times import to_wire
+from schemas.times import from_datetime, to_wire
 from store import accounts, plans, slots, uploads
 from store.plans import Plan
 
@@ -47,14 +47,14 @@ async def get_account(caller: CallerPrincipal, ctx: Ctx) -> Response:
         name=account.name,
         plan=account.plan,
         idle_timeout_seconds=account.idle_timeout_seconds,
-        created_at=to_wire(int(account.created_at.timestamp() * 1000)),
+        created_at=to_wire(from_datetime(account.created_at)),
         key=KeyResource(
             id=key.id,
             name=key.name,
             scopes=key.scopes,
             creates_per_minute=caller.creates_per_minute,
             max_concurrency=key.max_concurrency,
-            created_at=to_wire(int(key.created_at.timestamp() * 1000)),
+            created_at=to_wire(from_datetime(key.created_at)),
         ),
     )
     return answers.json(shown.model_dump())
@@ -120,7 +120,7 @@ async def get_quota(caller: CallerPrincipal, ctx: Ctx) -> Response:
 async def get_capacity(caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Whether a create would find a worker right now, and else how long it may take until one is free."""
     async with ctx.pool.connection() as connection:
-        total, by_quality = await slots.capacity(connection)
+        total, by_quality = await slots.total(connection), await slots.by_quality(connection)
         ended = 0 if total.free else await states.ended_lately(connection, names.ROSTER)
     shown = CapacityResource(
         slots=total.slots,

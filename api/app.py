@@ -156,8 +156,8 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
 
 async def _free_slots(connections: Pool) -> Mapping[str, int]:
     async with connections.connection() as connection:
-        _, by_quality = await slots.capacity(connection)
-    return {quality: found.free for quality, found in by_quality.items()}
+        found = await slots.by_quality(connection)
+    return {quality: each.free for quality, each in found.items()}
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

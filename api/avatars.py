@@ -39,7 +39,6 @@ from schemas.avatars import (
 from schemas.ids import AVATAR, new_id
 from schemas.requests import Text
 from schemas.times import now_ms, to_wire
-from store.accounts import AccountErased
 
 router = APIRouter(prefix="/v1/avatars", tags=["Avatars"])
 
@@ -222,10 +221,7 @@ def _after(cursor: str | None) -> tuple[list[AvatarResource], str | None]:
 
 
 async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> list[AvatarResource]:
-    try:
-        key = await ctx.data_keys.of(account_id)
-    except AccountErased:
-        key = None
+    key = await ctx.data_keys.if_kept(account_id)
     shown = []
     for each in found:
         avatar = each.avatar

@@ -67,7 +67,7 @@ async def events(
         return await _stream(ctx, caller, session_id, place, heartbeats)
     found = await _look(ctx, session_id, place, heartbeats, limit + 1)
     page = pages.page(found, limit, lambda item: str(item.at))
-    key = await reading.data_key(ctx, caller.account_id)
+    key = await ctx.data_keys.if_kept(caller.account_id)
     return answers.json({**page, "data": [_shown(item, key) for item in page["data"]]})
 
 
@@ -102,7 +102,7 @@ async def _stream(ctx: Context, caller: Principal, session_id: str, place: Posit
         if not found:
             return ()
         at = found[-1].at
-        key = await reading.data_key(ctx, caller.account_id)
+        key = await ctx.data_keys.if_kept(caller.account_id)
         return [
             sse.Item(str(item.at), shown["type"], shown, last=isinstance(item, Happened) and item.state.terminal)
             for item in found

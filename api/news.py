@@ -14,8 +14,7 @@ _FEW = 4
 class Waiter:
     """Woken whenever there may be news of one of its subjects."""
 
-    def __init__(self, subjects: tuple[str, ...]) -> None:
-        self.subjects = subjects
+    def __init__(self) -> None:
         self._event = asyncio.Event()
         self._fired: set[str] = set()
 
@@ -60,7 +59,7 @@ class News:
         if held >= self._most_of_account or self.open >= (self._most_with_few if held < _FEW else self._most):
             raise StreamsExceeded
         self._of_account[account_id] = held + 1
-        waiter = Waiter(subjects)
+        waiter = Waiter()
         for subject in subjects:
             self._waiting.setdefault(subject, set()).add(waiter)
         try:

@@ -6,12 +6,10 @@ import orjson
 
 from api.context import Context
 from api.errors import SessionNotFound
-from events.sealing import DataKey
 from projections import sessions
 from projections.resources import resource
 from projections.sessions import StoredSession
 from schemas.jsons import JsonObject
-from store.accounts import AccountErased
 
 
 async def find(ctx: Context, account_id: str, session_id: str) -> StoredSession:
@@ -27,14 +25,6 @@ async def shown(ctx: Context, account_id: str, found: StoredSession) -> JsonObje
     if found.state is None:
         resource_: JsonObject = orjson.loads(found.resource or "")
     else:
-        resource_ = resource(found.state, await data_key(ctx, account_id))
+        resource_ = resource(found.state, await ctx.data_keys.if_kept(account_id))
     resource_["status"] = found.status
     return resource_
-
-
-async def data_key(ctx: Context, account_id: str) -> DataKey | None:
-    """None: erased, and what was encrypted under it says so."""
-    try:
-        return await ctx.data_keys.of(account_id)
-    except AccountErased:
-        return None

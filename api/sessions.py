@@ -174,17 +174,17 @@ async def _as_it_was(ctx: Context, account_id: str, session_id: str, at: str) ->
     seq = int(at) if re.fullmatch("[0-9]{1,9}", at) else None
     time_ms = None if seq is not None else moment("at", at)
     async with ctx.pool.connection() as connection:
-        if await history.created(connection, session_id) is None:
-            raise HistoryBehind
         if seq is not None:
             state = await history.as_of_seq(connection, session_id, seq)
         else:
             state = await history.as_of_time(connection, session_id, time_ms or 0)
+        if state is None and await history.created(connection, session_id) is None:
+            raise HistoryBehind
     if state is None:
         raise InvalidRequest(
             "at is before the session was created, or beyond its last event.", code="at.invalid", param="at"
         )
-    return resource(state, await reading.data_key(ctx, account_id))
+    return resource(state, await ctx.data_keys.if_kept(account_id))
 
 
 @router.get(

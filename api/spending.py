@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -30,7 +29,7 @@ from schemas.spending import (
     PutLimits,
     SpendingLimits,
 )
-from schemas.times import to_wire
+from schemas.times import from_datetime, to_wire
 from store import accounts, credits, spending
 from store.database import Connection
 from store.spending import OF_ACCOUNT, Limits, Spending
@@ -107,20 +106,21 @@ def _shown(found: Spending) -> SpendingLimits:
 async def get_credits(caller: CallerPrincipal, ctx: Ctx) -> Response:
     """The balance lags what runs by a heartbeat. What expires first pays first."""
     async with ctx.pool.connection() as connection:
-        gated = await accounts.credit_gated(connection, caller.account_id)
+        account = await accounts.account(connection, caller.account_id)
         balance = await credits.balance_us(connection, caller.account_id)
         grants = await credits.grants(connection, caller.account_id)
+    assert account is not None
     shown = CreditsResource(
-        gated=gated,
+        gated=account.credit_gated,
         balance_credits=balance / CREDIT_US,
         grants=[
             GrantResource(
                 id=grant.id,
                 granted_credits=grant.granted_us / CREDIT_US,
                 left_credits=grant.left_us / CREDIT_US,
-                expires_at=None if grant.expires_at is None else _wire(grant.expires_at),
+                expires_at=None if grant.expires_at is None else to_wire(from_datetime(grant.expires_at)),
                 note=grant.note,
-                created_at=_wire(grant.created_at),
+                created_at=to_wire(from_datetime(grant.created_at)),
             )
             for grant in grants
         ],
@@ -155,7 +155,7 @@ async def list_credit_entries(
 def _entry(entry: credits.Entry) -> CreditEntry:
     return CreditEntry(
         id=f"{_ENTRY}_{entry.n}",
-        at=_wire(entry.at),
+        at=to_wire(from_datetime(entry.at)),
         kind=entry.kind,
         grant_id=entry.grant_id,
         amount_credits=entry.amount_us / CREDIT_US,
@@ -166,7 +166,3 @@ def _entry(entry: credits.Entry) -> CreditEntry:
 
 def _us(amount: float) -> int:
     return round(amount * CREDIT_US)
-
-
-def _wire(when: datetime) -> str:
-    return to_wire(int(when.timestamp() * 1000))

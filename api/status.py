@@ -53,7 +53,7 @@ async def _database(ctx: Context) -> tuple[Health, Health, Health]:
     """Of the database, the projections and the workers."""
     try:
         async with ctx.pool.connection(_WITHIN_S, within_s=_WITHIN_S) as connection:
-            total, _ = await slots.capacity(connection)
+            total = await slots.total(connection)
             behind = await admissions.not_shown(connection, now_ms() - round(_BEHIND_S * 1000))
     except DatabaseUnreachable:
         return "outage", "outage", "outage"

@@ -1,5 +1,4 @@
-"""What customers are told: an event in their account's feed, and a delivery for each endpoint that wants it, both
-inserted with the checkpoint."""
+"""What customers are told of their sessions, inserted with the checkpoint."""
 
 from __future__ import annotations
 
@@ -11,17 +10,12 @@ from projections import names
 from projections.folding import SessionChange, SessionsFolded
 from projections.resources import resource
 from projections.states import StoredStates
+from reactors.telling import Told, tell
 from schemas.events import PUBLIC
-from schemas.ids import WEBHOOK_DELIVERY, derived_id
 from schemas.times import to_wire
-from store import admissions, deliveries, endpoints, feed
-from store.accounts import AccountErased, DataKeys
+from store import admissions
+from store.accounts import DataKeys
 from store.database import Connection
-
-
-def wanted(kind: str, patterns: list[str]) -> bool:
-    """Whether an endpoint's `events` name this type: exactly, by `*`, or by a prefix such as `session.*`."""
-    return any(p in ("*", kind) or (p.endswith(".*") and kind.startswith(p[:-1])) for p in patterns)
 
 
 class FanOut(StoredStates):
@@ -40,26 +34,12 @@ class FanOut(StoredStates):
 
     async def _fan_out(self, connection: Connection, changes: list[SessionChange]) -> None:
         abandoned = await admissions.abandoned(connection, [c.event.subject for c in changes])
-        told = [change for change in changes if change.event.subject not in abandoned]
-        subscriptions = await endpoints.subscriptions(connection, {_account(c.evolved.state) for c in told})
-        events: list[feed.New] = []
-        made: list[deliveries.New] = []
-        for change in told:
-            kind, account_id = change.evolved.transition or "", _account(change.evolved.state)
-            body = _body(change, await self._key(account_id))
-            events.append(feed.New(account_id, change.event.id, kind, body))
-            matching = (e for e, patterns in subscriptions.get(account_id, ()) if wanted(kind, patterns))
-            made.extend(_delivery(endpoint_id, change, body) for endpoint_id in matching)
-        if made:
-            await deliveries.insert(connection, made)
-        if events:  # last: it holds the accounts' feeds until the commit
-            await feed.append(connection, events)
-
-    async def _key(self, account_id: str) -> DataKey | None:
-        try:
-            return await self._keys.of(account_id)
-        except AccountErased:
-            return None
+        told = [
+            _told(change, await self._keys.if_kept(_account(change.evolved.state)))
+            for change in changes
+            if change.event.subject not in abandoned
+        ]
+        await tell(connection, told)
 
 
 def _public(change: SessionChange) -> bool:
@@ -85,15 +65,14 @@ def _body(change: SessionChange, key: DataKey | None) -> bytes:
     )
 
 
-def _delivery(endpoint_id: str, change: SessionChange, body: bytes) -> deliveries.New:
+def _told(change: SessionChange, key: DataKey | None) -> Told:
     event, state = change.event, change.evolved.state
-    return deliveries.New(
-        id=derived_id(WEBHOOK_DELIVERY, event.time_ms, event.id, endpoint_id),
-        endpoint_id=endpoint_id,
+    return Told(
         account_id=_account(state),
-        session_id=state.session_id,
         event_id=event.id,
+        time_ms=event.time_ms,
         type=change.evolved.transition or "",
+        body=_body(change, key),
+        session_id=state.session_id,
         seq=state.seq,
-        body=body,
     )

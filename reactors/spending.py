@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import orjson
 import structlog
 
-from reactors.fanout import wanted
+from reactors.telling import Told, tell
 from schemas.events import THRESHOLD_REACHED
-from schemas.ids import EVENT, WEBHOOK_DELIVERY, derived_id
+from schemas.ids import EVENT, derived_id
 from schemas.rates import CREDIT_US
 from schemas.times import now_ms, to_wire
-from store import credits, deliveries, endpoints, feed, spending
-from store.database import Connection, DatabaseUnreachable, Pool
+from store import credits, spending
+from store.database import DatabaseUnreachable, Pool
 from store.spending import Reached
 
 log = structlog.get_logger()
@@ -49,30 +48,15 @@ class Spending:
         async with self._pool.connection() as connection:
             await credits.settle(connection)
             async with connection.transaction():
-                reached = await spending.newly_reached(connection)
-                if reached:
-                    await _tell(connection, reached)
+                at_ms = now_ms()
+                await tell(connection, [_told(each, at_ms) for each in await spending.newly_reached(connection)])
             self._exhausted = await spending.exhausted(connection)
 
 
-async def _tell(connection: Connection, reached: Sequence[Reached]) -> None:
-    """In the feed, and to the endpoints that want it, in the transaction that marks them."""
-    at_ms = now_ms()
-    subscriptions = await endpoints.subscriptions(connection, {each.account_id for each in reached})
-    events, made = list[feed.New](), list[deliveries.New]()
-    for each in reached:
-        parts = (each.account_id, each.key_id, str(each.month), str(each.threshold_us))
-        event_id = derived_id(EVENT, at_ms, *parts)
-        body = _body(each, at_ms)
-        events.append(feed.New(each.account_id, event_id, THRESHOLD_REACHED, body))
-        for endpoint_id, patterns in subscriptions.get(each.account_id, ()):
-            if wanted(THRESHOLD_REACHED, patterns):
-                delivery_id = derived_id(WEBHOOK_DELIVERY, at_ms, event_id, endpoint_id)
-                of = (endpoint_id, each.account_id, "", event_id, THRESHOLD_REACHED, 0)
-                made.append(deliveries.New(delivery_id, *of, body))
-    if made:
-        await deliveries.insert(connection, made)
-    await feed.append(connection, events)
+def _told(reached: Reached, at_ms: int) -> Told:
+    parts = (reached.account_id, reached.key_id, str(reached.month), str(reached.threshold_us))
+    event_id = derived_id(EVENT, at_ms, *parts)
+    return Told(reached.account_id, event_id, at_ms, THRESHOLD_REACHED, _body(reached, at_ms))
 
 
 def _body(reached: Reached, at_ms: int) -> bytes:

@@ -18,6 +18,11 @@ def to_wire(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat()[:19] + f".{time_ms % 1000:03d}Z"
 
 
+def from_datetime(when: datetime) -> int:
+    """Epoch ms of what the database has as a timestamp."""
+    return int(when.timestamp() * 1000)
+
+
 def from_wire(text: str) -> int:
     """Raises ValueError for anything but an ISO 8601 time with a zone."""
     moment = datetime.fromisoformat(text)

@@ -93,39 +93,31 @@ async def create_account(connection: Connection, name: str, plan: str, keyring: 
 
 @dataclass(frozen=True)
 class Account:
-    """`live_sessions`: as admission counts them."""
+    """`live_sessions`: as admission counts them. `credit_gated`: it creates nothing without credits."""
 
     id: str
     name: str
     plan: str
     idle_timeout_seconds: int
     live_sessions: int
+    credit_gated: bool
     created_at: datetime
+
+
+_ACCOUNTS = "SELECT id, name, plan, idle_timeout_seconds, live_sessions, credit_gated, created_at FROM accounts"
 
 
 async def account(connection: Connection, account_id: str) -> Account | None:
     async with connection.cursor(row_factory=class_row(Account)) as cursor:
-        await cursor.execute(
-            "SELECT id, name, plan, idle_timeout_seconds, live_sessions, created_at FROM accounts WHERE id = %s",
-            [account_id],
-        )
+        await cursor.execute(f"{_ACCOUNTS} WHERE id = %s", [account_id])
         return await cursor.fetchone()
 
 
 async def every_account(connection: Connection) -> list[Account]:
     """Oldest first."""
     async with connection.cursor(row_factory=class_row(Account)) as cursor:
-        await cursor.execute(
-            "SELECT id, name, plan, idle_timeout_seconds, live_sessions, created_at FROM accounts ORDER BY id"
-        )
+        await cursor.execute(f"{_ACCOUNTS} ORDER BY id")
         return await cursor.fetchall()
-
-
-async def credit_gated(connection: Connection, account_id: str) -> bool:
-    """Whether it creates nothing without credits."""
-    cursor = await connection.execute("SELECT credit_gated FROM accounts WHERE id = %s", [account_id])
-    row = await cursor.fetchone()
-    return bool(row and row[0])
 
 
 async def change_account(
@@ -266,6 +258,13 @@ class DataKeys:
         self._pool = pool
         self._keyring = keyring
         self._kept: dict[str, tuple[float, DataKey]] = {}
+
+    async def if_kept(self, account_id: str) -> DataKey | None:
+        """None: erased, and what was encrypted under it cannot be shown any more."""
+        try:
+            return await self.of(account_id)
+        except AccountErased:
+            return None
 
     async def of(self, account_id: str) -> DataKey:
         """Raises AccountErased."""

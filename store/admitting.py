@@ -209,9 +209,7 @@ async def room(connection: Connection, account_id: str, key_id: str, quality: st
                 SELECT count(*) FROM admissions d WHERE d.key_id = k.id AND d.state <> 'over'
             ) IS TRUE,
             EXISTS (SELECT 1 FROM slots s WHERE s.session_id IS NULL AND s.open AND %s = ANY (s.qualities)),
-            NOT (a.credit_gated AND credit_balance(a.id) <= 0) AND NOT EXISTS (
-                SELECT 1 FROM spending_limits l WHERE l.account_id = a.id AND l.key_id IN ('', k.id)
-                    AND l.cap_us <= spent_us(l.account_id, l.key_id))
+            NOT at_cap(a.id, k.id) AND NOT without_credits(a.id)
         FROM accounts a JOIN plans p ON p.key = a.plan JOIN api_keys k ON k.id = %s WHERE a.id = %s
         """,
         [quality, key_id, account_id],

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
+
+
+def run_beside(step: str) -> None:
+    """Run the SQL file of the same name as this step of the migrations, which passes its `__file__`."""
+    # The driver's own connection: SQLAlchemy always passes parameters, and then one call is one statement.
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute(Path(step).with_suffix(".sql").read_text())
 
 
 def migrate(url: str) -> None:

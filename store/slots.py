@@ -140,20 +140,24 @@ class Free:
     free: int
 
 
-async def capacity(connection: Connection) -> tuple[Free, dict[str, Free]]:
-    """(all slots, those of each quality): one that offers several counts for each of them."""
+async def total(connection: Connection) -> Free:
     cursor = await connection.execute(
         "SELECT count(*), count(*) FILTER (WHERE session_id IS NULL) FROM slots WHERE open"
     )
     row = await cursor.fetchone()
     assert row is not None
+    return Free(*row)
+
+
+async def by_quality(connection: Connection) -> dict[str, Free]:
+    """A slot that offers several qualities counts for each of them."""
     cursor = await connection.execute(
         """
         SELECT quality, count(*), count(*) FILTER (WHERE session_id IS NULL)
         FROM slots, unnest(qualities) AS quality WHERE open GROUP BY quality ORDER BY quality
         """
     )
-    return Free(*row), {quality: Free(*counts) for quality, *counts in await cursor.fetchall()}
+    return {quality: Free(*counts) for quality, *counts in await cursor.fetchall()}
 
 
 async def sweep(connection: Connection) -> int:

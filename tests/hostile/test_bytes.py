@@ -20,7 +20,7 @@ from events.sessions import MOST_CREDIT_US, MOST_SEEN, evolve
 from events.topics import partition_of
 from projections import audit, history, sessions, usage
 from projections.folding import Change
-from reactors import fanout
+from reactors import fanout, telling
 from schemas.bounds import MOST, MOST_MILLI, MOST_SMALL
 from schemas.events import (
     AvatarCreated,
@@ -107,8 +107,7 @@ class Consumers:
             for column, value in zip(ATTEMPT_COLUMNS, said, strict=True):
                 fits(column, value)
         if fanout._public(change):
-            body = fanout._body(change, None)
-            for column, value in asdict(fanout._delivery("we_1", change, body)).items():
+            for column, value in asdict(telling.delivery("we_1", fanout._told(change, None))).items():
                 fits(column, value)
 
 

@@ -9,7 +9,7 @@ from events.session_state import State
 from events.sessions import evolve
 from events.settings import LogSettings
 from reactors.decisions import MAX_DECLINES, Assign, Close, Decision, Fail, RequestEnd, decide
-from reactors.fanout import wanted
+from reactors.telling import wanted
 from schemas.events import (
     SessionAssigned,
     SessionDeclined,

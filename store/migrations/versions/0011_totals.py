@@ -1,15 +1,10 @@
 """What the ledger adds up to; its text is in 0011_totals.sql."""
 
-from pathlib import Path
-
-from alembic import op
+from store.migrate import run_beside
 
 revision = "0011"
 down_revision = "0010"
 
 
 def upgrade() -> None:
-    # The driver's own connection: SQLAlchemy always passes parameters, and then one call is one statement.
-    driver = op.get_bind().connection.driver_connection
-    assert driver is not None
-    driver.execute(Path(__file__).with_suffix(".sql").read_text())
+    run_beside(__file__)

@@ -142,17 +142,24 @@ BEGIN
     PERFORM enter_credit(p_account, p_kind, p_id, p_amount, p_note);
 END $$;
 
+CREATE FUNCTION at_cap(p_account text, p_key_id text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT 1 FROM spending_limits l WHERE l.account_id = p_account AND l.key_id IN ('', p_key_id)
+            AND l.cap_us <= spent_us(l.account_id, l.key_id))
+$$;
+
+CREATE FUNCTION without_credits(p_account text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM accounts a WHERE a.id = p_account AND a.credit_gated AND credit_balance(a.id) <= 0)
+$$;
+
 -- GR006: at the month's cap of the account or the key, or without credits. It reads rows that nobody locks for long; a
 -- create that is let through a moment too early is ended by the roster a second later.
 CREATE OR REPLACE FUNCTION refuse_spent(p_account text, p_key_id text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (
-        SELECT 1 FROM spending_limits l WHERE l.account_id = p_account AND l.key_id IN ('', p_key_id)
-            AND l.cap_us <= spent_us(l.account_id, l.key_id)
-    ) THEN
+    IF at_cap(p_account, p_key_id) THEN
         RAISE EXCEPTION 'cap' USING ERRCODE = 'GR006', DETAIL = 'cap';
     END IF;
-    IF EXISTS (SELECT 1 FROM accounts a WHERE a.id = p_account AND a.credit_gated AND credit_balance(a.id) <= 0) THEN
+    IF without_credits(p_account) THEN
         RAISE EXCEPTION 'credits' USING ERRCODE = 'GR006', DETAIL = 'credits';
     END IF;
 END $$;
