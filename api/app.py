@@ -28,6 +28,7 @@ from api import (
     status,
     uploads,
     usage,
+    webhook_deliveries,
     webhook_endpoints,
 )
 from api.admission import keep_marking, mark_acknowledged
@@ -68,6 +69,7 @@ _ROUTERS = (
     pipecat.router,
     avatars.router,
     webhook_endpoints.router,
+    webhook_deliveries.router,
     usage.router,
     account.router,
     spending.router,

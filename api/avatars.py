@@ -23,10 +23,8 @@ from api.errors import (
     request_id,
     with_key,
 )
-from events.sealing import field_aad
 from projections import avatars
 from projections.avatars import StoredAvatar
-from projections.resources import ERASED
 from schemas.avatars import (
     DEFAULT_NAME,
     MOST_NAME,
@@ -102,7 +100,15 @@ _STOCK = [
 async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Returns with status `processing`; poll `GET /v1/avatars/{id}` until it is `ready` or `failed`."""
     async with uploads.read(request) as upload:
-        shown = _resource(new_id(AVATAR), upload.name, "processing", upload.runtime_type, now_ms(), None)
+        shown = AvatarResource(
+            id=new_id(AVATAR),
+            name=upload.name,
+            status="processing",
+            runtime_type=upload.runtime_type,
+            is_demo=False,
+            created_at=to_wire(now_ms()),
+            failure_reason=None,
+        )
         await uploads.take_in(ctx, caller.account_id, request_id(request), upload, shown)
     return answers.json(shown.model_dump(), 202, {"Location": f"/v1/avatars/{shown.id}"})
 
@@ -222,30 +228,9 @@ def _after(cursor: str | None) -> tuple[list[AvatarResource], str | None]:
 
 async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> list[AvatarResource]:
     key = await ctx.data_keys.if_kept(account_id)
-    shown = []
-    for each in found:
-        avatar = each.avatar
-        if avatar is None:
-            shown.append(AvatarResource.model_validate_json(each.resource or ""))
-            continue
-        name = key.decrypt(avatar.name, field_aad(avatar.avatar_id, "name")) if key and avatar.name else ERASED
-        shown.append(
-            _resource(
-                avatar.avatar_id, name, avatar.status, avatar.runtime_type, avatar.created_ms, avatar.failure_reason
-            )
-        )
-    return shown
-
-
-def _resource(
-    avatar_id: str, name: str, status: str, runtime_type: RuntimeType, created_ms: int, reason: str | None
-) -> AvatarResource:
-    return AvatarResource(
-        id=avatar_id,
-        name=name,
-        status=status,
-        runtime_type=runtime_type,
-        is_demo=False,
-        created_at=to_wire(created_ms),
-        failure_reason=reason,
-    )
+    return [
+        AvatarResource.model_validate_json(each.resource or "")
+        if each.avatar is None
+        else avatars.resource(each.avatar, key)
+        for each in found
+    ]

@@ -50,11 +50,11 @@ def validate(content: JsonObject, model: type[M]) -> M:
 _documented: set[type[BaseModel]] = set()
 
 
-def documented(model: type[BaseModel]) -> JsonObject:
+def documented(model: type[BaseModel], *, required: bool = True) -> JsonObject:
     """For `openapi_extra=`. The schema itself is put among the document's components by `api.openapi`."""
     _documented.add(model)
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": reference}}}}
 
 
 def documented_models() -> list[type[BaseModel]]:

@@ -37,6 +37,16 @@ class InvalidRequest(ApiError):
     status, type, code = 400, "invalid_request", "<parameter>.invalid"
 
 
+class CursorExpired(InvalidRequest):
+    code = "cursor.expired"
+    message = (
+        "What comes behind this position is no longer kept. Begin behind …; what you missed is in GET /v1/sessions."
+    )
+
+    def __init__(self, before_oldest: int) -> None:
+        super().__init__(self.message.replace("…", str(before_oldest)), param="after")
+
+
 class MalformedJson(InvalidRequest):
     code = "json.malformed"
     message = "The body is not valid JSON. Send a JSON object as UTF-8."
@@ -143,6 +153,11 @@ class EndpointNotFound(NotFound):
     message = "There is no such webhook endpoint in your account."
 
 
+class DeliveryNotFound(NotFound):
+    code = "webhook_delivery.not_found"
+    message = "There is no such webhook delivery in your account; they are kept for 30 days."
+
+
 class Conflict(ApiError):
     status, type = 409, "conflict"
 
@@ -235,6 +250,11 @@ class InFlight(Unavailable):
 class EndpointLimit(Conflict):
     code = "webhook_endpoint.limit"
     message = "Your account has its 16 webhook endpoints. Remove one first."
+
+
+class EndpointDisabled(Conflict):
+    code = "webhook_endpoint.disabled"
+    message = "This webhook endpoint is disabled, so nothing is sent to it. Enable it first: PATCH `enabled: true`."
 
 
 _RULES = {

@@ -18,13 +18,11 @@ from schemas.accounts import (
     QuotaResource,
 )
 from schemas.avatars import AvatarList, AvatarResource
-from schemas.events import THRESHOLD_REACHED
 from schemas.feed import Feed, FeedItem
 from schemas.history import AttemptResource, HistoryEvent, HistoryPage, Latencies, Timeline
 from schemas.jsons import JsonObject
 from schemas.sessions import (
     DryRun,
-    Failure,
     Price,
     Problem,
     SessionList,
@@ -39,20 +37,18 @@ from schemas.spending import (
     GrantResource,
     LimitsResource,
     SpendingLimits,
-    ThresholdReached,
 )
 from schemas.status import StatusComponent, StatusResource
 from schemas.usage import Source, UsageEventList, UsageEventResource, UsageSummary
-from schemas.webhooks import ThresholdBody, WebhookBody, WebhookEndpointResource
 
-_SESSION, _AVATAR = "sess_01K8Z5Q2N5W7Y9A1C3E5G7J9K1", "av_01K8Z4M0P2R4T6V8X0Z2B4D6F8"
-_ACCOUNT, _KEY = "acct_01K8Z3G1H3J5K7M9N1P3Q5R7S9", "key_01K8Z3H2J4K6M8N0P2Q4R6S8T0"
-_CREATED, _STARTING, _FIRST_FRAME, _ENDED = (
+SESSION, _AVATAR = "sess_01K8Z5Q2N5W7Y9A1C3E5G7J9K1", "av_01K8Z4M0P2R4T6V8X0Z2B4D6F8"
+ACCOUNT, _KEY = "acct_01K8Z3G1H3J5K7M9N1P3Q5R7S9", "key_01K8Z3H2J4K6M8N0P2Q4R6S8T0"
+CREATED, STARTING, _FIRST_FRAME, ENDED = (
     f"2026-11-02T09:30:{second}Z" for second in ("00.000", "00.240", "01.120", "43.500")
 )
 
-_QUEUED = SessionResource(
-    id=_SESSION,
+QUEUED = SessionResource(
+    id=SESSION,
     status="queued",
     avatar_id="av_demo",
     transport=TransportResource(
@@ -68,7 +64,7 @@ _QUEUED = SessionResource(
     max_duration_seconds=600,
     idle_timeout_seconds=30,
     metadata={"customer_session_id": "abc123"},
-    created_at=_CREATED,
+    created_at=CREATED,
     started_at=None,
     first_frame_at=None,
     ended_at=None,
@@ -76,17 +72,17 @@ _QUEUED = SessionResource(
     failure=None,
     usage=SessionUsage(billable_seconds=0, frames=0),
 )
-_RUNNING = _QUEUED.model_copy(
+RUNNING = QUEUED.model_copy(
     update={
         "status": "running",
-        "started_at": _STARTING,
+        "started_at": STARTING,
         "first_frame_at": _FIRST_FRAME,
         "usage": SessionUsage(billable_seconds=40, frames=1000),
     }
 )
-_ENDING = _RUNNING.model_copy(update={"status": "ending"})
+ENDING = RUNNING.model_copy(update={"status": "ending"})
 
-_PROCESSING = AvatarResource(
+PROCESSING = AvatarResource(
     id=_AVATAR,
     name="Ada",
     status="processing",
@@ -95,10 +91,10 @@ _PROCESSING = AvatarResource(
     created_at="2026-11-02T09:00:00.000Z",
     failure_reason=None,
 )
-_READY = _PROCESSING.model_copy(update={"status": "ready"})
+READY = PROCESSING.model_copy(update={"status": "ready"})
 
 _TIMELINE = Timeline(
-    session_id=_SESSION,
+    session_id=SESSION,
     status="ended",
     latencies_ms=Latencies(queued=12, assigned=25, joined=420, published=610, first_frame=1120, first_audio=2300),
     clear_to_silence_ms=80,
@@ -111,8 +107,8 @@ _TIMELINE = Timeline(
         AttemptResource(
             attempt=1,
             reason=None,
-            assigned_at=_CREATED,
-            started_at=_STARTING,
+            assigned_at=CREATED,
+            started_at=STARTING,
             joined_at="2026-11-02T09:30:00.420Z",
             first_frame_at=_FIRST_FRAME,
             outcome="ended",
@@ -123,11 +119,11 @@ _TIMELINE = Timeline(
     ],
 )
 
-_LEDGER_ENTRY = UsageEventResource(
+LEDGER_ENTRY = UsageEventResource(
     id="use_01K8Z5R7S9T1V3W5X7Y9Z1A3B5",
     object="usage_event",
-    account_id=_ACCOUNT,
-    session_id=_SESSION,
+    account_id=ACCOUNT,
+    session_id=SESSION,
     avatar_id="av_demo",
     attempt=1,
     n=1,
@@ -149,9 +145,9 @@ _LEDGER_ENTRY = UsageEventResource(
     recorded_at="2026-11-02T09:30:06.131Z",
 )
 
-_MONTH = "2026-11-01T00:00:00.000Z"
+MONTH = "2026-11-01T00:00:00.000Z"
 _LIMITS = LimitsResource(
-    period_start=_MONTH,
+    period_start=MONTH,
     period_end="2026-12-01T00:00:00.000Z",
     account=SpendingLimits(
         hard_cap_credits=1000, threshold_credits=[500, 900], used_credits=512.5, reached_credits=[500]
@@ -200,7 +196,6 @@ REQUESTS: Mapping[str, JsonObject] = MappingProxyType(
             "max_duration_seconds": 600,
             "metadata": {"customer_session_id": "abc123"},
         },
-        "create_webhook_endpoint": {"url": "https://example.com/hook", "events": ["session.*"]},
         "put_limits": {"hard_cap_credits": 1000, "threshold_credits": [500, 900]},
         "create_avatar": {"image": "(the bytes of portrait.jpg)", "name": "Ada"},
     }
@@ -209,12 +204,12 @@ REQUESTS: Mapping[str, JsonObject] = MappingProxyType(
 
 ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
     {
-        "create_session": _QUEUED,
-        "get_session": _RUNNING,
-        "list_sessions": SessionList(data=[_RUNNING], has_more=False, next_cursor=None),
-        "end_session": _ENDING,
+        "create_session": QUEUED,
+        "get_session": RUNNING,
+        "list_sessions": SessionList(data=[RUNNING], has_more=False, next_cursor=None),
+        "end_session": ENDING,
         "list_session_events": HistoryPage(
-            data=[HistoryEvent(seq=1, type="session.created", occurred_at=_CREATED, data=_QUEUED)],
+            data=[HistoryEvent(seq=1, type="session.created", occurred_at=CREATED, data=QUEUED)],
             has_more=True,
             next_cursor="1",
         ),
@@ -225,27 +220,18 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
                     position=41,
                     id="evt_01K8Z5Q2N6X8Z0B2D4F6H8J0K2",
                     type="session.created",
-                    timestamp=_CREATED,
+                    timestamp=CREATED,
                     seq=1,
                     attempt=1,
-                    data=_QUEUED,
+                    data=QUEUED,
                 )
             ],
             has_more=False,
             next_cursor="41",
         ),
-        "create_avatar": _PROCESSING,
-        "get_avatar": _READY,
-        "list_avatars": AvatarList(data=[_READY], has_more=False, next_cursor=None),
-        "create_webhook_endpoint": WebhookEndpointResource(
-            id="we_01K8Z5A1B3C5D7E9F1G3H5J7K9",
-            url="https://example.com/hook",
-            events=["session.*"],
-            description="",
-            enabled=True,
-            created_at=_CREATED,
-            secret="whsec_…",  # noqa: S106  what one looks like
-        ),
+        "create_avatar": PROCESSING,
+        "get_avatar": READY,
+        "list_avatars": AvatarList(data=[READY], has_more=False, next_cursor=None),
         "get_usage": UsageSummary(
             period_start="2026-11-01T00:00:00.000Z",
             period_end="2026-12-01T00:00:00.000Z",
@@ -253,9 +239,9 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
             sessions=1,
             by_quality={"standard": 43},
         ),
-        "list_usage_events": UsageEventList(data=[_LEDGER_ENTRY], has_more=False, next_cursor=None),
+        "list_usage_events": UsageEventList(data=[LEDGER_ENTRY], has_more=False, next_cursor=None),
         "get_account": AccountResource(
-            id=_ACCOUNT,
+            id=ACCOUNT,
             name="Example",
             plan=_PLAN.key,
             idle_timeout_seconds=30,
@@ -289,7 +275,7 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
                     left_credits=87.5,
                     expires_at="2027-11-01T00:00:00.000Z",
                     note="welcome",
-                    created_at=_MONTH,
+                    created_at=MONTH,
                 )
             ],
         ),
@@ -297,7 +283,7 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
             data=[
                 CreditEntry(
                     id="ce_1",
-                    at=_MONTH,
+                    at=MONTH,
                     kind="grant",
                     grant_id="cg_01K8Z3G1H4J6K8M0N2P4Q6R8S0",
                     amount_credits=100,
@@ -321,45 +307,11 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
                 StatusComponent(name=name, status="operational")
                 for name in ("api", "database", "log", "projections", "workers")
             ],
-            updated_at=_CREATED,
+            updated_at=CREATED,
         ),
     }
 )
 """By operation id."""
-
-_ALL = {
-    "session.created": _QUEUED,
-    "session.starting": _QUEUED.model_copy(update={"status": "starting", "started_at": _STARTING}),
-    "session.ending": _ENDING,
-    "session.ended": _ENDING.model_copy(update={"status": "ended", "ended_at": _ENDED}),
-    "session.failed": _QUEUED.model_copy(
-        update={
-            "status": "failed",
-            "failed_at": _ENDED,
-            "failure": Failure(code="transport.unauthorized", message="LiveKit refused the worker token."),
-        }
-    ),
-    "session.canceled": _QUEUED.model_copy(update={"status": "canceled", "ended_at": _ENDED}),
-}
-
-
-def webhook(kind: str) -> WebhookBody | ThresholdBody:
-    """What is sent of an event of this type."""
-    if kind == THRESHOLD_REACHED:
-        reached = ThresholdReached(
-            object="usage_threshold",
-            account_id=_ACCOUNT,
-            key_id=None,
-            period_start=_MONTH,
-            threshold_credits=500,
-            used_credits=500.5,
-        )
-        return ThresholdBody(type=THRESHOLD_REACHED, timestamp=_ENDED, seq=None, attempt=None, data=reached)
-    session = _ALL.get(kind, _RUNNING)
-    happened = session.ended_at or session.failed_at or session.first_frame_at or session.started_at or _CREATED
-    return WebhookBody(
-        type=kind, timestamp=happened, seq=1 if kind == "session.created" else 4, attempt=1, data=session
-    )
 
 
 def shown(example: BaseModel | Sequence[BaseModel]) -> object:

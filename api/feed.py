@@ -14,7 +14,7 @@ from starlette.responses import Response
 from api import answers, pages, sse
 from api.auth import CallerPrincipal
 from api.context import Context, Ctx
-from api.errors import InvalidRequest, StreamsExceeded, Unprocessable, with_key
+from api.errors import CursorExpired, InvalidRequest, StreamsExceeded, Unprocessable, with_key
 from schemas.feed import Feed
 from schemas.jsons import JsonObject
 from schemas.webhooks import SUBSCRIPTION
@@ -102,12 +102,7 @@ async def _part(ctx: Context, account_id: str, after: int, types: Sequence[str],
             "after is beyond the last event of your feed. Begin with latest.", code="cursor.invalid", param="after"
         ) from None
     except Pruned as pruned:
-        raise InvalidRequest(
-            f"What comes behind this position is no longer kept. Begin behind {pruned.oldest - 1}; what you missed is"
-            " in GET /v1/sessions.",
-            code="cursor.expired",
-            param="after",
-        ) from None
+        raise CursorExpired(pruned.oldest - 1) from None
 
 
 async def _stream(ctx: Context, caller: Principal, place: int, types: Sequence[str]) -> Response:

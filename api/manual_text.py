@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from api import examples, openapi, webhooks
+from api import examples, openapi, webhook_examples, webhooks
 from schemas.jsons import JsonObject
 
 _GUIDE = """\
@@ -73,7 +73,7 @@ twice, with the same webhook-id. Types:
 def text(document: JsonObject) -> str:
     return _GUIDE.format(
         create=_json(examples.REQUESTS["create_session"]),
-        endpoint=_json(examples.REQUESTS["create_webhook_endpoint"]),
+        endpoint=_json(webhook_examples.REQUESTS["create_webhook_endpoint"]),
         operations="\n".join(_line(operation) for operation in openapi.operations(document)),
         types="\n".join(f"- {kind}: {told}" for kind, told in webhooks.TOLD.items()),
     )

@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from api import bodies, errors, examples, webhooks
+from api import bodies, errors, examples, webhook_examples, webhooks
 from api.auth import scope_of
 from schemas.jsons import JsonObject
-from schemas.webhooks import ThresholdBody, WebhookBody
+from schemas.webhooks import BODIES
 
 TITLE = "Greenroom"
 DESCRIPTION = """\
@@ -42,6 +42,8 @@ _HEADERS = {
     "Retry-After": {"description": "Whole seconds, 10 at most.", "schema": {"type": "integer", "minimum": 1}},
 }
 _RETRIED = ("429", "503")
+_REQUESTS = {**examples.REQUESTS, **webhook_examples.REQUESTS}
+_ANSWERS = {**examples.ANSWERS, **webhook_examples.ANSWERS}
 
 
 class Operation(NamedTuple):
@@ -79,7 +81,7 @@ def _put_right(made: JsonObject) -> JsonObject:
     for name in _OF_FASTAPI:
         components["schemas"].pop(name, None)
     # Bodies are read by the routes themselves, and deliveries are no routes: their models are not FastAPI's to find.
-    components["schemas"].update(_schemas([WebhookBody, ThresholdBody], "serialization"))
+    components["schemas"].update(_schemas(BODIES, "serialization"))
     for schema in components["schemas"].values():  # all of them of what we send: a default is sent, too
         schema["required"] = list(schema["properties"])
     components["schemas"].update(_schemas(bodies.documented_models(), "validation"))
@@ -98,13 +100,13 @@ def _schemas(models: Sequence[type[BaseModel]], mode: JsonSchemaMode) -> JsonObj
 
 def _exemplify(operation: JsonObject) -> None:
     name = operation["operationId"]
-    if name in examples.REQUESTS:
+    if name in _REQUESTS:
         for content in operation["requestBody"]["content"].values():
-            content["example"] = examples.REQUESTS[name]
-    if name in examples.ANSWERS:
+            content["example"] = _REQUESTS[name]
+    if name in _ANSWERS:
         answers = operation["responses"]
         main = answers[max(status for status in answers if status < "300" and "content" in answers[status])]
-        main["content"]["application/json"]["example"] = examples.shown(examples.ANSWERS[name])
+        main["content"]["application/json"]["example"] = examples.shown(_ANSWERS[name])
 
 
 def _describe(responses: JsonObject) -> None:

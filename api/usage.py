@@ -14,11 +14,10 @@ from api.auth import CallerPrincipal
 from api.context import Ctx
 from api.errors import InvalidRequest, Unprocessable, with_key
 from api.moments import Moment, moment
-from events.topics import SESSIONS
 from projections import summaries
-from projections.summaries import Entry, EntryFilter, NoSuchEntry
+from projections.resources import ledger_entry
+from projections.summaries import EntryFilter, NoSuchEntry
 from schemas.ids import USAGE
-from schemas.jsons import JsonObject
 from schemas.requests import Text
 from schemas.times import now_ms, to_wire
 from schemas.usage import UsageEventList, UsageSummary
@@ -90,7 +89,7 @@ async def list_usage_events(
         except NoSuchEntry:
             raise pages.unknown("a ledger entry's") from None
     page = pages.page(found, limit, lambda entry: str(entry.facts["id"]))
-    return answers.json({**page, "data": [_shown(entry) for entry in page["data"]]})
+    return answers.json({**page, "data": [ledger_entry(entry) for entry in page["data"]]})
 
 
 def _period(period: str | None, start: str | None, end: str | None) -> tuple[int, int]:
@@ -138,39 +137,3 @@ def _made_ms(entry_id: str) -> int:
         return int(ULID.from_str(entry_id.removeprefix(f"{USAGE}_")).milliseconds)
     except ValueError:
         raise pages.unknown("a ledger entry's") from None
-
-
-def _shown(entry: Entry) -> JsonObject:
-    facts = entry.facts
-    shown: JsonObject = {name: facts[name] for name in _BEFORE_TIMES}
-    shown |= {"from": to_wire(_int(facts["from_ms"])), "to": to_wire(_int(facts["to_ms"]))}
-    shown |= {name: facts[name] for name in ("billable_ms", "frames", "credit_us")}
-    return shown | {
-        "flags": [flag for flag in str(facts["flags"]).split(",") if flag],
-        "event_id": facts["event_id"],
-        "prev_hash": entry.prev_hash,
-        "hash": entry.hash,
-        "source": {"topic": SESSIONS.name, "partition": entry.partition, "offset": entry.offset},
-        "recorded_at": to_wire(entry.recorded_ms),
-    }
-
-
-def _int(value: object) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-_BEFORE_TIMES = (
-    "id",
-    "object",
-    "account_id",
-    "session_id",
-    "avatar_id",
-    "attempt",
-    "n",
-    "kind",
-    "quality",
-    "billed_as",
-    "multiplier_milli",
-    "rate_card",
-)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from api import examples
-from schemas.events import PUBLIC, THRESHOLD_REACHED
+from api import examples, webhook_examples
+from schemas.events import ENDPOINT_DISABLED, ENDPOINT_TEST, HEARTBEAT, SUBSCRIBABLE, THRESHOLD_REACHED, USAGE_RECORDED
 from schemas.jsons import JsonObject
-from schemas.webhooks import ThresholdBody, WebhookBody
+from schemas.webhooks import body_of
 
 TAG = "Webhook deliveries"
 
@@ -21,9 +21,15 @@ TOLD = {
     "session.ended": "The session is over; `usage` is what is billed.",
     "session.failed": "The session could not go on: `failure` says why.",
     "session.canceled": "The session was ended before it had started.",
+    HEARTBEAT: "Every 5 s of a session, with `usage` as it is. To endpoints that name it exactly; tried twice at most.",
+    USAGE_RECORDED: "A new entry in the ledger. To endpoints that name it exactly.",
     THRESHOLD_REACHED: "A threshold of `PUT /v1/limits` is reached. Once a month each.",
+    "avatar.ready": "The avatar is built: sessions can have it.",
+    "avatar.failed": "The avatar could not be built: `failure_reason` says why.",
+    ENDPOINT_DISABLED: "We have disabled an endpoint of yours: `disabled_reason`. Sent to the others, and in the feed.",
+    ENDPOINT_TEST: "On request, to that endpoint alone. Tried once.",
 }
-"""In the order of a session's life."""
+"""What a session tells in the order of its life, then what others do."""
 
 _HEADERS = {
     "webhook-id": "The same in every retry: drop what you have seen.",
@@ -33,15 +39,14 @@ _HEADERS = {
 
 
 def documented() -> JsonObject:
-    assert set(TOLD) == {*PUBLIC, THRESHOLD_REACHED}
+    assert set(TOLD) == {*SUBSCRIBABLE, ENDPOINT_TEST}
     return {kind: {"post": _operation(kind, told)} for kind, told in TOLD.items()}
 
 
 def _operation(kind: str, told: str) -> JsonObject:
     only = {"type": "object", "required": ["type"], "properties": {"type": {"const": kind}}}
-    model = ThresholdBody if kind == THRESHOLD_REACHED else WebhookBody
-    schema = {"allOf": [{"$ref": f"#/components/schemas/{model.__name__}"}, only]}
-    example = examples.shown(examples.webhook(kind))
+    schema = {"allOf": [{"$ref": f"#/components/schemas/{body_of(kind).__name__}"}, only]}
+    example = examples.shown(webhook_examples.webhook(kind))
     return {
         "operationId": f"on_{kind.replace('.', '_')}",
         "summary": kind,

@@ -1,5 +1,5 @@
 """The customer's side, for the demo, the tests and the benchmarks: tokens, an agent that speaks, a watcher that
-records, a webhook receiver. It uses LiveKit's SDK and HTTP alone, as a customer would."""
+records. It uses LiveKit's SDK and HTTP alone, as a customer would."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import orjson
-import uvicorn
 from livekit import api, rtc
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from schemas.jsons import JsonObject
 
@@ -209,64 +203,6 @@ class Watcher:
             container.mux(video.encode(None))
             container.mux(audio.encode(None))
         return len(frames), float(np.abs(pcm.astype(np.int32)).max() / 32768) if len(pcm) else 0.0
-
-
-@dataclass(frozen=True)
-class Received:
-    id: str
-    type: str
-    body: JsonObject
-    at_ms: int
-
-
-class Receiver:
-    """A webhook receiver on loopback that refuses what is not signed with its secret."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/hooks"
-        self.secret = ""
-        self.received: list[Received] = []
-        self.refused = 0
-        self.answer = 200
-        self._news = asyncio.Event()
-        app = Starlette(routes=[Route("/hooks", self._take, methods=["POST"])])
-        self._server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
-        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Receiver:
-        self._task = asyncio.create_task(self._server._serve())
-        while not self._server.started:
-            await asyncio.sleep(0.01)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
-
-    async def _take(self, request: Request) -> Response:
-        raw = await request.body()
-        try:
-            body = Webhook(self.secret).verify(raw, dict(request.headers))
-        except WebhookVerificationError:
-            self.refused += 1
-            return Response(status_code=401)
-        if self.answer == 200:
-            seen = Received(request.headers["webhook-id"], body["type"], body, time.time_ns() // 1_000_000)
-            self.received.append(seen)
-            self._news.set()
-        return Response(status_code=self.answer)
-
-    async def wait_for(self, kind: str, session_id: str, timeout_s: float) -> Received:
-        """Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                for item in self.received:
-                    if item.type == kind and item.body["data"]["id"] == session_id:
-                        return item
-                self._news.clear()
-                await self._news.wait()
 
 
 def speech() -> tuple[bytes, int, float]:

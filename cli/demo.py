@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import stack
-from cli.customer import AGENT, AVATAR, Agent, LiveKitProject, Receiver, Watcher, reference_request, speech
+from cli.customer import AGENT, AVATAR, Agent, LiveKitProject, Watcher, reference_request, speech
+from cli.receiver import Receiver
 from events.codec import Event, decode
 from events.settings import LogSettings
 from events.topics import SESSIONS

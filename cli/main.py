@@ -18,6 +18,7 @@ from cli.credits import credits_app
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
 from cli.parked import parked_app
+from cli.webhooks import webhooks_app
 from projections.names import Name
 from schemas.logs import configure_logging
 
@@ -212,6 +213,7 @@ app.add_typer(accounts_app, name="accounts", rich_help_panel="Operation")
 app.add_typer(keys_app, name="keys", rich_help_panel="Operation")
 app.add_typer(plans_app, name="plans", rich_help_panel="Operation")
 app.add_typer(credits_app, name="credits", rich_help_panel="Operation")
+app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Bills")(audit)

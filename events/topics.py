@@ -17,6 +17,7 @@ _ALWAYS = {
 }
 _FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 _TIMEOUT_S = 30.0
+_LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ async def _apply(admin: AIOKafkaAdminClient, prefix: str, replication: int) -> l
         for name, code, *_ in answer.topic_errors:  # errors are returned, not raised
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise TopicError(f"topic {name} could not be created: {for_code(code).__name__}")
+        await _until_known(admin, {prefix + topic.name for topic in missing})
     await _check_partitions(admin, prefix, {prefix + topic.name for topic in missing})
     await admin.alter_configs(
         [
@@ -93,6 +95,12 @@ async def _apply(admin: AIOKafkaAdminClient, prefix: str, replication: int) -> l
         ]
     )
     return [prefix + topic.name for topic in missing]
+
+
+async def _until_known(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """The controller has made them; a broker that has not heard of it yet would tell a producer that there are none."""
+    while not names <= set(await admin.list_topics()):
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def _check_partitions(admin: AIOKafkaAdminClient, prefix: str, created: set[str]) -> None:

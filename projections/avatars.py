@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.avatars import Avatar
+from events.sealing import DataKey, SealError, field_aad
 from projections import names
 from projections.folding import Folded, Projection
+from projections.resources import ERASED
+from schemas.avatars import AvatarResource
 from schemas.events import Encrypted
 from schemas.jsons import JsonObject
+from schemas.times import to_wire
 from store.database import Connection, Row
 
 _COLUMNS = "avatar_id, account_id, status, name_key_id, name, runtime_type, asset, face, failure_reason, created_ms"
@@ -70,6 +74,24 @@ def _avatar(row: Row) -> Avatar:
         face=face,
         failure_reason=reason,
         created_ms=created_ms,
+    )
+
+
+def resource(avatar: Avatar, key: DataKey | None) -> AvatarResource:
+    """As customers see it; not of one that is deleted. A name that does not open says so."""
+    assert avatar.status != "deleted"
+    try:
+        name = key.decrypt(avatar.name, field_aad(avatar.avatar_id, "name")) if key and avatar.name else ERASED
+    except SealError:  # whatever stands in the log must not stop those who tell of it
+        name = ERASED
+    return AvatarResource(
+        id=avatar.avatar_id,
+        name=name,
+        status=avatar.status,
+        runtime_type=avatar.runtime_type,
+        is_demo=False,
+        created_at=to_wire(avatar.created_ms),
+        failure_reason=avatar.failure_reason,
     )
 
 

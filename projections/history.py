@@ -16,7 +16,7 @@ from msgspec import structs
 from events.session_state import State, dump_state, load_state
 from projections import names
 from projections.folding import SessionChange, SessionsFolded
-from projections.states import StoredStates
+from projections.states import SessionStates
 from schemas.events import PUBLIC, SessionCreated, SessionHeartbeat
 from store.database import Connection
 
@@ -44,7 +44,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _created = msgspec.json.Decoder(SessionCreated)
 
 
-class HistoryProjection(StoredStates):
+class HistoryProjection(SessionStates):
     name = names.HISTORY
 
     def __init__(self, schema: str = "history_v1") -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Name = Literal["sessions", "usage", "history", "avatars", "webhooks", "roster"]
+Name = Literal["sessions", "usage", "history", "avatars", "webhooks", "avatar_webhooks", "roster"]
 
 SESSIONS: Final = "sessions"
 USAGE: Final = "usage"
 HISTORY: Final = "history"
 AVATARS: Final = "avatars"
 WEBHOOKS: Final = "webhooks"
+AVATAR_WEBHOOKS: Final = "avatar_webhooks"
 ROSTER: Final = "roster"
 
 ALL: tuple[Name, ...] = get_args(Name)

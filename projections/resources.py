@@ -1,4 +1,4 @@
-"""From a fold state to the public session resource."""
+"""From fold states and ledger entries to what customers see of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import orjson
 
 from events.sealing import DataKey, SealError, field_aad
 from events.session_state import State
+from events.topics import SESSIONS
+from projections.summaries import Entry
 from projections.usage import totals
 from schemas.events import Encrypted, EventTransport
 from schemas.jsons import JsonObject
@@ -74,3 +76,40 @@ def _failure(state: State) -> dict[str, str] | None:
     if state.status != "failed":
         return None
     return {"code": state.failure_code or "", "message": state.failure_message or ""}
+
+
+_BEFORE_TIMES = (
+    "id",
+    "object",
+    "account_id",
+    "session_id",
+    "avatar_id",
+    "attempt",
+    "n",
+    "kind",
+    "quality",
+    "billed_as",
+    "multiplier_milli",
+    "rate_card",
+)
+
+
+def ledger_entry(entry: Entry) -> JsonObject:
+    """As `schemas.usage.UsageEventResource` has it."""
+    facts = entry.facts
+    shown: JsonObject = {name: facts[name] for name in _BEFORE_TIMES}
+    shown |= {"from": to_wire(_int(facts["from_ms"])), "to": to_wire(_int(facts["to_ms"]))}
+    shown |= {name: facts[name] for name in ("billable_ms", "frames", "credit_us")}
+    return shown | {
+        "flags": [flag for flag in str(facts["flags"]).split(",") if flag],
+        "event_id": facts["event_id"],
+        "prev_hash": entry.prev_hash,
+        "hash": entry.hash,
+        "source": {"topic": SESSIONS.name, "partition": entry.partition, "offset": entry.offset},
+        "recorded_at": to_wire(entry.recorded_ms),
+    }
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value

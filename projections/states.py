@@ -1,40 +1,61 @@
-"""Fold states of sessions in the table `fold_states`: for consumers whose own rows are not the state."""
+"""Fold states in the table `fold_states`: for consumers whose own rows are not the state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 from events.session_state import State, dump_state, load_state
-from projections.folding import Projection, SessionsFolded
+from projections.folding import Folded, Projection, SessionsFolded
 from store.database import Connection, Pool, delete_by_batches
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Form(Generic[S]):
+    """How states of one kind are stored. `over`: nothing more is expected of it, so it can be pruned some day."""
+
+    dump: Callable[[S], bytes]
+    load: Callable[[bytes], S]
+    over: Callable[[S], bool]
 
 
 def stored(folded: SessionsFolded, session_id: str) -> bytes:
-    """The stored form of a final state."""
-    if session_id not in folded.stored:
-        folded.stored[session_id] = dump_state(folded.states[session_id])
-    return folded.stored[session_id]
+    """The stored form of a session's final state."""
+    return _stored(folded, session_id, dump_state)
 
 
-class StoredStates(Projection[State]):
-    async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, State]:
+def _stored(folded: Folded[S], subject: str, dump: Callable[[S], bytes]) -> bytes:
+    if subject not in folded.stored:
+        folded.stored[subject] = dump(folded.states[subject])
+    return folded.stored[subject]
+
+
+class StoredStates(Projection[S]):
+    """In the column `session_id` stands what the states are of, which may be an avatar, too."""
+
+    form: ClassVar[Form]  # type: ignore[type-arg]  # a class variable cannot name S
+
+    async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, S]:
         cursor = await connection.execute(
             "SELECT session_id, state FROM fold_states WHERE consumer = %s AND session_id = ANY(%s)",
             [self.name, list(subjects)],
             binary=True,
         )
-        return {session_id: load_state(state) for session_id, state in await cursor.fetchall()}
+        return {subject: self.form.load(state) for subject, state in await cursor.fetchall()}
 
-    async def live(self, connection: Connection, partitions: frozenset[int]) -> dict[str, State]:
-        """Session → state of all that have not ended."""
+    async def live(self, connection: Connection, partitions: frozenset[int]) -> dict[str, S]:
+        """Subject → state of all that are not over."""
         cursor = await connection.execute(
             "SELECT session_id, state FROM fold_states WHERE consumer = %s AND partition = ANY(%s) AND live",
             [self.name, list(partitions)],
             binary=True,
         )
-        return {session_id: load_state(state) for session_id, state in await cursor.fetchall()}
+        return {subject: self.form.load(state) for subject, state in await cursor.fetchall()}
 
-    async def save(self, connection: Connection, folded: SessionsFolded) -> None:
+    async def save(self, connection: Connection, folded: Folded[S]) -> None:
         ids = list(folded.states)
         if not ids:
             return
@@ -49,11 +70,15 @@ class StoredStates(Projection[State]):
             [
                 self.name,
                 ids,
-                [folded.partition_of[session_id] for session_id in ids],
-                [not folded.states[session_id].terminal for session_id in ids],
-                [stored(folded, session_id) for session_id in ids],
+                [folded.partition_of[subject] for subject in ids],
+                [not self.form.over(folded.states[subject]) for subject in ids],
+                [_stored(folded, subject, self.form.dump) for subject in ids],
             ],
         )
+
+
+class SessionStates(StoredStates[State]):
+    form = Form(dump_state, load_state, lambda state: state.terminal)
 
 
 ENDS_WITHIN_S = 600.0

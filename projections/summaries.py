@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from projections.usage import COLUMNS
+from projections.folding import SessionChange
+from projections.usage import COLUMNS, row
 from store.database import Connection, Row
 
 DAY_MS = 86_400_000
@@ -131,6 +132,11 @@ async def entries(
 
 
 _SELECTED = ", ".join(f'"{column}"' for column in COLUMNS)
+
+
+def entry_of(change: SessionChange) -> Entry:
+    """The entry that this change brings, as it will be read: of one that has `usage`."""
+    return _entry(row(change))
 
 
 def _entry(row: Row) -> Entry:

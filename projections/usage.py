@@ -10,7 +10,7 @@ from events.dead_letters import DeadLetters
 from events.session_state import State
 from projections import names
 from projections.folding import SessionChange, SessionsFolded
-from projections.states import StoredStates
+from projections.states import SessionStates
 from schemas.usage import UsageFacts
 from store.database import Connection
 
@@ -28,7 +28,7 @@ _QUOTED = ", ".join(f'"{c}"' for c in COLUMNS)
 _COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
 
 
-class UsageProjection(StoredStates):
+class UsageProjection(SessionStates):
     name = names.USAGE
 
     def __init__(self, dead_letters: DeadLetters | None = None, schema: str = "usage_v1") -> None:

@@ -14,10 +14,11 @@ import structlog
 
 from events.sealing import Keyring
 from reactors.sending import Hindered, Sender
+from reactors.telling import tell, told_disabled
 from schemas.background import Background
 from store import deliveries
 from store.database import Connection, DatabaseUnreachable, Pool, listen
-from store.deliveries import Due
+from store.deliveries import Attempt, Due
 from store.resolving import Resolver, WebhookHosts
 from store.settings import WebhookSettings
 
@@ -98,7 +99,7 @@ class Deliverer:
                 log.warning("delivery hindered", delivery=due.id, reason=str(hindered), again_in_s=pause_s)
                 await self._database(lambda c: deliveries.postpone(c, due))
             else:
-                await self._database(lambda c: deliveries.record(c, due, attempt))
+                await self._database(lambda c: _record(c, due, attempt))
         finally:
             if self._claimed.get(due.id) is due:
                 del self._claimed[due.id]
@@ -119,3 +120,12 @@ class Deliverer:
         except DatabaseUnreachable as failed:
             log.warning("database away; deliveries wait or are sent again", error=repr(failed))
             return None
+
+
+async def _record(connection: Connection, due: Due, attempt: Attempt) -> None:
+    """With what its account is to be told when the endpoint is disabled by it: both, or neither."""
+    async with connection.transaction():
+        disabled = await deliveries.record(connection, due, attempt)
+        if disabled is not None:
+            log.warning("endpoint disabled", endpoint=disabled.id, reason=disabled.disabled_reason)
+            await tell(connection, [told_disabled(disabled)])

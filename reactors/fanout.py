@@ -1,33 +1,37 @@
-"""What customers are told of their sessions, inserted with the checkpoint."""
+"""What customers are told of their sessions and avatars, inserted with the checkpoint; `greenroom deliver` sends it."""
 
 from __future__ import annotations
 
+import msgspec
 import orjson
 
+from events.avatars import Avatar
 from events.sealing import DataKey
 from events.session_state import State
-from projections import names
-from projections.folding import SessionChange, SessionsFolded
-from projections.resources import resource
-from projections.states import StoredStates
+from projections import avatars, names
+from projections.folding import Change, Folded, SessionChange, SessionsFolded
+from projections.resources import ledger_entry, resource
+from projections.states import Form, SessionStates, StoredStates
+from projections.summaries import entry_of
 from reactors.telling import Told, tell
-from schemas.events import PUBLIC
+from schemas.events import HEARTBEAT, PUBLIC, USAGE_RECORDED, SessionHeartbeat
+from schemas.jsons import JsonObject
 from schemas.times import to_wire
-from store import admissions
+from store import admissions, endpoints
 from store.accounts import DataKeys
 from store.database import Connection
 
 
-class FanOut(StoredStates):
-    """It writes what must be sent; `greenroom deliver` sends it."""
-
+class FanOut(SessionStates):
     name = names.WEBHOOKS
 
     def __init__(self, keys: DataKeys) -> None:
         self._keys = keys
 
     async def apply(self, connection: Connection, folded: SessionsFolded) -> None:
-        changes = [c for c in folded.changes if _public(c)]
+        shown = [change for change in folded.changes if not change.evolved.state.hidden]
+        opted = await endpoints.opted_in(connection, {_account(change.evolved.state) for change in shown})
+        changes = [c for c in shown if c.evolved.transition in PUBLIC or _account(c.evolved.state) in opted]
         if changes:
             await self._fan_out(connection, changes)
         await self.save(connection, folded)
@@ -35,44 +39,65 @@ class FanOut(StoredStates):
     async def _fan_out(self, connection: Connection, changes: list[SessionChange]) -> None:
         abandoned = await admissions.abandoned(connection, [c.event.subject for c in changes])
         told = [
-            _told(change, await self._keys.if_kept(_account(change.evolved.state)))
+            each
             for change in changes
             if change.event.subject not in abandoned
+            for each in _told(change, await self._keys.if_kept(_account(change.evolved.state)))
         ]
         await tell(connection, told)
 
 
-def _public(change: SessionChange) -> bool:
-    return change.evolved.transition in PUBLIC and not change.evolved.state.hidden
-
-
 def _account(state: State) -> str:
-    assert state.created is not None  # public transitions have one
+    assert state.created is not None  # those that are shown have one
     return state.created.account_id
 
 
-def _body(change: SessionChange, key: DataKey | None) -> bytes:
-    """Frozen now: a late retry tells what was true then."""
-    state = change.evolved.state
-    return orjson.dumps(
-        {
-            "type": change.evolved.transition,
-            "timestamp": to_wire(state.last_ms),
-            "seq": state.seq,
-            "attempt": state.attempt,
-            "data": resource(state, key),
-        }
-    )
+def _told(change: SessionChange, key: DataKey | None) -> list[Told]:
+    """A body is frozen now: a late retry tells what was true then."""
+    event, state, usage = change.event, change.evolved.state, change.evolved.usage
+    told = []
+    if change.evolved.transition in PUBLIC:
+        body = _body(change.evolved.transition, state.last_ms, state.seq, state.attempt, resource(state, key))
+        told.append(_of_session(state, event.id, change.evolved.transition, body))
+    if isinstance(event.data, SessionHeartbeat):
+        body = _body(HEARTBEAT, state.last_ms, None, state.attempt, resource(state, key), n=event.data.n)
+        told.append(_of_session(state, event.id, HEARTBEAT, body))
+    if usage is not None:
+        body = _body(USAGE_RECORDED, change.append_ms, None, None, ledger_entry(entry_of(change)))
+        told.append(_of_session(state, usage.facts.id, USAGE_RECORDED, body))
+    return told
 
 
-def _told(change: SessionChange, key: DataKey | None) -> Told:
-    event, state = change.event, change.evolved.state
-    return Told(
-        account_id=_account(state),
-        event_id=event.id,
-        time_ms=event.time_ms,
-        type=change.evolved.transition or "",
-        body=_body(change, key),
-        session_id=state.session_id,
-        seq=state.seq,
+def _of_session(state: State, event_id: str, kind: str, body: bytes) -> Told:
+    return Told(_account(state), event_id, kind, body, session_id=state.session_id, seq=state.seq)
+
+
+def _body(kind: str, at_ms: int, seq: int | None, attempt: int | None, data: JsonObject, **further: int) -> bytes:
+    told = {"type": kind, "timestamp": to_wire(at_ms), "seq": seq, "attempt": attempt, **further, "data": data}
+    return orjson.dumps(told)
+
+
+class AvatarFanOut(StoredStates[Avatar]):
+    """It keeps states of its own: what the avatars' projection has read is not what was told."""
+
+    name = names.AVATAR_WEBHOOKS
+    form = Form(
+        msgspec.json.Encoder().encode, msgspec.json.Decoder(Avatar).decode, lambda avatar: avatar.status != "processing"
     )
+
+    def __init__(self, keys: DataKeys) -> None:
+        self._keys = keys
+
+    async def apply(self, connection: Connection, folded: Folded[Avatar]) -> None:
+        decided = [change for change in folded.changes if change.evolved.transition in PUBLIC]
+        await tell(connection, [await self._told(change) for change in decided])
+        await self.save(connection, folded)
+
+    async def _told(self, change: Change[Avatar]) -> Told:
+        avatar, kind = change.evolved.state, change.evolved.transition
+        assert avatar.account_id is not None  # one that was created
+        assert kind is not None
+        key = await self._keys.if_kept(avatar.account_id)
+        data = avatars.resource(avatar, key).model_dump()
+        body = _body(kind, change.event.time_ms, None, None, data)
+        return Told(avatar.account_id, change.event.id, kind, body)

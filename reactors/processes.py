@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from events.avatars import FOLD as AVATARS_FOLD
+from events.avatars import Avatar
 from events.consumer import LogConsumer
 from events.dead_letters import DeadLetters
 from events.producer import EventProducer
@@ -30,7 +31,7 @@ from projections.usage import UsageProjection
 from reactors.deliver import Deliverer
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
-from reactors.fanout import FanOut
+from reactors.fanout import AvatarFanOut, FanOut
 from reactors.roster import Roster
 from reactors.settings import ProjectSettings
 from reactors.spending import Spending
@@ -60,9 +61,10 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
         shared = [projection for projection in found if projection is not None]
         if shared:
             work.append(Together(settings, connections, shared).run())
-        if names.AVATARS in wanted:
-            avatars = FoldingHandler(connections, AVATARS_FOLD, [AvatarsProjection()])
-            work.append(LogConsumer(settings, AVATARS_FOLD.topic, "project-avatars", avatars).run())
+        if of_avatars := _of_avatars(wanted, DataKeys(connections, keyring)):
+            group = "project-" + "-".join(each.name for each in of_avatars)
+            avatars = FoldingHandler(connections, AVATARS_FOLD, of_avatars)
+            work.append(LogConsumer(settings, AVATARS_FOLD.topic, group, avatars).run())
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)
@@ -85,10 +87,16 @@ def _projection(name: Name, connections: Pool, keyring: Keyring, producer: Event
             return HistoryProjection()
         case names.WEBHOOKS:
             return FanOut(DataKeys(connections, keyring))
-        case names.AVATARS | names.ROSTER:
+        case names.AVATARS | names.AVATAR_WEBHOOKS | names.ROSTER:
             return None  # of another topic; with a clock
         case _:
             assert_never(name)
+
+
+def _of_avatars(wanted: Sequence[Name], keys: DataKeys) -> list[Projection[Avatar]]:
+    """What reads `avatars.v1`."""
+    found: list[Projection[Avatar]] = [AvatarsProjection()] if names.AVATARS in wanted else []
+    return [*found, AvatarFanOut(keys)] if names.AVATAR_WEBHOOKS in wanted else found
 
 
 async def deliver(settings: WebhookSettings) -> None:

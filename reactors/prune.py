@@ -12,6 +12,7 @@ from reactors.settings import RetentionSettings
 from store import admissions, deliveries, feed, slots, workers
 from store.database import Pool
 
+_PRUNED = (names.ROSTER, names.WEBHOOKS, names.AVATAR_WEBHOOKS)
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 
@@ -22,7 +23,7 @@ async def prune(pool: Pool, keep: RetentionSettings) -> dict[str, int]:
         "idempotency_keys": await admissions.prune_keys(pool, keep.keep_idempotency_keys_hours * _HOUR_S),
         "deliveries": await deliveries.prune(pool, keep.keep_deliveries_days * _DAY_S),
         "feed_events": await feed.prune(pool, keep.keep_events_days * _DAY_S),
-        "fold_states": await states.prune(pool, (names.ROSTER, names.WEBHOOKS), keep.keep_fold_states_days * _DAY_S),
+        "fold_states": await states.prune(pool, _PRUNED, keep.keep_fold_states_days * _DAY_S),
         "abandoned": await admissions.prune_abandoned(pool, keep.keep_abandoned_days * _DAY_S),
         "slots": await slots.prune(pool),
         "workers": await workers.prune(pool, keep.keep_workers_days * _DAY_S),

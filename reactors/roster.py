@@ -17,7 +17,7 @@ from events.producer import UnknownOutcome
 from events.session_state import State
 from projections import names
 from projections.folding import Refusal, SessionChange, SessionsFolded
-from projections.states import StoredStates
+from projections.states import SessionStates
 from reactors.decisions import Assign, Close, Decision, Fail, RequestEnd, decide, silent
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
@@ -55,7 +55,7 @@ _MESSAGES = {
 }
 
 
-class Roster(StoredStates):
+class Roster(SessionStates):
     """A projection (slots and admissions follow the log) with a clock (`run`)."""
 
     name = names.ROSTER

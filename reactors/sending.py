@@ -89,10 +89,12 @@ class Sender:
             await _read(response, answer)
 
     def _headers(self, due: Due, at: datetime) -> dict[str, str]:
+        """Signed with every secret that is valid now: while one is rotated, receivers may still know the one before."""
         try:
-            secret = self._keyring.unwrap(due.secret_key_id, due.secret, due.endpoint_id).decode()
+            secrets = [self._keyring.unwrap(key, secret, due.endpoint_id).decode() for key, secret in due.secrets]
         except SealError as sealed:
             raise Hindered(f"the endpoint's secret cannot be opened: {sealed}") from None
+        text = due.body.decode()
         return {
             "content-type": "application/json",
             "content-length": str(len(due.body)),
@@ -101,7 +103,7 @@ class Sender:
             "connection": "close",
             "webhook-id": due.id,
             "webhook-timestamp": str(int(at.timestamp())),
-            "webhook-signature": Webhook(secret).sign(due.id, at, due.body.decode()),
+            "webhook-signature": " ".join(Webhook(secret).sign(due.id, at, text) for secret in secrets),
         }
 
 

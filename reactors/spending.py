@@ -56,7 +56,7 @@ class Spending:
 def _told(reached: Reached, at_ms: int) -> Told:
     parts = (reached.account_id, reached.key_id, str(reached.month), str(reached.threshold_us))
     event_id = derived_id(EVENT, at_ms, *parts)
-    return Told(reached.account_id, event_id, at_ms, THRESHOLD_REACHED, _body(reached, at_ms))
+    return Told(reached.account_id, event_id, THRESHOLD_REACHED, _body(reached, at_ms))
 
 
 def _body(reached: Reached, at_ms: int) -> bytes:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.ids import WEBHOOK_DELIVERY, derived_id
+from schemas.events import BY_NAME, ENDPOINT_DISABLED
+from schemas.ids import EVENT, derived_id
+from schemas.times import from_datetime
 from store import deliveries, endpoints, feed
 from store.database import Connection
+from store.endpoints import Endpoint
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,6 @@ class Told:
 
     account_id: str
     event_id: str
-    time_ms: int
     type: str
     body: bytes
     session_id: str = ""
@@ -24,8 +26,10 @@ class Told:
 
 
 def wanted(kind: str, patterns: list[str]) -> bool:
-    """Whether an endpoint's `events` name this type: exactly, by `*`, or by a prefix such as `session.*`."""
-    return any(p in ("*", kind) or (p.endswith(".*") and kind.startswith(p[:-1])) for p in patterns)
+    """Whether an endpoint's `events` name this type: exactly, or, unless it is BY_NAME, by `*` or a prefix."""
+    return kind in patterns or (
+        kind not in BY_NAME and any(p == "*" or (p.endswith(".*") and kind.startswith(p[:-1])) for p in patterns)
+    )
 
 
 async def tell(connection: Connection, told: Sequence[Told]) -> None:
@@ -41,12 +45,27 @@ async def tell(connection: Connection, told: Sequence[Told]) -> None:
     ]
     if made:
         await deliveries.insert(connection, made)
-    await feed.append(connection, [feed.New(each.account_id, each.event_id, each.type, each.body) for each in told])
+    await feed.append(
+        connection,
+        [
+            feed.New(each.account_id, each.event_id, each.type, each.session_id, each.seq, each.body)
+            for each in told
+            if each.type not in BY_NAME
+        ],
+    )
+
+
+def told_disabled(endpoint: Endpoint) -> Told:
+    """That we have disabled it: for the account's feed and its other endpoints."""
+    assert endpoint.disabled_at is not None
+    at_ms = from_datetime(endpoint.disabled_at)
+    event_id = derived_id(EVENT, at_ms, endpoint.id, ENDPOINT_DISABLED)
+    return Told(endpoint.account_id, event_id, ENDPOINT_DISABLED, endpoints.body(endpoint, ENDPOINT_DISABLED, at_ms))
 
 
 def delivery(endpoint_id: str, told: Told) -> deliveries.New:
     return deliveries.New(
-        id=derived_id(WEBHOOK_DELIVERY, told.time_ms, told.event_id, endpoint_id),
+        id=deliveries.delivery_id(told.event_id, endpoint_id),
         endpoint_id=endpoint_id,
         account_id=told.account_id,
         session_id=told.session_id,

@@ -298,8 +298,8 @@ CATALOGUE: dict[str, EventType] = {
     "session.failed": EventType(1, SessionFailed, "sessions.v1", public=True),
     "usage.adjusted": EventType(1, UsageAdjusted, "sessions.v1", public=False),
     "avatar.created": EventType(1, AvatarCreated, "avatars.v1", public=False),
-    "avatar.ready": EventType(1, AvatarReady, "avatars.v1", public=False),
-    "avatar.failed": EventType(1, AvatarFailed, "avatars.v1", public=False),
+    "avatar.ready": EventType(1, AvatarReady, "avatars.v1", public=True),
+    "avatar.failed": EventType(1, AvatarFailed, "avatars.v1", public=True),
     "avatar.deleted": EventType(1, AvatarDeleted, "avatars.v1", public=False),
     "worker.state": EventType(1, WorkerState, "workers.v1", public=False),
     "assignment.assign": EventType(1, AssignmentAssign, "assignments.v1", public=False),
@@ -318,3 +318,15 @@ THRESHOLD_REACHED: Final = "usage.threshold_reached"
 
 PUBLIC = frozenset({CANCELED, *(name for name, known in CATALOGUE.items() if known.public)})
 """The transitions that customers are told of."""
+
+ENDPOINT_DISABLED: Final = "webhook_endpoint.disabled"
+ENDPOINT_TEST: Final = "webhook_endpoint.test"
+"""Sent on request, to that endpoint alone."""
+HEARTBEAT: Final = "session.heartbeat"
+USAGE_RECORDED: Final = "usage.recorded"
+
+BY_NAME = frozenset({HEARTBEAT, USAGE_RECORDED})
+"""So many that an endpoint gets them only where its `events` name them exactly; they are in no feed: heartbeats are in
+a session's history, entries in the ledger."""
+IN_FEED = frozenset({*PUBLIC, THRESHOLD_REACHED, ENDPOINT_DISABLED})
+SUBSCRIBABLE = IN_FEED | BY_NAME

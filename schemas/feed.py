@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from schemas.avatars import AvatarResource
 from schemas.sessions import SessionResource
 from schemas.spending import ThresholdReached
+from schemas.webhooks import WebhookEndpointResource
 
 
 class FeedItem(BaseModel):
@@ -19,7 +21,7 @@ class FeedItem(BaseModel):
     timestamp: str
     seq: int | None
     attempt: int | None
-    data: SessionResource | ThresholdReached
+    data: SessionResource | AvatarResource | ThresholdReached | WebhookEndpointResource
 
 
 class Feed(BaseModel):

@@ -23,6 +23,14 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{ULID()}"
 
 
+def time_of(made_id: str) -> int:
+    """The milliseconds that a ULID carries; 0 of what carries none, such as a foreign producer's id."""
+    try:
+        return int(ULID.from_str(made_id.partition("_")[2]).milliseconds)
+    except ValueError:
+        return 0
+
+
 def derived_id(prefix: str, time_ms: int, *parts: str) -> str:
     """The same id for the same inputs in every replay: a ULID of `time_ms` whose random part is a hash of `parts`."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()

@@ -13,11 +13,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from schemas.events import ENDPOINT_TEST, HEARTBEAT
+from schemas.ids import WEBHOOK_DELIVERY, derived_id, time_of
 from store import endpoints
 from store.database import Connection, Pool, delete_by_batches
+from store.endpoints import Endpoint
 
 SCHEDULE_S = (0, 5, 300, 1800, 7200, 18_000, 36_000, 36_000)
 """Delay before each attempt; after the last one the delivery is given up, visibly."""
+_TRIES = {ENDPOINT_TEST: 1, HEARTBEAT: 2}
+"""Of what is worth less later."""
 PER_ENDPOINT, PER_ACCOUNT = 8, 32
 """In flight at once, over all processes."""
 MOST_HINDERED = 200
@@ -48,18 +53,20 @@ class New:
 
 @dataclass(frozen=True)
 class Due:
-    """A claimed delivery. `attempts` are those made before; `claims` count this one, too."""
+    """A claimed delivery. `attempts` are those made before, `attempts_before` those of an earlier schedule; `claims`
+    count this one, too. `secrets`: (master key, wrapped secret) of each that signs, the newest first."""
 
     id: str
     endpoint_id: str
     session_id: str
+    type: str
     seq: int
     body: bytes
     attempts: int
+    attempts_before: int
     claims: int
     url: str
-    secret_key_id: str
-    secret: bytes
+    secrets: list[tuple[str, bytes]]
 
     @property
     def hindered(self) -> int:
@@ -103,9 +110,9 @@ def retry_after_s(value: str, now: datetime) -> int | None:
     return max(0, min(round((at - now).total_seconds()), _MOST_RETRY_AFTER_S))
 
 
-def next_attempt_s(made: int, retry_after: int | None, jitter: float) -> float | None:
-    """Seconds until the attempt after `made` ones; None when those were all."""
-    if made >= len(SCHEDULE_S):
+def next_attempt_s(kind: str, made: int, retry_after: int | None, jitter: float) -> float | None:
+    """Seconds until the attempt after `made` ones of the schedule; None when those were all."""
+    if made >= _TRIES.get(kind, len(SCHEDULE_S)):
         return None
     return max(SCHEDULE_S[made] * jitter, retry_after or 0)
 
@@ -113,6 +120,11 @@ def next_attempt_s(made: int, retry_after: int | None, jitter: float) -> float |
 def pause_s(hindered: int) -> float:
     """Before the next try of one that was hindered so often."""
     return float(min(2 ** min(hindered - 1, 10), _LONGEST_PAUSE_S))
+
+
+def delivery_id(event_id: str, endpoint_id: str) -> str:
+    """The `webhook-id`: the same in every retry, redelivery and replay."""
+    return derived_id(WEBHOOK_DELIVERY, time_of(event_id), event_id, endpoint_id)
 
 
 async def insert(connection: Connection, made: Sequence[New]) -> None:
@@ -156,24 +168,32 @@ async def claim(connection: Connection, most: int) -> list[Due]:
         return []
     cursor = await connection.execute(
         """
-        SELECT d.id, d.endpoint_id, d.session_id, d.seq, d.body, d.attempts, d.claims, w.url, w.secret_key_id, w.secret
-        FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id WHERE d.id = ANY(%s)
+        SELECT d.id, d.endpoint_id, d.session_id, d.type, d.seq, d.body, d.attempts, d.attempts_before, d.claims, w.url,
+            s.keys, s.secrets
+        FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id CROSS JOIN LATERAL (
+            SELECT array_agg(s.key_id ORDER BY s.n DESC) AS keys, array_agg(s.secret ORDER BY s.n DESC) AS secrets
+            FROM webhook_secrets s WHERE s.endpoint_id = w.id AND (s.until > now()) IS NOT FALSE
+        ) s WHERE d.id = ANY(%s)
         """,
         [row[0]],
     )
-    return [Due(*row) for row in await cursor.fetchall()]
+    return [
+        Due(*[*columns, list(zip(keys, secrets, strict=True))]) for *columns, keys, secrets in await cursor.fetchall()
+    ]
 
 
-async def record(connection: Connection, due: Due, attempt: Attempt) -> None:
-    """Store an attempt and what follows from it: done, the next time, or given up.
+async def record(connection: Connection, due: Due, attempt: Attempt) -> Endpoint | None:
+    """Store an attempt and what follows from it: done, the next time, or given up. Returns the endpoint when that
+    disables it; its account is to be told within the same transaction.
 
     Of an endpoint that was deleted meanwhile nothing is left to store.
     """
     if attempt.delivered:
         await _store(connection, due, attempt, "delivered", None, None)
         await endpoints.succeeded(connection, due.endpoint_id)
-        return
-    delay = next_attempt_s(due.attempts + 1, attempt.retry_after_s, random.uniform(0.9, 1.1))  # noqa: S311
+        return None
+    made = due.attempts - due.attempts_before + 1
+    delay = next_attempt_s(due.type, made, attempt.retry_after_s, random.uniform(0.9, 1.1))  # noqa: S311
     async with connection.transaction():
         # Locks in the order of a delete: the endpoint, then its deliveries.
         await endpoints.lock(connection, due.endpoint_id)
@@ -184,8 +204,7 @@ async def record(connection: Connection, due: Due, attempt: Attempt) -> None:
         else:
             stored = await _store(connection, due, attempt, "pending", None, delay)
             await _hold_followers(connection, due, delay)
-        if stored:
-            await endpoints.failed(connection, due.endpoint_id, gone=attempt.gone)
+        return await endpoints.failed(connection, due.endpoint_id, gone=attempt.gone) if stored else None
 
 
 async def _store(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from store.database import Connection, Pool, delete_by_batches
 
@@ -15,11 +15,13 @@ _MOST_LOOKED_AT = 10_000
 
 @dataclass(frozen=True)
 class New:
-    """`body`: JSON, as a webhook of the event carries it."""
+    """`body`: JSON, as a webhook of the event carries it. `session_id` is empty for what is of no session."""
 
     account_id: str
     event_id: str
     type: str
+    session_id: str
+    seq: int
     body: bytes
 
 
@@ -54,15 +56,9 @@ class Beyond(Exception):
 
 async def append(connection: Connection, new: Sequence[New]) -> None:
     """In the caller's transaction, which should be short: until it ends, nobody else appends to these accounts'."""
-    await connection.execute(
-        "SELECT append_to_feeds(%s, %s, %s, %b::bytea[])",
-        [
-            [each.account_id for each in new],
-            [each.event_id for each in new],
-            [each.type for each in new],
-            [each.body for each in new],
-        ],
-    )
+    if new:
+        columns = [list(column) for column in zip(*map(astuple, new), strict=True)]
+        await connection.execute("SELECT append_to_feeds(%s, %s, %s, %s, %s::int[], %b::bytea[])", columns)
 
 
 async def head(connection: Connection, account_id: str) -> int:
@@ -72,15 +68,20 @@ async def head(connection: Connection, account_id: str) -> int:
     return int(row[0]) if row else 0
 
 
+async def _oldest(connection: Connection, account_id: str) -> int:
+    """The position of the oldest that is kept; behind the head when none is."""
+    cursor = await connection.execute("SELECT min(position) FROM feed_events WHERE account_id = %s", [account_id])
+    row = await cursor.fetchone()
+    return int(row[0]) if row and row[0] is not None else await head(connection, account_id) + 1
+
+
 async def part(connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int) -> Part:
     """The events behind `after`, of these types (`*`, a prefix such as `session.*`, or exactly; none: all), in order.
 
     From 0 on it begins with the oldest that is kept. Raises Pruned, Beyond.
     """
     last = await head(connection, account_id)
-    cursor = await connection.execute("SELECT min(position) FROM feed_events WHERE account_id = %s", [account_id])
-    row = await cursor.fetchone()
-    oldest = int(row[0]) if row and row[0] is not None else last + 1
+    oldest = await _oldest(connection, account_id)
     if after == 0:
         after = oldest - 1
     if after > last:
@@ -89,25 +90,73 @@ async def part(connection: Connection, account_id: str, after: int, types: Seque
         raise Pruned(oldest)
     until = min(last, after + _MOST_LOOKED_AT)
     cursor = await connection.execute(
-        """
+        f"""
         SELECT position, event_id, type, body FROM feed_events
-        WHERE account_id = %(account)s AND position > %(after)s AND position <= %(until)s
-          AND (%(all)s OR type = ANY (%(exact)s) OR type LIKE ANY (%(prefixes)s))
+        WHERE account_id = %(account)s AND position > %(after)s AND position <= %(until)s AND {_OF_TYPES}
         ORDER BY position LIMIT %(limit)s
-        """,
-        {
-            "account": account_id,
-            "after": after,
-            "until": until,
-            "all": not types or "*" in types,
-            "exact": list(types),
-            "prefixes": [f"{each[:-1].replace('_', chr(92) + '_')}%" for each in types if each.endswith(".*")],
-            "limit": limit,
-        },
+        """,  # noqa: S608 - a constant
+        {"account": account_id, "after": after, "until": until, "limit": limit, **_types(types)},
         binary=True,
     )
     found = [FeedEvent(*row) for row in await cursor.fetchall()]
     return Part(found, found[-1].position if len(found) == limit else until, last)
+
+
+_OF_TYPES = "(%(all)s OR type = ANY (%(exact)s) OR type LIKE ANY (%(prefixes)s))"
+
+
+def _types(types: Sequence[str]) -> dict[str, object]:
+    return {
+        "all": not types or "*" in types,
+        "exact": list(types),
+        "prefixes": [f"{each[:-1].replace('_', chr(92) + '_')}%" for each in types if each.endswith(".*")],
+    }
+
+
+async def since(connection: Connection, account_id: str, at_ms: int) -> int:
+    """The position behind which all is that was appended at this moment or later. Times grow with the positions."""
+    low, high = await _oldest(connection, account_id), await head(connection, account_id)
+    while low <= high:
+        middle = (low + high) // 2
+        cursor = await connection.execute(
+            "SELECT at < to_timestamp(%s / 1000.0) FROM feed_events WHERE account_id = %s AND position = %s",
+            [at_ms, account_id, middle],
+        )
+        row = await cursor.fetchone()
+        if row is None or row[0]:  # none: pruned meanwhile, so it was older
+            low = middle + 1
+        else:
+            high = middle - 1
+    return high
+
+
+@dataclass(frozen=True)
+class Place:
+    position: int
+    event_id: str
+
+
+async def places(
+    connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int
+) -> tuple[list[Place], int, bool]:
+    """(events of these types behind `after`, the position looked through, whether more may follow)."""
+    found = await part(connection, account_id, after, types, limit)
+    return [Place(each.position, each.event_id) for each in found.events], found.through, found.through < found.head
+
+
+async def places_of_session(
+    connection: Connection, account_id: str, session_id: str, after_seq: int, types: Sequence[str], limit: int
+) -> list[Place]:
+    """A session's events behind `after_seq`, of these types, in order."""
+    cursor = await connection.execute(
+        f"""
+        SELECT position, event_id FROM feed_events
+        WHERE account_id = %(account)s AND session_id = %(session)s AND seq > %(seq)s AND {_OF_TYPES}
+        ORDER BY seq LIMIT %(limit)s
+        """,  # noqa: S608 - a constant
+        {"account": account_id, "session": session_id, "seq": after_seq, "limit": limit, **_types(types)},
+    )
+    return [Place(*row) for row in await cursor.fetchall()]
 
 
 async def prune(pool: Pool, older_s: float) -> int:

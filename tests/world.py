@@ -25,9 +25,9 @@ from events import topics
 from events.codec import Event, decode, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, new_worker_key, public_text, sign_state
-from events.topics import SESSIONS, WORKERS, Topic
+from events.topics import AVATARS, SESSIONS, WORKERS, Topic
 from reactors.settings import ProjectSettings
-from schemas.events import SessionEvent, WorkerState
+from schemas.events import AvatarEvent, SessionEvent, WorkerState
 from schemas.ids import WORKER, new_id
 from stack import postgres
 from stack.ports import free_ports, own_address
@@ -265,14 +265,17 @@ class World:
     async def kinds(self, session_id: str) -> list[str]:
         return [event.type for event, _ in await self.log(session_id)]
 
-    async def append(self, *data: SessionEvent) -> None:
-        """As a worker, an API or a roster would: again, until it is acknowledged."""
+    async def append(self, *data: SessionEvent | AvatarEvent) -> None:
+        """As a worker, an API, a builder or a roster would: again, until it is acknowledged."""
         async with EventProducer(self.settings) as producer:
             for item in data:
-                event = new_event(item, source="tests", subject=item.session_id)
+                topic, subject = (
+                    (SESSIONS, item.session_id) if isinstance(item, SessionEvent) else (AVATARS, item.avatar_id)
+                )
+                event = new_event(item, source="tests", subject=subject)
                 while True:
                     with contextlib.suppress(UnknownOutcome):
-                        await producer.send(SESSIONS, event)
+                        await producer.send(topic, event)
                         break
 
     async def admit(self, session_id: str) -> None:

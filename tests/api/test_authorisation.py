@@ -38,12 +38,14 @@ async def operations(running: World) -> list[Operation]:
     """With the ids of objects of the world's own account in their paths."""
     async with running.client() as client:
         document: dict[str, Any] = (await client.get("/openapi.json")).json()
+        endpoint_id = (await client.post("/v1/webhook_endpoints", json=ENDPOINT)).json()["id"]
         made = {
             "session_id": (await running.create(client))["id"],
             "avatar_id": (
                 await client.post("/v1/avatars", files={"image": portraits.file(portraits.noise())}, data=MOCK)
             ).json()["id"],
-            "endpoint_id": (await client.post("/v1/webhook_endpoints", json=ENDPOINT)).json()["id"],
+            "endpoint_id": endpoint_id,
+            "delivery_id": (await client.post(f"/v1/webhook_endpoints/{endpoint_id}/test")).json()["id"],
         }
     found = []
     for path, methods in document["paths"].items():

@@ -8,7 +8,7 @@ import pytest
 
 from api.errors import _RULES
 from events.session_state import TERMINAL
-from schemas.events import PUBLIC, TYPE_OF, EndReason, FailureCode
+from schemas.events import SUBSCRIBABLE, TYPE_OF, EndReason, FailureCode
 from tests.builders import life
 from tools import error_codes, session_states
 from tools.made import DOCS, made
@@ -50,7 +50,9 @@ def test_every_transition_of_a_session_is_drawn() -> None:
 
 def test_every_public_type_is_told_to_subscribers() -> None:
     """By its name without `session.`; an end that cancels is told as `canceled`."""
-    silent = {TYPE_OF[kind] for kind in kinds_of_events()} - PUBLIC
+    silent = {TYPE_OF[kind] for kind in kinds_of_events()} - SUBSCRIBABLE
     page = (DOCS / "webhooks.md").read_text()
-    assert not [name for name in PUBLIC if f"`{name.removeprefix('session.')}`" not in page and f"`{name}`" not in page]
+    assert not [
+        name for name in SUBSCRIBABLE if f"`{name.removeprefix('session.')}`" not in page and f"`{name}`" not in page
+    ]
     assert not [name for name in silent if f"`{name}`" in page]

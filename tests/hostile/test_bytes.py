@@ -106,9 +106,10 @@ class Consumers:
         for said in history._last_heartbeats([change]):
             for column, value in zip(ATTEMPT_COLUMNS, said, strict=True):
                 fits(column, value)
-        if fanout._public(change):
-            for column, value in asdict(telling.delivery("we_1", fanout._told(change, None))).items():
-                fits(column, value)
+        if not evolved.state.hidden:
+            for told in fanout._told(change, None):
+                for column, value in asdict(telling.delivery("we_1", told)).items():
+                    fits(column, value)
 
 
 ATTEMPT_COLUMNS = ("session_id", "attempt", "n", "late_frames", "dropped_frames", "skew_ms")

@@ -9,8 +9,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from cli.customer import Receiver
+from cli.receiver import Receiver
 from schemas.events import (
+    BY_NAME,
+    AvatarDeleted,
+    AvatarFailed,
+    AvatarReady,
     Meter,
     SessionEnded,
     SessionEnding,
@@ -19,8 +23,9 @@ from schemas.events import (
     SessionJoined,
     SessionStarting,
 )
-from schemas.webhooks import WebhookBody
+from schemas.webhooks import AvatarBody, EndpointBody, HeartbeatBody, WebhookBody
 from stack.ports import free_ports
+from tests import portraits
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -28,7 +33,7 @@ pytestmark = pytest.mark.servers
 
 @pytest_asyncio.fixture(scope="module")
 async def running(world: World) -> World:
-    await world.start("api", "sessions", "webhooks", "roster", "deliver")
+    await world.start("api", "sessions", "usage", "avatars", "webhooks", "avatar_webhooks", "roster", "deliver")
     await world.fake_worker(20)
     return world
 
@@ -109,23 +114,88 @@ async def test_a_failing_receiver_gets_it_again_with_the_same_id(running: World,
         assert await eventually(delivered) == [(arrived.id, 2)]
 
 
-async def test_a_receiver_that_is_gone_is_disabled(running: World, receiver: Receiver) -> None:
+@pytest.mark.parametrize(("answer", "failing", "reason"), [(410, "0 s", "gone"), (500, "121 hours", "failing")])
+async def test_who_is_gone_or_fails_for_days_is_disabled_and_its_account_told(
+    running: World, receiver: Receiver, answer: int, failing: str, reason: str
+) -> None:
     _, key = await running.new_account("gone")
-    async with running.client(key) as client:
+    (port,) = free_ports(1)
+    async with running.client(key) as client, Receiver(port) as other:
         endpoint = await subscribe(client, receiver, "session.created")
-        receiver.answer = 410
+        await subscribe(client, other, "webhook_endpoint.*")
+        await running.sql(
+            "UPDATE webhook_endpoints SET failing_since = now() - %s::interval WHERE id = %s", failing, endpoint
+        )
+        receiver.answer = answer
         await running.create(client)
+        told = await other.wait_for("webhook_endpoint.disabled", endpoint, 90)
+        shown = (await client.get(f"/v1/webhook_endpoints/{endpoint}")).json()
+        assert (shown["enabled"], shown["disabled_reason"]) == (False, reason)
+        assert told.body["data"] == shown
+        assert EndpointBody.model_validate(told.body)
+        feed = (await client.get("/v1/events", params={"types": "webhook_endpoint.*"})).json()["data"]
+        assert [(each["type"], each["data"]) for each in feed] == [("webhook_endpoint.disabled", shown)]
 
-        async def given_up() -> list[tuple[Any, ...]]:
-            return await running.sql(
-                """
-                SELECT 1 FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
-                WHERE w.id = %s AND d.state = 'given_up' AND NOT w.enabled
-                """,
-                endpoint,
-            )
 
-        await eventually(given_up)
+async def test_heartbeats_and_entries_are_sent_to_whom_names_them(running: World, receiver: Receiver) -> None:
+    _, key = await running.new_account("opted")
+    (port,) = free_ports(1)
+    async with running.client(key) as client, Receiver(port) as everything:
+        await subscribe(client, receiver, "session.heartbeat", "usage.recorded")
+        await subscribe(client, everything, "*", "session.*")
+        sid = (await running.create(client))["id"]
+        worker = (await running.sql("SELECT worker_id FROM admissions WHERE session_id = %s", sid))[0][0]
+        await running.append(
+            SessionStarting(sid, 1, worker),
+            SessionFirstFrame(sid, 1, worker, {}),
+            SessionHeartbeat(sid, 1, worker, 1, Meter(900, 22, 0), None, 0, 0, None),
+            SessionHeartbeat(sid, 1, worker, 2, Meter(1900, 47, 0), None, 0, 0, None),
+            SessionEnded(sid, 1, "idle_timeout", worker, 3, Meter(2500, 62, 0)),
+        )
+        await everything.wait_for("session.ended", sid, 90)
+        beats = await receiver.wait_for_many("session.heartbeat", 2, 90)
+        entries = await receiver.wait_for_many("usage.recorded", 3, 90)
+
+        async def recorded() -> list[dict[str, Any]]:
+            found = (await client.get("/v1/usage_events", params={"session_id": sid})).json()["data"]
+            return found if len(found) == 3 else []
+
+        ledger = await eventually(recorded)
+    beats.sort(key=lambda each: int(each.body["n"]))
+    assert [HeartbeatBody.model_validate(each.body).n for each in beats] == [1, 2]
+    assert [each.body["data"]["usage"] for each in beats] == [
+        {"billable_seconds": 1, "frames": 22},
+        {"billable_seconds": 2, "frames": 47},
+    ]
+    assert sorted((each.body["data"] for each in entries), key=str) == sorted(ledger, key=str)
+    assert len({each.id for each in receiver.received}) == 5
+    assert not {each.type for each in everything.received} & BY_NAME
+
+
+async def test_what_became_of_an_avatar_is_told_once(running: World, receiver: Receiver) -> None:
+    _, key = await running.new_account("avatars")
+    async with running.client(key) as client:
+        await subscribe(client, receiver, "avatar.*")
+        made = [
+            (
+                await client.post(
+                    "/v1/avatars", files={"image": portraits.file(portraits.noise())}, data={"name": name}
+                )
+            ).json()["id"]
+            for name in ("Ada", "Bob")
+        ]
+        await running.append(AvatarReady(made[0], "f" * 64), AvatarReady(made[0], "e" * 64))
+        await running.append(AvatarFailed(made[1], "no_face"), AvatarDeleted(made[1]))
+        ready = await receiver.wait_for("avatar.ready", made[0], 90)
+        failed = await receiver.wait_for("avatar.failed", made[1], 90)
+        await running.kill("avatar_webhooks")
+        await running.restart("avatar_webhooks")
+        shown = (await client.get(f"/v1/avatars/{made[0]}")).json()
+        feed = (await client.get("/v1/events", params={"types": "avatar.*"})).json()["data"]
+    assert AvatarBody.model_validate(ready.body).data.model_dump() == shown
+    assert (failed.body["data"]["name"], failed.body["data"]["failure_reason"]) == ("Bob", "no_face")
+    assert [each["type"] for each in feed] == ["avatar.ready", "avatar.failed"]
+    assert len(receiver.received) == 2
 
 
 @pytest.mark.parametrize(

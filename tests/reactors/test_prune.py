@@ -62,7 +62,7 @@ async def fill(world: World, tag: str, age: str, n: int) -> None:
 
 async def test_what_is_old_goes_and_what_is_young_or_needed_stays(world: World) -> None:
     await world.sql(
-        "INSERT INTO webhook_endpoints VALUES ('we_1', %s, 'https://example.com', '{*}', '', true, 'k', '')",
+        "INSERT INTO webhook_endpoints VALUES ('we_1', %s, 'https://example.com', '{*}', '', true)",
         world.account,
     )
     await fill(world, "old", "90 days", 4500)  # more than two batches

@@ -35,8 +35,17 @@ async def sender() -> AsyncIterator[Sender]:
 
 def due(url: str, **changes: Any) -> Due:
     key, secret = KEYRING.wrap(b"whsec_" + base64.b64encode(b"s" * 32), "we_1")
-    fields: dict[str, Any] = {"secret_key_id": key, "secret": secret, "body": b"{}", "url": url, **changes}
-    return Due(id="whd_1", endpoint_id="we_1", session_id="sess_1", seq=1, attempts=0, claims=1, **fields)
+    fields: dict[str, Any] = {"secrets": [(key, secret)], "body": b"{}", "url": url, "attempts": 0, **changes}
+    return Due(
+        id="whd_1",
+        endpoint_id="we_1",
+        session_id="sess_1",
+        type="session.ended",
+        seq=1,
+        attempts_before=0,
+        claims=1,
+        **fields,
+    )
 
 
 async def test_a_process_that_stood_still_blames_nobody(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +63,7 @@ async def test_a_process_that_stood_still_blames_nobody(sender: Sender, monkeypa
 
 async def test_a_secret_that_we_cannot_open_is_our_fault(sender: Sender) -> None:
     with pytest.raises(Hindered, match="GREENROOM_MASTER_KEYS"):
-        await sender.attempt(due("http://127.0.0.1:1/", secret_key_id="lost"))
+        await sender.attempt(due("http://127.0.0.1:1/", secrets=[("lost", b"")]))
 
 
 async def test_what_nobody_thought_of_is_an_attempt_with_a_traceback_in_the_log(sender: Sender) -> None:

@@ -37,8 +37,13 @@ async def connections(world: World) -> AsyncIterator[Pool]:
 async def endpoint(world: World, account: str, *, enabled: bool = True) -> str:
     made = new_id(WEBHOOK_ENDPOINT)
     await world.sql(
-        "INSERT INTO webhook_endpoints (id, account_id, url, events, enabled, secret_key_id, secret)"
-        " VALUES (%s, %s, 'https://example.com/', '{*}', %s, 't1', '')",
+        """
+        WITH made AS (
+            INSERT INTO webhook_endpoints (id, account_id, url, events, enabled)
+            VALUES (%s, %s, 'https://example.com/', '{*}', %s) RETURNING id
+        )
+        INSERT INTO webhook_secrets (endpoint_id, n, key_id, secret) SELECT id, 1, 't1', '' FROM made
+        """,
         made,
         account,
         enabled,
@@ -358,9 +363,12 @@ def test_a_date_says_the_same_as_its_seconds(seconds: int) -> None:
 
 
 def test_the_schedule_ends_and_pauses_grow_to_ten_minutes() -> None:
-    assert [deliveries.next_attempt_s(n, None, 1.0) for n in range(1, 9)] == [*deliveries.SCHEDULE_S[1:], None]
-    assert deliveries.next_attempt_s(1, 60, 1.0) == 60
-    assert deliveries.next_attempt_s(2, 60, 1.0) == 300
+    kind = "session.ended"
+    assert [deliveries.next_attempt_s(kind, n, None, 1.0) for n in range(1, 9)] == [*deliveries.SCHEDULE_S[1:], None]
+    assert deliveries.next_attempt_s(kind, 1, 60, 1.0) == 60
+    assert deliveries.next_attempt_s(kind, 2, 60, 1.0) == 300
+    assert deliveries.next_attempt_s("webhook_endpoint.test", 1, 60, 1.0) is None
+    assert [deliveries.next_attempt_s("session.heartbeat", n, None, 1.0) for n in (1, 2)] == [5, None]
     pauses = [deliveries.pause_s(n) for n in range(1, deliveries.MOST_HINDERED + 2)]
     assert pauses[:4] == [1, 2, 4, 8]
     assert max(pauses) == 600
