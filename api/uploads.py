@@ -19,7 +19,7 @@ from api.context import Context
 from api.errors import AvatarSlotsExceeded, InvalidRequest, LogUnavailable, Unprocessable
 from api.middleware import bounded
 from events.codec import Event, new_event
-from events.producer import UnknownOutcome
+from events.producer import EventProducer, UnknownOutcome
 from events.sealing import field_aad
 from events.topics import AVATARS
 from faces.portrait import MOST_BYTES, UNREADABLE, BadImage
@@ -29,7 +29,7 @@ from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarRead
 from schemas.requests import CONTROLS
 from schemas.times import from_wire
 from store import uploads as rows
-from store.database import DatabaseUnreachable
+from store.database import DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
 
@@ -217,10 +217,15 @@ def avatar_event(data: AvatarEvent, account_id: str, correlation: str) -> Event:
 async def delete(ctx: Context, account_id: str, avatar_id: str, correlation: str) -> None:
     """Raises LogUnavailable."""
     try:
-        await ctx.producer.send(AVATARS, avatar_event(AvatarDeleted(avatar_id), account_id, correlation))
+        await say_deleted(ctx.producer, ctx.pool, account_id, avatar_id, correlation)
     except UnknownOutcome as unknown:
         raise LogUnavailable from unknown
-    async with ctx.pool.connection() as connection:
+
+
+async def say_deleted(producer: EventProducer, pool: Pool, account_id: str, avatar_id: str, correlation: str) -> None:
+    """If the process dies in between, the projection shows it a moment longer. Raises UnknownOutcome."""
+    await producer.send(AVATARS, avatar_event(AvatarDeleted(avatar_id), account_id, correlation))
+    async with pool.connection() as connection:
         await rows.deleted(connection, account_id, avatar_id)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.accounts import accounts_app, plans_app
+from cli.avatars import avatars_app
 from cli.bills import audit
 from cli.console import WAIT_S, err, fail, out, run_to_the_end
 from cli.credits import credits_app
@@ -211,6 +212,7 @@ def write_schemas() -> None:
 app.add_typer(schemas_app, name="schemas", rich_help_panel="Operation")
 app.add_typer(accounts_app, name="accounts", rich_help_panel="Operation")
 app.add_typer(keys_app, name="keys", rich_help_panel="Operation")
+app.add_typer(avatars_app, name="avatars", rich_help_panel="Operation")
 app.add_typer(plans_app, name="plans", rich_help_panel="Operation")
 app.add_typer(credits_app, name="credits", rich_help_panel="Operation")
 app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Operation")

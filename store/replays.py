@@ -13,9 +13,8 @@ from store.deliveries import delivery_id
 from store.endpoints import Endpoint
 from store.feed import Place
 
-MOST = 10_000
-"""Events of one replay: who wants more asks again."""
-_AT_ONCE = 1000
+_AT_ONCE, _PARTS = 1000, 10
+"""Events of a part, and parts of one replay: who wants more asks again. A part may be a long look for nothing."""
 _PACE = timedelta(milliseconds=20)
 """Between two events of a replay: what happens meanwhile need not wait behind thousands."""
 
@@ -47,10 +46,12 @@ async def replay(connection: Connection, endpoint: Endpoint, after: int) -> Repl
     """All behind this position that the endpoint wants, in parts: a crash leaves the rest undone, and asking again does
     no harm. Raises EndpointDisabled, feed.Pruned, feed.Beyond."""
     made, begun, more = 0, 0, True
-    while more and begun < MOST:
+    for _ in range(_PARTS):
         found, after, more = await feed.places(connection, endpoint.account_id, after, endpoint.events, _AT_ONCE)
         made += await _again(connection, endpoint, found, begun)
         begun += len(found)
+        if not more:
+            break
     return Replayed(made, after, more)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from cli.processes import environment
+from tests import portraits
 from tests.world import World
 
 pytestmark = pytest.mark.servers
@@ -81,3 +82,19 @@ async def test_what_goes_wrong_is_a_sentence(world: World, command: str, told: s
     assert code == 1
     assert told in " ".join(complained.split())
     assert "Traceback" not in complained
+
+
+async def test_an_accounts_avatars(world: World) -> None:
+    await world.start("api", "avatars")
+    _, key = await world.new_account("faces")
+    async with world.client(key) as client:
+        files = {"image": portraits.file(portraits.noise())}
+        made = (await client.post("/v1/avatars", files=files, data={"name": "Ada", "runtime_type": "mock"})).json()
+        listed = await done(world, "avatars", "list", "faces")
+        assert made["id"] in listed
+        assert "Ada" in listed
+        await done(world, "avatars", "delete", "faces", made["id"])
+        assert (await client.get(f"/v1/avatars/{made['id']}")).status_code == 404
+    assert made["id"] not in await done(world, "avatars", "list", "faces")
+    code, _, complained = await greenroom(world, "avatars", "delete", "faces", made["id"])
+    assert (code, "has no avatar" in complained) == (1, True)
