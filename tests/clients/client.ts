@@ -41,10 +41,20 @@ export class Greenroom {
 }
 
 export function told(delivery: Delivery): string {
-  if (delivery.type === "usage.threshold_reached") return `${delivery.data.used_credits} credits used`;
-  const session: Session = delivery.data;
-  if (delivery.type === "session.failed") return `${session.id} failed: ${session.failure?.code ?? "?"}`;
-  return `${session.id} is ${session.status} after ${session.usage.billable_seconds} s`;
+  const data = delivery.data;
+  switch (data.object) {
+    case "session":
+      if (delivery.type === "session.failed") return `${data.id} failed: ${data.failure?.code ?? "?"}`;
+      return `${data.id} is ${data.status} after ${data.usage.billable_seconds} s`;
+    case "avatar":
+      return `${data.name} is ${data.status}`;
+    case "usage_event":
+      return `${data.credit_us / 60_000_000} credits for ${data.session_id}`;
+    case "usage_threshold":
+      return `${data.used_credits} credits used`;
+    case "webhook_endpoint":
+      return `${data.url}: ${data.disabled_reason ?? "enabled"}`;
+  }
 }
 
 const transport: CreateSession["transport"] = {

@@ -92,7 +92,8 @@ async def test_every_error_has_our_envelope(document: dict[str, Any]) -> None:
 async def test_405_names_what_is_allowed(running: World, document: dict[str, Any]) -> None:
     async with running.client() as client:
         for path, operations in document["paths"].items():
-            answer = await client.request("PATCH", path)
+            unknown = next(method for method in ("PATCH", "PUT") if method.lower() not in operations)
+            answer = await client.request(unknown, path)
             assert answer.status_code == 405
             assert answer.headers["allow"] == ", ".join(sorted(method.upper() for method in operations))
         assert (await client.post("/openapi.json")).headers["allow"] == "GET, HEAD"
