@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-api bench-project bench-render ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
@@ -59,6 +59,9 @@ bench-project: $(STAMP) ## projections: catching up, memory, lag
 
 bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 	$(PY) -m bench.render
+
+bench-webhooks: $(STAMP) ## webhooks to a hundred endpoints of which ten hang
+	$(PY) -m bench.webhooks
 
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak

@@ -40,7 +40,9 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
     return run_to_the_end(run())
 
 
-def run_to_the_end(work: Coroutine[Any, Any, T], code: int = 1) -> T:
+def run_to_the_end(
+    work: Coroutine[Any, Any, T], code: int = 1, run: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
+) -> T:
     """Run, and say in a sentence when Kafka or Postgres cannot be reached or lost events; that exits with `code`."""
     from aiokafka.errors import KafkaError
 
@@ -48,7 +50,7 @@ def run_to_the_end(work: Coroutine[Any, Any, T], code: int = 1) -> T:
     from store.database import DatabaseUnreachable
 
     try:
-        return asyncio.run(work)
+        return run(work)
     except (LogGap, Stuck) as failed:
         raise fail(str(failed), code) from None
     except KafkaError as failed:

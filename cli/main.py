@@ -140,10 +140,12 @@ def project(which: Annotated[Literal[Name, "all"], typer.Argument(help="`all` ru
 @app.command(rich_help_panel="Processes")
 def deliver() -> None:
     """Send webhooks, signed, with retries."""
+    import uvloop
+
     from reactors.processes import deliver as run_deliverer
     from store.settings import WebhookSettings
 
-    run_to_the_end(run_deliverer(WebhookSettings()))
+    run_to_the_end(run_deliverer(WebhookSettings()), run=uvloop.run)
 
 
 @app.command(rich_help_panel="Processes")

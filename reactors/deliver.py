@@ -1,6 +1,8 @@
 """`greenroom deliver`: sends what the fan-out inserted, signed, with retries. Rules: docs/webhooks.md.
 
-If the process dies after an answer and before it is stored, the delivery is sent again with the same `webhook-id`.
+It works in rounds: what has succeeded since the last one is stored in one statement, then what is due is claimed for
+the places that this has freed. If the process dies after an answer and before it is stored, the delivery is sent again
+with the same `webhook-id`.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -27,7 +30,10 @@ log = structlog.get_logger()
 _AT_ONCE = 256
 """Attempts of this process. An account has a share of them: deliveries.PER_ACCOUNT."""
 _CLAIM = 128
-_STORE_WITHIN_S = 8.0
+_STORE_WITHIN_S = 6.0
+"""Twice this, which what has ended may wait, and the attempt before it end within the lease."""
+_KEPT_S = 24.0
+"""From the beginning of an attempt: thereafter it falls due again before it could be stored."""
 _POLL_S = 2.0
 _PAUSE_S = 0.01
 
@@ -43,6 +49,8 @@ class Deliverer:
         self._settings = settings
         self._wake = asyncio.Event()
         self._claimed: dict[str, Due] = {}
+        self._succeeded: list[tuple[Due, Attempt]] = []
+        """What waits to be stored; it has its place until then."""
         self._running = Background()
 
     async def run(self) -> None:
@@ -65,13 +73,14 @@ class Deliverer:
             if began - swept_at > _POLL_S:
                 await self._database(deliveries.give_up_disabled)
                 swept_at = began
+            await self._store()
             claimed = await self._claim()
             for due in claimed:
                 self._claimed[due.id] = due
                 self._running.spawn(self._deliver(sender, due), "deliver")
             # The database has at least as long a rest as it had work, however fast attempts end.
             await asyncio.sleep(max(_PAUSE_S, time.monotonic() - began))
-            if not claimed:
+            if not claimed and not self._succeeded:
                 await self._sleep()
 
     async def _sleep(self) -> None:
@@ -81,9 +90,17 @@ class Deliverer:
         except TimeoutError:
             return
 
+    async def _store(self) -> None:
+        """While the database is away they wait, in their places, until they fall due again and are sent again."""
+        succeeded, self._succeeded = self._succeeded, []
+        if not succeeded or await self._database(lambda c: deliveries.record_delivered(c, succeeded)) is not None:
+            return
+        latest = datetime.now(UTC) - timedelta(seconds=_KEPT_S)
+        self._succeeded += [(due, attempt) for due, attempt in succeeded if attempt.at > latest]
+
     async def _claim(self) -> list[Due]:
-        free = min(_CLAIM, _AT_ONCE - len(self._claimed))
-        return await self._database(lambda c: deliveries.claim(c, free)) or [] if free else []
+        free = min(_CLAIM, _AT_ONCE - len(self._claimed) - len(self._succeeded))
+        return await self._database(lambda c: deliveries.claim(c, free)) or [] if free > 0 else []
 
     async def _deliver(self, sender: Sender, due: Due) -> None:
         """If the process dies before an attempt is stored, it is made again when the lease is over."""
@@ -98,6 +115,9 @@ class Deliverer:
                 pause_s = deliveries.pause_s(due.hindered)
                 log.warning("delivery hindered", delivery=due.id, reason=str(hindered), again_in_s=pause_s)
                 await self._database(lambda c: deliveries.postpone(c, due))
+                return
+            if attempt.delivered:
+                self._succeeded.append((due, attempt))
             else:
                 await self._database(lambda c: _record(c, due, attempt))
         finally:
@@ -109,6 +129,7 @@ class Deliverer:
         """Another process takes over at once what we will not finish; of a killed one, when the lease is over."""
         left = list(self._claimed.values())
         await self._running.cancel()
+        await self._store()
         if left:
             await self._database(lambda c: deliveries.give_back(c, left))
 

@@ -7,14 +7,15 @@ import errno
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
-import httpcore
+import h11
 import httpx
 import structlog
 from standardwebhooks.webhooks import Webhook
 
 from events.sealing import Keyring, SealError
-from reactors.outbound import Pinned
+from reactors.outbound import ConnectError, Exchange, ReadError, connected
 from schemas.addresses import InvalidUrl, UnsafeAddress
 from store.deliveries import Attempt, Due, retry_after_s
 from store.resolving import ResolverAway, Unresolvable, WebhookHosts
@@ -27,7 +28,7 @@ _ANSWER_READ = 64 * 1024
 _ANSWER_KEPT = 2048
 _MOST_ADDRESSES = 3
 _STOOD_STILL_S = 1.0
-_EXPECTED = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, TimeoutError, OSError)
+_EXPECTED = (ConnectError, ReadError, h11.RemoteProtocolError, TimeoutError)
 _OUR_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 
@@ -77,16 +78,16 @@ class Sender:
     async def _send(self, due: Due, at: datetime, answer: _Answer) -> None:
         """Fills `answer` as far as it comes. Raises what ends it early."""
         headers = self._headers(due, at)
-        network = Pinned((await self._hosts.addresses(due.url))[:_MOST_ADDRESSES])
-        request = _request(due, headers)
-        async with httpcore.AsyncConnectionPool(
-            ssl_context=self._tls, max_connections=1, max_keepalive_connections=0, network_backend=network
-        ) as connection:
-            response = await connection.handle_async_request(request)
-            answer.status = response.status
-            answer.retry_after_s = _retry_after(response)
-            network.left = _ANSWER_READ
-            await _read(response, answer)
+        addresses = (await self._hosts.addresses(due.url))[:_MOST_ADDRESSES]
+        target = _target(due.url)
+        tls = self._tls if target.tls else None
+        async with connected(addresses, target.port, tls, target.host) as exchange:
+            exchange.send(_request(target, headers), due.body)
+            head = await exchange.head()
+            answer.status = head.status_code
+            answer.retry_after_s = _retry_after(head)
+            exchange.left = _ANSWER_READ
+            await _read(exchange, answer)
 
     def _headers(self, due: Due, at: datetime) -> dict[str, str]:
         """Signed with every secret that is valid now: while one is rotated, receivers may still know the one before."""
@@ -107,34 +108,45 @@ class Sender:
         }
 
 
-def _request(due: Due, headers: dict[str, str]) -> httpcore.Request:
-    url = httpx.URL(due.url)
-    return httpcore.Request(
-        "POST",
-        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-        headers=[("host", url.netloc.decode()), *headers.items()],
-        content=due.body,
-    )
+@dataclass(frozen=True)
+class _Target:
+    """What a URL says of where and what for to ask."""
+
+    tls: bool
+    host: str
+    port: int
+    host_header: str
+    path: bytes
 
 
-def _retry_after(response: httpcore.Response) -> int | None:
-    for name, value in response.headers:
-        if name.lower() == b"retry-after":
+@lru_cache(maxsize=4096)
+def _target(text: str) -> _Target:
+    url = httpx.URL(text)
+    tls = url.scheme == "https"
+    return _Target(tls, url.raw_host.decode(), url.port or (443 if tls else 80), url.netloc.decode(), url.raw_path)
+
+
+def _request(target: _Target, headers: dict[str, str]) -> h11.Request:
+    return h11.Request(method="POST", target=target.path, headers=[("host", target.host_header), *headers.items()])
+
+
+def _retry_after(head: h11.Response) -> int | None:
+    for name, value in head.headers:
+        if name == b"retry-after":
             return retry_after_s(value.decode("latin-1"), datetime.now(UTC))
     return None
 
 
-async def _read(response: httpcore.Response, answer: _Answer) -> None:
+async def _read(exchange: Exchange, answer: _Answer) -> None:
     """The beginning of the answer's body, for the customer to look at."""
     body = bytearray()
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
-            async for chunk in response.aiter_stream():
-                body += chunk
+            async for part in exchange.body():
+                body += part
                 if len(body) >= _ANSWER_READ:
                     return
     finally:
-        await response.aclose()
         answer.text = bytes(body[:_ANSWER_KEPT]).decode(errors="replace").replace("\0", "")
 
 
@@ -146,4 +158,4 @@ def _look_for_our_own(failed: BaseException, took_s: float) -> None:
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _OUR_SHORTAGES:
             raise Hindered(errno.errorcode[cause.errno]) from failed
-        cause = cause.__cause__ or cause.__context__  # httpcore hides the cause of what it passes on
+        cause = cause.__cause__ or cause.__context__

@@ -182,6 +182,32 @@ async def claim(connection: Connection, most: int) -> list[Due]:
     ]
 
 
+async def record_delivered(connection: Connection, ended: Sequence[tuple[Due, Attempt]]) -> list[str]:
+    """Store attempts that have succeeded, all in one statement; returns the endpoints that were failing until now.
+
+    If we die before it, they are sent again. If we die after it, an endpoint that was failing gets one at a time until
+    its next success. Storing them twice is storing them once.
+    """
+    ordered = sorted(ended, key=lambda each: each[0].id)  # as another process locks them, to which they may be due anew
+    cursor = await connection.execute(
+        "SELECT record_delivered(%s, %s, %s, %s, %s, %s)",
+        [
+            [due.id for due, _ in ordered],
+            [due.endpoint_id for due, _ in ordered],
+            [attempt.at for _, attempt in ordered],
+            [attempt.status for _, attempt in ordered],
+            [attempt.latency_ms for _, attempt in ordered],
+            [attempt.answer for _, attempt in ordered],
+        ],
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    recovered: list[str] = row[0]
+    for endpoint_id in recovered:
+        await endpoints.succeeded(connection, endpoint_id)
+    return recovered
+
+
 async def record(connection: Connection, due: Due, attempt: Attempt) -> Endpoint | None:
     """Store an attempt and what follows from it: done, the next time, or given up. Returns the endpoint when that
     disables it; its account is to be told within the same transaction.
@@ -189,8 +215,7 @@ async def record(connection: Connection, due: Due, attempt: Attempt) -> Endpoint
     Of an endpoint that was deleted meanwhile nothing is left to store.
     """
     if attempt.delivered:
-        await _store(connection, due, attempt, "delivered", None, None)
-        await endpoints.succeeded(connection, due.endpoint_id)
+        await record_delivered(connection, [(due, attempt)])
         return None
     made = due.attempts - due.attempts_before + 1
     delay = next_attempt_s(due.type, made, attempt.retry_after_s, random.uniform(0.9, 1.1))  # noqa: S311
@@ -210,14 +235,14 @@ async def record(connection: Connection, due: Due, attempt: Attempt) -> Endpoint
 async def _store(
     connection: Connection, due: Due, attempt: Attempt, state: str, reason: Reason | None, delay: float | None
 ) -> bool:
-    """False when it is decided already, or claimed anew since: then only a success still counts."""
+    """False when it is decided already, or claimed anew since."""
     cursor = await connection.execute(
         """
         WITH attempted AS (
             UPDATE deliveries SET state = %(state)s, reason = %(reason)s, attempts = attempts + 1, claimed_until = NULL,
                 next_at = now() + make_interval(secs => %(delay)s),
                 finished_at = CASE WHEN %(state)s <> 'pending' THEN now() END
-            WHERE id = %(id)s AND state = 'pending' AND (claims = %(claims)s OR %(state)s = 'delivered')
+            WHERE id = %(id)s AND state = 'pending' AND claims = %(claims)s
             RETURNING id, attempts
         )
         INSERT INTO delivery_attempts (delivery_id, n, at, status, latency_ms, error, answer)
