@@ -41,6 +41,7 @@ from api.errors import (
     request_id,
     respond,
 )
+from api.fast_path import FastPath
 from api.hosts import LiveKitHosts
 from api.middleware import RequestBoundary
 from api.news import News
@@ -103,6 +104,7 @@ def _application(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         app.include_router(router)
     app.include_router(manual.router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.add_middleware(FastPath)
     app.add_middleware(RequestBoundary)
     return app
 

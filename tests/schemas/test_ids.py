@@ -24,7 +24,7 @@ def test_a_new_id_is_of_this_moment_and_never_the_same() -> None:
     made = [new_id(SESSION) for _ in range(1000)]
     assert len(set(made)) == 1000
     moments = [ULID.from_str(each.removeprefix("sess_")).milliseconds for each in made]
-    assert before <= min(moments) and max(moments) <= time.time_ns() // 1_000_000
+    assert before <= min(moments) <= max(moments) <= time.time_ns() // 1_000_000
 
 
 def test_a_derived_id_is_the_same_in_every_replay() -> None:
