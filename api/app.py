@@ -147,6 +147,8 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         tasks.spawn(uploads.sweep(ctx), "sweep uploads")
         gc.collect()
         gc.freeze()
+        # Requests leave few cycles: by default they would be looked for hundreds of times a second.
+        gc.set_threshold(50_000, 20, 100)
         try:
             yield
         finally:
