@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import hmac
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -39,11 +40,11 @@ from events import assignments
 from events.codec import Event, new_event
 from events.fold import Evolved
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
-from events.sealing import DataKey, dump_task, field_aad
+from events.sealing import dump_task, field_aad
 from events.session_state import HIDDEN_REASON
 from events.sessions import RULES, evolve
 from events.topics import SESSIONS
-from projections.resources import resource
+from projections.resources import resource_of
 from schemas.assignments import Task
 from schemas.avatars import RuntimeType
 from schemas.events import Encrypted, EventTransport, SessionCreated, SessionEndRequested
@@ -157,12 +158,13 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
     """`resumed_id`: the session of a first request that died; its ids are used again."""
     caller, body = call.caller, call.body
     session_id, event_id, at = resumed_id or new_id(SESSION), new_id(EVENT), now_ms()
-    metadata = orjson.dumps(body.metadata or {}).decode()
     limit = caller.session_time_limit_seconds
     duration = min(body.max_duration_seconds or limit, limit)
     idle = body.idle_timeout_seconds or caller.idle_timeout_seconds
     key = await ctx.data_keys.of(caller.account_id)
-    created = _event_data(call, session_id, metadata, duration, idle, key)
+    clear = _erasable(call)
+    hidden = {name: key.encrypt(text, field_aad(session_id, name)) for name, text in clear.items()}
+    created = _event_data(call, session_id, duration, idle, hidden)
     first = evolve(None, _created_event(created, "", event_id, at, call.request_id), at)
     assert isinstance(first, Evolved)
     transport = body.transport
@@ -191,7 +193,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         task=task,
         created=created,
         event_id=event_id,
-        resource=orjson.dumps(resource(first.state, key)).decode(),
+        resource=orjson.dumps(resource_of(first.state, clear)).decode(),
         target_hash=_peppered(ctx, caller, target),
         body_hmac=_peppered(ctx, caller, call.raw),
     )
@@ -203,14 +205,25 @@ def _peppered(ctx: Context, caller: Principal, content: bytes) -> bytes:
     return hmac.new(pepper, caller.account_id.encode() + b"\0" + content, hashlib.sha256).digest()
 
 
-def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle: int, key: DataKey) -> SessionCreated:
+def _erasable(call: Call) -> dict[str, str]:
+    """The fields that are encrypted in the log, by name, in the clear."""
+    transport = call.body.transport
+    fields = {
+        "url": transport.url,
+        "room_name": transport.room_name,
+        "worker_identity": call.identity,
+        "metadata": orjson.dumps(call.body.metadata or {}).decode(),
+    }
+    if transport.subscribe_to_identity:
+        fields["subscribe_to_identity"] = transport.subscribe_to_identity
+    return fields
+
+
+def _event_data(
+    call: Call, session_id: str, duration: int, idle: int, hidden: Mapping[str, Encrypted]
+) -> SessionCreated:
     caller, body = call.caller, call.body
     transport = body.transport
-
-    def hide(name: str, text: str) -> Encrypted:
-        return key.encrypt(text, field_aad(session_id, name))
-
-    pinned = transport.subscribe_to_identity
     return SessionCreated(
         session_id=session_id,
         rules=RULES,
@@ -219,17 +232,17 @@ def _event_data(call: Call, session_id: str, metadata: str, duration: int, idle:
         avatar_id=body.avatar_id,
         transport=EventTransport(
             type=transport.type,
-            url=hide("url", transport.url),
-            room_name=hide("room_name", transport.room_name),
-            worker_identity=hide("worker_identity", call.identity),
+            url=hidden["url"],
+            room_name=hidden["room_name"],
+            worker_identity=hidden["worker_identity"],
             audio_source=transport.audio_source,
-            subscribe_to_identity=hide("subscribe_to_identity", pinned) if pinned else None,
+            subscribe_to_identity=hidden.get("subscribe_to_identity"),
             synthetic_audio_if_no_input=transport.synthetic_audio_if_no_input,
         ),
         quality=body.quality,
         max_duration_seconds=duration,
         idle_timeout_seconds=idle,
-        metadata=hide("metadata", metadata),
+        metadata=hidden["metadata"],
         plan=caller.plan,
         rate=rate_for(body.quality),
         worker_id="",

@@ -42,6 +42,7 @@ from api.errors import (
     request_id,
     respond,
 )
+from api.fast_path import FastPath
 from api.hosts import LiveKitHosts
 from api.middleware import RequestBoundary
 from api.news import News
@@ -105,6 +106,7 @@ def _application(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         app.include_router(router)
     app.include_router(manual.router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.add_middleware(FastPath)
     app.add_middleware(RequestBoundary)
     return app
 
@@ -147,6 +149,8 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         tasks.spawn(uploads.sweep(ctx), "sweep uploads")
         gc.collect()
         gc.freeze()
+        # Requests leave few cycles: by default they would be looked for hundreds of times a second.
+        gc.set_threshold(50_000, 20, 100)
         try:
             yield
         finally:

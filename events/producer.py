@@ -89,32 +89,35 @@ class EventProducer:
 
         Raises UnknownOutcome when the buffer stays full or the topic's metadata cannot be had.
         """
-        value, headers = codec.encode(event)
-        partition = assignment_partition(event.subject) if topic is ASSIGNMENTS else None
         try:
             async with asyncio.timeout(timeout_s):
-                acknowledged: asyncio.Future[object] = await self._producer.send(
-                    self._prefix + topic.name,
-                    value=value,
-                    key=event.subject.encode(),
-                    partition=partition,
-                    headers=headers,
-                )
-                return acknowledged
+                return await self._append(topic, event)
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"{event.type} {event.id} could not be enqueued") from failed
 
     async def send(self, topic: Topic, event: Event, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Append and wait for the acknowledgement. Raises UnknownOutcome."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        acknowledged = await self.enqueue(topic, event, timeout_s)
+        acknowledged: asyncio.Future[object] | None = None
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(timeout_s):
+                acknowledged = await self._append(topic, event)
                 # shielded: giving up waiting must not cancel a batch that other events share
                 await asyncio.shield(acknowledged)
         except (TimeoutError, KafkaError) as failed:
-            acknowledged.add_done_callback(_ignore_late_outcome)
+            if acknowledged is not None:
+                acknowledged.add_done_callback(_ignore_late_outcome)
             raise UnknownOutcome(f"{event.type} {event.id} was not acknowledged within {timeout_s:.0f} s") from failed
+
+    async def _append(self, topic: Topic, event: Event) -> asyncio.Future[object]:
+        value, headers = codec.encode(event)
+        acknowledged: asyncio.Future[object] = await self._producer.send(
+            self._prefix + topic.name,
+            value=value,
+            key=event.subject.encode(),
+            partition=assignment_partition(event.subject) if topic is ASSIGNMENTS else None,
+            headers=headers,
+        )
+        return acknowledged
 
     async def send_as_it_is(
         self,

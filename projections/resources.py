@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import orjson
 
@@ -20,20 +20,35 @@ ERASED = "[erased]"
 
 
 def resource(state: State, key: DataKey | None) -> JsonObject:
-    """The resource as of `state`, as plain data in the documented order. Erasable fields that do not open say so."""
+    """The resource as of `state`. Erasable fields that do not open say so."""
+    created = state.created
+    assert created is not None  # hidden sessions are never shown
+    transport = created.transport
+    erasable = {
+        "url": transport.url,
+        "room_name": transport.room_name,
+        "worker_identity": transport.worker_identity,
+        "subscribe_to_identity": transport.subscribe_to_identity,
+        "metadata": created.metadata,
+    }
+    return resource_of(
+        state, {name: _opened(state.session_id, name, field, key) for name, field in erasable.items() if field}
+    )
+
+
+def _opened(session_id: str, name: str, field: Encrypted, key: DataKey | None) -> str:
+    try:
+        return key.decrypt(field, field_aad(session_id, name)) if key else ERASED
+    except SealError:  # whatever stands in the log must not stop those who tell of it
+        return ERASED
+
+
+def resource_of(state: State, clear: Mapping[str, str]) -> JsonObject:
+    """As plain data in the documented order. `clear`: the erasable fields by name, for who knows them unopened."""
     created = state.created
     assert created is not None  # hidden sessions are never shown
     seconds, frames = totals(state)
-
-    def clear(name: str, value: Encrypted | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            return key.decrypt(value, field_aad(state.session_id, name)) if key else ERASED
-        except SealError:  # whatever stands in the log must not stop those who tell of it
-            return ERASED
-
-    metadata = clear("metadata", created.metadata)
+    metadata = clear.get("metadata", ERASED)
     ended = to_wire(state.ended_ms) if state.ended_ms is not None else None
     return {
         "id": state.session_id,
@@ -44,7 +59,7 @@ def resource(state: State, key: DataKey | None) -> JsonObject:
         "quality": created.quality,
         "max_duration_seconds": created.max_duration_seconds,
         "idle_timeout_seconds": created.idle_timeout_seconds,
-        "metadata": {} if metadata in (None, ERASED) else orjson.loads(metadata or "{}"),
+        "metadata": {} if metadata == ERASED else orjson.loads(metadata or "{}"),
         "created_at": to_wire(state.created_ms),
         "started_at": _time(state.started_ms),
         "first_frame_at": _time(state.first_frame_ms),
@@ -55,15 +70,15 @@ def resource(state: State, key: DataKey | None) -> JsonObject:
     }
 
 
-def _transport(transport: EventTransport, clear: Any) -> JsonObject:
+def _transport(transport: EventTransport, clear: Mapping[str, str]) -> JsonObject:
     return {
         "type": transport.type,
-        "url": clear("url", transport.url),
-        "room_name": clear("room_name", transport.room_name),
+        "url": clear.get("url"),
+        "room_name": clear.get("room_name"),
         "worker_token": REDACTED,
-        "worker_identity": clear("worker_identity", transport.worker_identity),
+        "worker_identity": clear.get("worker_identity"),
         "audio_source": transport.audio_source,
-        "subscribe_to_identity": clear("subscribe_to_identity", transport.subscribe_to_identity),
+        "subscribe_to_identity": clear.get("subscribe_to_identity"),
         "synthetic_audio_if_no_input": transport.synthetic_audio_if_no_input,
     }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
-from ulid import ULID
+from schemas.times import now_ms
 
 SESSION = "sess"
 AVATAR = "av"
@@ -19,8 +20,15 @@ WORKER = "wrk"
 CREDIT_GRANT = "cg"
 
 
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+"""Ten bits → two characters: less than half the time of the library's character by character."""
+_SHIFTS = range(120, -1, -10)
+_RANDOM_BYTES = 10
+
+
 def new_id(prefix: str) -> str:
-    return f"{prefix}_{ULID()}"
+    return f"{prefix}_{_ulid(now_ms(), os.urandom(_RANDOM_BYTES))}"
 
 
 def time_of(made_id: str) -> int:
@@ -34,4 +42,10 @@ def time_of(made_id: str) -> int:
 def derived_id(prefix: str, time_ms: int, *parts: str) -> str:
     """The same id for the same inputs in every replay: a ULID of `time_ms` whose random part is a hash of `parts`."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return f"{prefix}_{ULID(time_ms.to_bytes(6, 'big') + digest[:10])}"
+    return f"{prefix}_{_ulid(time_ms, digest[:_RANDOM_BYTES])}"
+
+
+def _ulid(time_ms: int, random: bytes) -> str:
+    """Raises OverflowError for a time of more than 48 bits."""
+    number = int.from_bytes(time_ms.to_bytes(6, "big") + random, "big")
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 LAST_MS = 32_503_679_999_999
 """The end of the year 2999. A time of an event lies between 1970 and this: it fits every id and every date."""
@@ -15,7 +16,13 @@ def now_ms() -> int:
 
 def to_wire(time_ms: int) -> str:
     """1764000000123 → `2025-11-24T16:00:00.123Z`."""
-    return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat()[:19] + f".{time_ms % 1000:03d}Z"
+    return f"{_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(1024)
+def _second(seconds: int) -> str:
+    """Kept, because those of one moment are asked for again and again: 2.2 µs without, 0.4 with."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def from_datetime(when: datetime) -> int:
