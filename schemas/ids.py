@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 
+from ulid import ULID
+
 from schemas.times import now_ms
 
 SESSION = "sess"
