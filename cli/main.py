@@ -143,9 +143,9 @@ def deliver() -> None:
     import uvloop
 
     from reactors.processes import deliver as run_deliverer
-    from store.settings import WebhookSettings
+    from reactors.settings import DeliverSettings
 
-    run_to_the_end(run_deliverer(WebhookSettings()), run=uvloop.run)
+    run_to_the_end(run_deliverer(DeliverSettings()), run=uvloop.run)
 
 
 @app.command(rich_help_panel="Processes")

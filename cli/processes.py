@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
-from reactors.settings import ProjectSettings
-from store.settings import WebhookSettings
+from reactors.settings import DeliverSettings, ProjectSettings
 from workers.children import of_this_machine
 from workers.settings import BuildSettings, WorkerSettings
 
 KINDS: dict[str, type[BaseSettings]] = {
     "api": ApiSettings,
     "project": ProjectSettings,
-    "deliver": WebhookSettings,
+    "deliver": DeliverSettings,
     "worker": WorkerSettings,
     "build": BuildSettings,
 }

@@ -16,9 +16,11 @@ from typing import TypeVar
 import structlog
 
 from events.sealing import Keyring
+from reactors import metrics
 from reactors.sending import Hindered, Sender
 from reactors.telling import tell, told_disabled
 from schemas.background import Background
+from schemas.events import ENDPOINT_TEST
 from store import deliveries
 from store.database import Connection, DatabaseUnreachable, Pool, listen
 from store.deliveries import Attempt, Due
@@ -35,6 +37,7 @@ _STORE_WITHIN_S = 6.0
 _KEPT_S = 24.0
 """From the beginning of an attempt: thereafter it falls due again before it could be stored."""
 _POLL_S = 2.0
+_COUNT_EVERY_S = 15.0
 _PAUSE_S = 0.01
 
 T = TypeVar("T")
@@ -66,13 +69,16 @@ class Deliverer:
             await asyncio.gather(listener, return_exceptions=True)
 
     async def _work(self, sender: Sender) -> None:
-        swept_at = 0.0
+        swept_at = counted_at = 0.0
         while True:
             self._wake.clear()
             began = time.monotonic()
             if began - swept_at > _POLL_S:
                 await self._database(deliveries.give_up_disabled)
                 swept_at = began
+            if began - counted_at > _COUNT_EVERY_S:
+                await self._count()
+                counted_at = began
             await self._store()
             claimed = await self._claim()
             for due in claimed:
@@ -82,6 +88,12 @@ class Deliverer:
             await asyncio.sleep(max(_PAUSE_S, time.monotonic() - began))
             if not claimed and not self._succeeded:
                 await self._sleep()
+
+    async def _count(self) -> None:
+        found = await self._database(deliveries.backlog)
+        if found is not None:
+            metrics.PENDING.set(found[0])
+            metrics.OLDEST_DUE.set(found[1])
 
     async def _sleep(self) -> None:
         try:
@@ -114,8 +126,10 @@ class Deliverer:
             except Hindered as hindered:
                 pause_s = deliveries.pause_s(due.hindered)
                 log.warning("delivery hindered", delivery=due.id, reason=str(hindered), again_in_s=pause_s)
+                metrics.ATTEMPTS.labels("hindered").inc()
                 await self._database(lambda c: deliveries.postpone(c, due))
                 return
+            _measure(due, attempt)
             if attempt.delivered:
                 self._succeeded.append((due, attempt))
             else:
@@ -141,6 +155,13 @@ class Deliverer:
         except DatabaseUnreachable as failed:
             log.warning("database away; deliveries wait or are sent again", error=repr(failed))
             return None
+
+
+def _measure(due: Due, attempt: Attempt) -> None:
+    metrics.ATTEMPTS.labels("delivered" if attempt.delivered else "failed").inc()
+    metrics.SECONDS.observe(attempt.latency_ms / 1000)
+    if attempt.delivered and not due.attempts and due.type != ENDPOINT_TEST:
+        metrics.LAG.observe((datetime.now(UTC) - due.created_at).total_seconds())
 
 
 async def _record(connection: Connection, due: Due, attempt: Attempt) -> None:

@@ -33,12 +33,11 @@ from reactors.directory import Directory
 from reactors.dispatch import Dispatch
 from reactors.fanout import AvatarFanOut, FanOut
 from reactors.roster import Roster
-from reactors.settings import ProjectSettings
+from reactors.settings import DeliverSettings, ProjectSettings
 from reactors.spending import Spending
 from schemas.background import until_one_ends
 from store.accounts import DataKeys
 from store.database import Pool, pool
-from store.settings import WebhookSettings
 
 log = structlog.get_logger()
 
@@ -52,9 +51,7 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
-        if settings.metrics_port:
-            server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1")
-            stack.callback(server.shutdown)
+        _tell_metrics(stack, settings.metrics_port)
         producer = await stack.enter_async_context(EventProducer(settings))
         work: list[Coroutine[Any, Any, None]] = []
         found = [_projection(name, connections, keyring, producer) for name in wanted]
@@ -99,10 +96,18 @@ def _of_avatars(wanted: Sequence[Name], keys: DataKeys) -> list[Projection[Avata
     return [*found, AvatarFanOut(keys)] if names.AVATAR_WEBHOOKS in wanted else found
 
 
-async def deliver(settings: WebhookSettings) -> None:
+async def deliver(settings: DeliverSettings) -> None:
     keyring = Keyring(settings.master_keys.get_secret_value())
-    async with pool(settings.database_url, _CONNECTIONS) as connections:
+    async with AsyncExitStack() as stack:
+        connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
+        _tell_metrics(stack, settings.deliver_metrics_port)
         await until_stopped([Deliverer(connections, keyring, settings).run()])
+
+
+def _tell_metrics(stack: AsyncExitStack, port: int) -> None:
+    if port:
+        server, _ = start_http_server(port, addr="127.0.0.1")
+        stack.callback(server.shutdown)
 
 
 async def until_stopped(work: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -1,11 +1,11 @@
-"""Settings of `greenroom project` and `greenroom prune`."""
+"""Settings of `greenroom project`, `greenroom deliver` and `greenroom prune`."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from events.settings import JoinSettings
-from store.settings import DatabaseSettings, KeyringSettings, StoreSettings
+from store.settings import DatabaseSettings, KeyringSettings, StoreSettings, WebhookSettings
 
 
 class RetentionSettings(DatabaseSettings):
@@ -30,4 +30,12 @@ class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSet
 
     metrics_port: int = Field(
         0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
+    )
+
+
+class DeliverSettings(WebhookSettings):
+    """Settings of `greenroom deliver`."""
+
+    deliver_metrics_port: int = Field(
+        0, description="Where deliverers tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
     )

@@ -65,6 +65,7 @@ class Due:
     attempts: int
     attempts_before: int
     claims: int
+    created_at: datetime
     url: str
     secrets: list[tuple[str, bytes]]
 
@@ -168,8 +169,8 @@ async def claim(connection: Connection, most: int) -> list[Due]:
         return []
     cursor = await connection.execute(
         """
-        SELECT d.id, d.endpoint_id, d.session_id, d.type, d.seq, d.body, d.attempts, d.attempts_before, d.claims, w.url,
-            s.keys, s.secrets
+        SELECT d.id, d.endpoint_id, d.session_id, d.type, d.seq, d.body, d.attempts, d.attempts_before, d.claims,
+            d.created_at, w.url, s.keys, s.secrets
         FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id CROSS JOIN LATERAL (
             SELECT array_agg(s.key_id ORDER BY s.n DESC) AS keys, array_agg(s.secret ORDER BY s.n DESC) AS secrets
             FROM webhook_secrets s WHERE s.endpoint_id = w.id AND (s.until > now()) IS NOT FALSE
@@ -324,6 +325,19 @@ async def give_up_disabled(connection: Connection) -> int:
         {"most": _SWEPT_AT_ONCE},
     )
     return cursor.rowcount
+
+
+async def backlog(connection: Connection) -> tuple[int, float]:
+    """(how many are pending, for how many seconds the oldest of them has been due)."""
+    cursor = await connection.execute(
+        """
+        SELECT count(*), coalesce(extract(epoch FROM now() - min(next_at) FILTER (WHERE next_at <= now())), 0)::float8
+        FROM deliveries WHERE state = 'pending'
+        """
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 async def give_back(connection: Connection, dues: Sequence[Due]) -> None:

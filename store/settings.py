@@ -37,7 +37,7 @@ class StoreSettings(LogSettings, DatabaseSettings):
 
 
 class WebhookSettings(KeyringSettings):
-    """Settings of `greenroom deliver`."""
+    """Where webhooks may lead."""
 
     webhook_allow_insecure: bool = Field(False, description="Allow http:// endpoints. For a local stack only.")
     webhook_permitted_networks: NetworkList = Field(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -87,6 +88,7 @@ def due(url: str, *secrets: str) -> Due:
         attempts=0,
         attempts_before=0,
         claims=1,
+        created_at=datetime.now(UTC),
         url=url,
         secrets=[KEYRING.wrap(secret.encode(), "we_1") for secret in secrets],
     )

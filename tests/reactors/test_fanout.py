@@ -30,10 +30,13 @@ from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
 
+(METRICS_PORT,) = free_ports(1)
+
 
 @pytest_asyncio.fixture(scope="module")
 async def running(world: World) -> World:
-    await world.start("api", "sessions", "usage", "avatars", "webhooks", "avatar_webhooks", "roster", "deliver")
+    await world.start("api", "sessions", "usage", "avatars", "webhooks", "avatar_webhooks", "roster")
+    await world.start("deliver", GREENROOM_DELIVER_METRICS_PORT=str(METRICS_PORT))
     await world.fake_worker(20)
     return world
 
@@ -196,6 +199,23 @@ async def test_what_became_of_an_avatar_is_told_once(running: World, receiver: R
     assert (failed.body["data"]["name"], failed.body["data"]["failure_reason"]) == ("Bob", "no_face")
     assert [each["type"] for each in feed] == ["avatar.ready", "avatar.failed"]
     assert len(receiver.received) == 2
+
+
+async def test_what_deliverers_tell_of_themselves(running: World, receiver: Receiver) -> None:
+    _, key = await running.new_account("measured")
+    async with running.client(key) as client:
+        await subscribe(client, receiver, "session.created")
+        await receiver.wait_for("session.created", (await running.create(client))["id"], 90)
+
+    async def told() -> bool:
+        async with httpx.AsyncClient(trust_env=False) as scraper:
+            text = (await scraper.get(f"http://127.0.0.1:{METRICS_PORT}/metrics")).text
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("greenroom_webhook"))
+        assert {"greenroom_webhook_pending", "greenroom_webhook_oldest_due_seconds"} <= set(values)
+        delivered = float(values.get('greenroom_webhook_attempts_total{outcome="delivered"}', 0))
+        return delivered >= 1 and float(values["greenroom_webhook_lag_seconds_count"]) >= 1
+
+    await eventually(told)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ def due(url: str, **changes: Any) -> Due:
         seq=1,
         attempts_before=0,
         claims=1,
+        created_at=datetime.now(UTC),
         **fields,
     )
 
