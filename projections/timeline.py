@@ -42,14 +42,14 @@ _UNSEEN = AttemptFrames(0, 0, None)
 
 
 def made(session_id: str, status: str, happened: Sequence[Happened], frames: Mapping[int, AttemptFrames]) -> JsonObject:
-    """`status` is the session's as it is shown now, which may be ahead of its history."""
+    """`status` is the session's as it is shown now: it may be ahead of its history, and behind an end that is in there."""
     tries = _attempts(happened, frames)
     shown = [frames.get(each["attempt"], _UNSEEN) for each in tries]
     reason, by = _end(happened)
     return {
         "object": "session.timeline",
         "session_id": session_id,
-        "status": status,
+        "status": happened[-1].state.status if happened and happened[-1].state.terminal else status,
         "latencies_ms": _latencies(happened),
         "clear_to_silence_ms": None,
         "late_frames": sum(each.late for each in shown),

@@ -46,6 +46,12 @@ def timeline(*data: SessionEvent, frames: dict[int, AttemptFrames] | None = None
     return made("sess_1", happened[-1].state.status if happened else "queued", happened, frames or {})
 
 
+def test_an_end_in_the_history_is_one_whatever_is_shown_elsewhere_yet() -> None:
+    happened = history(*life("sess_1"))
+    assert made("sess_1", "starting", happened, {})["status"] == "ended"
+    assert made("sess_1", "running", happened[:2], {})["status"] == "running"
+
+
 def test_a_whole_life() -> None:
     data = life("sess_1")
     data[3] = SessionFirstFrame(
