@@ -42,7 +42,7 @@ _UNSEEN = AttemptFrames(0, 0, None)
 
 
 def made(session_id: str, status: str, happened: Sequence[Happened], frames: Mapping[int, AttemptFrames]) -> JsonObject:
-    """`status` is the session's as it is shown now: it may be ahead of its history, and behind an end that is in there."""
+    """`status` is the session's as it is shown now: it may be ahead of its history, or behind an end that is in it."""
     tries = _attempts(happened, frames)
     shown = [frames.get(each["attempt"], _UNSEEN) for each in tries]
     reason, by = _end(happened)
