@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
 
 from schemas.addresses import host_of
 
@@ -27,6 +27,14 @@ class Strict(BaseModel):
 
 Text = Annotated[StrictStr, Field(pattern=r"^[^\x00-\x1f]*$")]
 """Every string of a request body is one of these, or a literal, or has a pattern that takes less."""
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Last in the annotation of a StrictInt: 600 and 600.0 are one number in JSON Schema; "600" and true are none."""
 
 
 def with_usable_host(url: str) -> str:

@@ -11,7 +11,7 @@ from schemas.errors import ErrorType
 from schemas.events import Quality
 from schemas.jsons import JsonObject
 from schemas.pages import Page
-from schemas.requests import CONTROLS, SOCKET_URL, Strict, Text, with_usable_host
+from schemas.requests import CONTROLS, SOCKET_URL, WHOLE, Strict, Text, with_usable_host
 
 REDACTED: Literal["[redacted]"] = "[redacted]"
 MAX_METADATA_BYTES = 8 * 1024
@@ -98,8 +98,8 @@ class CreateSession(Strict):
     avatar_id: Annotated[Text, Field(min_length=1, max_length=128, examples=["av_demo"])]
     transport: LiveKitTransport
     quality: Quality = "standard"
-    max_duration_seconds: Annotated[StrictInt, Field(ge=1, le=3600)] | None = None
-    idle_timeout_seconds: Annotated[StrictInt, Field(ge=1, le=600)] | None = None
+    max_duration_seconds: Annotated[StrictInt, Field(ge=1, le=3600), WHOLE] | None = None
+    idle_timeout_seconds: Annotated[StrictInt, Field(ge=1, le=600), WHOLE] | None = None
     metadata: Metadata | None = None
 
 

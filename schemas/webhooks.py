@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from schemas.avatars import AvatarResource
 from schemas.events import SUBSCRIBABLE
 from schemas.jsons import JsonObject
 from schemas.pages import Page
-from schemas.requests import WEB_URL, Strict, Text, with_usable_host
+from schemas.requests import WEB_URL, WHOLE, Strict, Text, with_usable_host
 from schemas.sessions import SessionResource
 from schemas.spending import ThresholdReached
 from schemas.usage import UsageEventResource
@@ -68,8 +68,9 @@ class PatchWebhookEndpoint(Strict):
 
 class RotateSecret(Strict):
     previous_expires_in_seconds: Annotated[
-        int,
-        Field(ge=0, le=86_400, strict=True, description="How long the secrets before sign, too. 0: not any more."),
+        StrictInt,
+        Field(ge=0, le=86_400, description="How long the secrets before sign, too. 0: not any more."),
+        WHOLE,
     ] = 86_400
 
 
@@ -85,7 +86,7 @@ class Replay(Strict):
     ] = None
     after: Annotated[Position | None, Field(description="A position of the feed: what comes behind it.")] = None
     session_id: Annotated[Text, Field(max_length=64)] | None = None
-    after_seq: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True, description="With `session_id`.")] = 0
+    after_seq: Annotated[StrictInt, Field(ge=0, le=2**31 - 1, description="With `session_id`."), WHOLE] = 0
 
     @model_validator(mode="after")
     def _one(self) -> Replay:

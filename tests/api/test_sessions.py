@@ -100,6 +100,14 @@ async def test_the_reference_request(running: World, client: httpx.AsyncClient) 
     assert await running.kinds(session["id"]) == ["session.created"]
 
 
+async def test_a_whole_number_may_be_written_as_a_float(running: World, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/sessions", json=running.request(max_duration_seconds=600.0))
+    assert (answer.status_code, answer.json()["max_duration_seconds"]) == (201, 600)
+    for wrong in (600.5, "600", True):
+        answer = await client.post("/v1/sessions", json=running.request(max_duration_seconds=wrong))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "max_duration_seconds.invalid_type")
+
+
 async def test_unset_fields_get_their_defaults(running: World, client: httpx.AsyncClient) -> None:
     body = running.request()
     del body["transport"]["type"], body["quality"]
