@@ -62,6 +62,8 @@ log = structlog.get_logger()
 
 WITHIN_S = 5.8
 """From the body to the answer; authentication before it takes 2 s at the most."""
+_IN_LINE_S = 2.0
+"""Behind others of its account."""
 _RETRY_S = 0.1
 _TWIN_WAIT_S = 4.5
 _ABANDONING_S = 0.8
@@ -304,7 +306,10 @@ async def _admit(ctx: Context, request: _Request, deadline: Deadline) -> Admitte
 async def _ask(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
     call, task = request.call, request.task
     master, wrapped = ctx.keyring.wrap(dump_task(task), task.session_id)
-    async with ctx.pool.connection(deadline.left_s, within_s=deadline.left_s) as connection:
+    async with (
+        ctx.lanes.one(task.account_id, min(_IN_LINE_S, deadline.left_s)),
+        ctx.pool.connection(deadline.left_s, within_s=deadline.left_s) as connection,
+    ):
         return await admitting.admit(
             connection,
             Application(

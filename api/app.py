@@ -44,6 +44,7 @@ from api.errors import (
 )
 from api.fast_path import FastPath
 from api.hosts import LiveKitHosts
+from api.lanes import Lanes
 from api.middleware import RequestBoundary
 from api.news import News
 from api.settings import ApiSettings
@@ -132,6 +133,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             WebhookHosts(settings, resolver),
             LiveKitHosts(settings.livekit_permitted_networks, resolver),
             Turns(settings.capacity_waiters, lambda: _free_slots(connections)),
+            Lanes(settings.api_pool),
             News(settings.api_connections),
         )
         app.state.context = ctx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from enum import Enum
@@ -21,6 +22,8 @@ _WITHIN_S = 0.9
 """For a connection, and again for its answer: what comes after has to fit into 8 s, too."""
 
 _known: dict[bytes, tuple[float, Principal]] = {}
+_looks: dict[bytes, asyncio.Task[Principal]] = {}
+"""Under way."""
 
 
 def scope_of(tags: Sequence[str | Enum], method: str) -> str:
@@ -48,17 +51,34 @@ async def _known_principal(request: Request, ctx: Context) -> Principal:
         raise KeyInvalid
     digest = accounts.secret_hash(secret, ctx.settings.key_pepper.get_secret_value())
     known = _known.get(digest)
-    if known is None or known[0] < time.monotonic():
-        async with ctx.pool.connection(_WITHIN_S, within_s=_WITHIN_S) as connection:
-            found = await accounts.authenticate(connection, digest)
-        if found is None:
-            raise KeyInvalid
-        if len(_known) > _MOST:
-            _known.clear()
-        known = _known[digest] = (time.monotonic() + KEPT_S, found)
-    if known[1].revoked:
+    found = known[1] if known is not None and known[0] >= time.monotonic() else await _looked_up(ctx, digest)
+    if found.revoked:
         raise KeyRevoked
-    return known[1]
+    return found
+
+
+async def _looked_up(ctx: Context, digest: bytes) -> Principal:
+    """Raises KeyInvalid, or DatabaseUnreachable.
+
+    One look for all who ask meanwhile, and its outcome is that of all: each by itself, the requests of one busy key
+    would take every connection to the database, once a second.
+    """
+    look = _looks.get(digest)
+    if look is None:
+        look = _looks[digest] = asyncio.create_task(_look_up(ctx, digest))
+        look.add_done_callback(lambda _: _looks.pop(digest))
+    return await asyncio.shield(look)  # whoever leaves must not take it from the others
+
+
+async def _look_up(ctx: Context, digest: bytes) -> Principal:
+    async with ctx.pool.connection(_WITHIN_S, within_s=_WITHIN_S) as connection:
+        found = await accounts.authenticate(connection, digest)
+    if found is None:
+        raise KeyInvalid
+    if len(_known) > _MOST:
+        _known.clear()
+    _known[digest] = (time.monotonic() + KEPT_S, found)
+    return found
 
 
 async def is_revoked(ctx: Context, caller: Principal) -> bool:

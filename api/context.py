@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from api.decoders import Decoders
 from api.hosts import LiveKitHosts
+from api.lanes import Lanes
 from api.news import News
 from api.rates import Attempts
 from api.remembered import Remembered
@@ -38,6 +39,8 @@ class Context:
     livekit_hosts: LiveKitHosts
     turns: Turns
     """Of creates that wait for a slot."""
+    lanes: Lanes
+    """Of creates on their way to the database."""
     news: News
     """Who waits for news of what."""
     decoders: Decoders = field(default_factory=Decoders)
