@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks prove-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -62,6 +62,9 @@ bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 
 bench-webhooks: $(STAMP) ## webhooks to a hundred endpoints of which ten hang
 	$(PY) -m bench.webhooks
+
+prove-webhooks: $(STAMP) ## webhooks while anything is killed, for some minutes: all that the log implies arrives
+	$(PY) -m bench.prove_webhooks
 
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak

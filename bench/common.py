@@ -27,6 +27,13 @@ class _Silent:
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
     """A fresh system on fresh servers, gone afterwards."""
+    async with breakable() as (made, _):
+        yield made
+
+
+@asynccontextmanager
+async def breakable() -> AsyncIterator[tuple[World, ProcessGroup]]:
+    """`world()` with its servers: a server that is killed is started again."""
     folder = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
     jars, binary = embedded.install(_Silent())
     group = ProcessGroup(folder / "logs")
@@ -34,7 +41,7 @@ async def world() -> AsyncIterator[World]:
         made = World(await embedded.start(group, folder, jars, binary), folder / "processes")
         await made.open()
         try:
-            yield made
+            yield made, group
         finally:
             await made.close()
     finally:

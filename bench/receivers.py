@@ -37,10 +37,12 @@ class Arrival:
     """time.monotonic(), which all processes of a machine share."""
     body: str
     """A digest of it."""
+    done: bool
+    """Whether it was answered with 204."""
 
 
 class _Receiver(asyncio.Protocol):
-    def __init__(self, arrived: list[tuple[str, float, str]], known: set[str]) -> None:
+    def __init__(self, arrived: list[tuple[str, float, str, bool]], known: set[str]) -> None:
         self._arrived = arrived
         self._known = known
         self._data = b""
@@ -57,18 +59,19 @@ class _Receiver(asyncio.Protocol):
         if len(body) < int(_header(head, b"content-length")):
             return
         delivery = _header(head, b"webhook-id").decode()
-        path = head.split(b" ", 2)[1]
-        self._arrived.append((delivery, time.monotonic(), hashlib.sha256(body).hexdigest()[:16]))
-        self._answer(path, first=delivery not in self._known)
+        answer = self._answer(head.split(b" ", 2)[1], first=delivery not in self._known)
         self._known.add(delivery)
-
-    def _answer(self, path: bytes, *, first: bool) -> None:
-        if path == b"/silent":
-            return
-        answer = random.choice(_MOODS) if path == b"/moody" and first and random.random() < 1 / 3 else _DONE
+        digest = hashlib.sha256(body).hexdigest()[:16]
+        self._arrived.append((delivery, time.monotonic(), digest, answer is _DONE))
         if answer:
             self._transport.write(answer)
             self._transport.close()
+
+    @staticmethod
+    def _answer(path: bytes, *, first: bool) -> bytes:
+        if path == b"/silent":
+            return b""
+        return random.choice(_MOODS) if path == b"/moody" and first and random.random() < 1 / 3 else _DONE
 
 
 def _header(head: bytes, name: bytes) -> bytes:
@@ -78,7 +81,7 @@ def _header(head: bytes, name: bytes) -> bytes:
 
 async def _serve(many: int) -> None:
     loop = asyncio.get_running_loop()
-    arrived: list[tuple[str, float, str]] = []
+    arrived: list[tuple[str, float, str, bool]] = []
     known: set[str] = set()
     servers = [
         await loop.create_server(lambda: _Receiver(arrived, known), "127.0.0.1", 0, backlog=1024) for _ in range(many)

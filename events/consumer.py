@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 BATCH = 2000
 LINGER_S = 0.010
+_QUIET_S = 0.050
+"""After so long without a record the next one waits for no company."""
 _POLL_MS = 500
 _START_TIMEOUT_S = 30.0
 _HINT_EVERY_S = 5.0
@@ -80,6 +82,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._owned: frozenset[int] = frozenset()
         self._failed: BaseException | None = None
         self._hinted_at = 0.0
+        self._read_at = 0.0
         self._moved_at = time.monotonic()
         self._consumer: AIOKafkaConsumer | None = None
         self._next: dict[int, int] = {}
@@ -158,7 +161,10 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             raise Stuck(f"{self._group} has been behind without progress for {_STUCK_S:.0f} s")
 
     async def _collect(self, consumer: AIOKafkaConsumer) -> tuple[int, Batches]:
-        """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap."""
+        """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap.
+
+        The first one after a quiet time comes at once: nobody would join it, and somebody waits for it.
+        """
         epoch = self._epoch
         batches: dict[int, list[Record]] = {}
         count, deadline, timeout_ms = 0, 0.0, _POLL_MS
@@ -170,7 +176,9 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 count += len(records)
             now = time.monotonic()
             if count and not deadline:
-                deadline = now + LINGER_S
+                deadline = now + LINGER_S if now - self._read_at < _QUIET_S else now
+            if count:
+                self._read_at = now
             left_ms = int((deadline - now) * 1000)
             if not count or count >= BATCH or left_ms < 1 or epoch != self._epoch:
                 return epoch, batches

@@ -129,33 +129,9 @@ def delivery_id(event_id: str, endpoint_id: str) -> str:
 
 
 async def insert(connection: Connection, made: Sequence[New]) -> None:
-    """Deliveries of the endpoints that are still there and enabled; a delete waits until our batch is stored.
-
-    One behind a delivery that waits for its next attempt falls due with that, or after a minute: else those that may
-    not go yet would stand before those that may.
-    """
+    """Deliveries of the endpoints that are still there and enabled; a delete waits until our batch is stored."""
     columns = [list(column) for column in zip(*map(astuple, made), strict=True)]
-    await connection.execute(
-        """
-        WITH there AS (
-            SELECT w.id FROM webhook_endpoints w WHERE w.id = ANY(%s) AND w.enabled ORDER BY w.id FOR KEY SHARE
-        )
-        INSERT INTO deliveries (id, endpoint_id, account_id, session_id, event_id, type, seq, body, next_at)
-        SELECT x.*, least(greatest(now(), before.next_at), now() + interval '1 minute')
-        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %b::bytea[])
-            AS x (id, endpoint_id, account_id, session_id, event_id, type, seq, body)
-        JOIN there ON there.id = x.endpoint_id
-        LEFT JOIN LATERAL (
-            SELECT d.next_at FROM deliveries d
-            WHERE d.state = 'pending' AND d.endpoint_id = x.endpoint_id AND d.session_id = x.session_id
-                AND d.claimed_until IS NULL
-            ORDER BY d.seq LIMIT 1
-        ) before ON true
-        ON CONFLICT DO NOTHING
-        """,
-        [list({each.endpoint_id for each in made}), *columns],
-    )
-    await connection.execute("SELECT pg_notify('delivery_due', '')")
+    await connection.execute("SELECT insert_deliveries(%s, %s, %s, %s, %s, %s, %s, %b::bytea[])", columns)
 
 
 async def claim(connection: Connection, most: int) -> list[Due]:
@@ -177,6 +153,7 @@ async def claim(connection: Connection, most: int) -> list[Due]:
         ) s WHERE d.id = ANY(%s)
         """,
         [row[0]],
+        prepare=False,  # a plan that was made while the table was empty reads all of it
     )
     return [
         Due(*[*columns, list(zip(keys, secrets, strict=True))]) for *columns, keys, secrets in await cursor.fetchall()
@@ -261,6 +238,7 @@ async def _store(
             "error": attempt.error,
             "answer": attempt.answer,
         },
+        prepare=False,  # as in a claim
     )
     return cursor.rowcount == 1
 

@@ -1,3 +1,31 @@
+-- Deliveries of the endpoints that are still there and enabled; a delete waits until the caller's batch is stored. One behind
+-- a delivery that waits for its next attempt falls due with that, or after a minute: else those that may not go yet would
+-- stand before those that may.
+CREATE FUNCTION insert_deliveries(
+    p_ids text[], p_endpoints text[], p_accounts text[], p_sessions text[], p_events text[], p_types text[], p_seqs integer[],
+    p_bodies bytea[]
+) RETURNS void LANGUAGE plpgsql
+-- Of a table that was empty a moment ago the planner would read all of it for each row, also when 20,000 come at once.
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    WITH there AS (
+        SELECT w.id FROM webhook_endpoints w WHERE w.id = ANY (p_endpoints) AND w.enabled ORDER BY w.id FOR KEY SHARE
+    )
+    INSERT INTO deliveries (id, endpoint_id, account_id, session_id, event_id, type, seq, body, next_at)
+    SELECT x.*, least(greatest(now(), before.next_at), now() + interval '1 minute')
+    FROM unnest(p_ids, p_endpoints, p_accounts, p_sessions, p_events, p_types, p_seqs, p_bodies)
+        AS x (id, endpoint_id, account_id, session_id, event_id, type, seq, body)
+    JOIN there ON there.id = x.endpoint_id
+    LEFT JOIN LATERAL (
+        SELECT d.next_at FROM deliveries d
+        WHERE d.state = 'pending' AND d.endpoint_id = x.endpoint_id AND d.session_id = x.session_id
+            AND d.claimed_until IS NULL
+        ORDER BY d.endpoint_id, d.session_id, d.seq LIMIT 1
+    ) before ON true
+    ON CONFLICT DO NOTHING;
+    PERFORM pg_notify('delivery_due', '');
+END $$;
+
 -- Store that these deliveries were answered with a success, with an attempt each; returns those of their endpoints that
 -- were failing until now. A success counts whoever has claimed the delivery since; what is decided already stays so.
 --
