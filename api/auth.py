@@ -66,8 +66,14 @@ async def _looked_up(ctx: Context, digest: bytes) -> Principal:
     look = _looks.get(digest)
     if look is None:
         look = _looks[digest] = asyncio.create_task(_look_up(ctx, digest))
-        look.add_done_callback(lambda _: _looks.pop(digest))
+        look.add_done_callback(lambda done: _looked(digest, done))
     return await asyncio.shield(look)  # whoever leaves must not take it from the others
+
+
+def _looked(digest: bytes, look: asyncio.Task[Principal]) -> None:
+    del _looks[digest]
+    if not look.cancelled():
+        look.exception()  # whoever has asked may be gone
 
 
 async def _look_up(ctx: Context, digest: bytes) -> Principal:

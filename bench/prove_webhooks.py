@@ -39,8 +39,9 @@ from schemas.events import (
     SessionFirstFrame,
     SessionStarting,
 )
+from stack import postgres
 from stack.process import Process, ProcessGroup
-from tests.world import World
+from tests.world import World, eventually
 
 ACCOUNTS = 6
 EACH = 2
@@ -187,7 +188,7 @@ async def implied(at: Stage) -> dict[str, str]:
             continue
         assert state.created is not None
         account = state.created.account_id
-        told = Told(account, event.id, event.time_ms, outcome.transition, b"", event.subject, state.seq)
+        told = Told(account, event.id, outcome.transition, b"", event.subject, state.seq)
         found |= {delivery(endpoint, told).id: told.type for endpoint in at.endpoints.get(account, ())}
     return found
 
@@ -195,6 +196,7 @@ async def implied(at: Stage) -> dict[str, str]:
 async def settled(at: Stage) -> dict[str, str]:
     """All that is implied, once it was taken and nothing is pending, or the time for it is over."""
     deadline = time.monotonic() + SETTLE_S
+    await eventually(lambda: postgres.is_ready(at.system.database_url), what="PostgreSQL")
     while True:
         wanted = await implied(at)
         (pending,) = (await at.system.sql("SELECT count(*) FROM deliveries WHERE state = 'pending'"))[0]

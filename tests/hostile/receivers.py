@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -43,7 +44,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(behaviour: Behaviour) -> AsyncIterator[Receiver]:
+async def receiver(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     made = Receiver()
     handlers: set[asyncio.Task[None]] = set()
 
@@ -59,7 +60,7 @@ async def receiver(behaviour: Behaviour) -> AsyncIterator[Receiver]:
             handlers.discard(task)
             writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made
@@ -124,6 +125,15 @@ async def resets(self: Receiver, reader: asyncio.StreamReader, writer: asyncio.S
     """Reads the request and resets the connection."""
     self.connections += 1
     await self.read(reader, self.connections)
+    peer: socket.socket = writer.get_extra_info("socket")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def answers_and_resets(self: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says that it has it, and resets the connection at once, as a server does that has not read all."""
+    self.connections += 1
+    await self.read(reader, self.connections)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     peer: socket.socket = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

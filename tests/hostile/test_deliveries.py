@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -313,6 +314,51 @@ async def test_a_deliverer_that_stops_gives_back_what_it_holds_and_one_that_dies
         await until(running, "SELECT 1 FROM deliveries WHERE endpoint_id = %s HAVING max(claims) = 2", endpoint_id)
         await running.restart("deliver")
     await until(running, "SELECT 1 FROM deliveries WHERE endpoint_id = %s HAVING min(attempts) > 0", endpoint_id)
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_what_was_answered_and_not_stored_is_stored_or_sent_again(running: World, dies: bool) -> None:
+    """The process dies, or the database is away, after the answers and before they are stored."""
+    account, _ = await running.new_account("answered")
+    await running.stop("deliver-2")
+    gate = asyncio.Event()
+
+    async def answers_later(self: r.Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await self.read(reader, self.connections)
+        await gate.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    waiting = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%%record_delivered%%' AND wait_event_type = 'Lock'"
+    async with r.receiver(answers_later) as slow:
+        endpoint_id = await subscribe(running, account, slow.url())
+        owed = await owe(running, endpoint_id, 4)
+        await eventually(lambda: _asked_for(slow, 4), what="four requests")
+        async with await psycopg.AsyncConnection.connect(running.database_url) as holding:
+            await holding.execute("SELECT 1 FROM deliveries WHERE endpoint_id = %s FOR UPDATE", [endpoint_id])
+            gate.set()
+            for _ in range(1 if dies else 3):
+                ((backend,),) = await until(running, waiting)
+                if dies:
+                    await running.kill("deliver")
+                await running.sql("SELECT pg_terminate_backend(%s, 5000)", backend)
+        if dies:
+            await running.sql("UPDATE deliveries SET claimed_until = now(), next_at = now() WHERE state = 'pending'")
+            await running.restart("deliver")
+        done = "SELECT attempts, claims FROM deliveries WHERE endpoint_id = %s AND state = 'delivered'"
+        expected = [(1, 2 if dies else 1)] * 4
+
+        async def stored() -> bool:
+            return await running.sql(done, endpoint_id) == expected
+
+        await eventually(stored, what="four that are delivered")
+    assert slow.ids == set(owed)
+    assert len(slow.requests) == (8 if dies else 4)
+    await running.restart("deliver-2")
+
+
+async def _asked_for(receiver: r.Receiver, many: int) -> bool:
+    return len(receiver.requests) == many
 
 
 async def test_a_tenant_that_makes_and_deletes_endpoints_stops_no_projection(running: World) -> None:

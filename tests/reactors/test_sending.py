@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from events.sealing import Keyring
 from reactors import sending
@@ -93,6 +100,42 @@ async def test_what_is_sent(sender: Sender) -> None:
     assert request.body == '{"a": "ü"}'.encode()
     assert request.headers["connection"] == "close"
     assert request.headers["webhook-signature"].startswith("v1,")
+
+
+async def test_of_an_answer_before_a_reset_nothing_is_lost(sender: Sender) -> None:
+    async with r.receiver(r.answers_and_resets) as hasty:
+        attempts = await asyncio.gather(*(sender.attempt(due(hasty.url())) for _ in range(8)))
+    assert {(attempt.status, attempt.answer) for attempt in attempts} == {(200, "ok")}
+
+
+async def test_over_tls_the_name_of_the_url_must_be_the_certificates(sender: Sender, tmp_path: Path) -> None:
+    server, authority = certificate("both.test", tmp_path)
+    sender._tls.load_verify_locations(cadata=authority)
+    async with r.receiver(r.answers("200 OK"), server) as secure:
+        mine = await sender.attempt(due(f"https://both.test:{secure.port}/"))
+        others = await sender.attempt(due(f"https://localhost:{secure.port}/"))
+    assert (mine.status, mine.error) == (200, None)
+    assert (others.status, others.error) == (None, "ConnectError")
+    assert [request.headers["host"] for request in secure.requests] == [f"both.test:{secure.port}"]
+
+
+def certificate(name: str, folder: Path) -> tuple[ssl.SSLContext, str]:
+    """(the context of a server of this name, who vouches for it)"""
+    key = ec.generate_private_key(ec.SECP256R1())
+    mine = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(mine, mine, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    authority = made.public_bytes(Encoding.PEM)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "server.pem").write_bytes(private + authority)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "server.pem")
+    return server, authority.decode()
 
 
 async def test_a_flood_of_tiny_parts_does_not_take_the_loop_from_others(sender: Sender) -> None:

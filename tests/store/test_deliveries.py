@@ -231,6 +231,49 @@ async def test_who_dies_with_a_claim_lets_it_fall_due_and_answers_late_only_with
     assert await world.sql("SELECT attempts FROM deliveries") == [(1,), (1,)]
 
 
+async def test_successes_are_stored_together_once_and_of_deleted_endpoints_not_at_all(
+    world: World, connections: Pool
+) -> None:
+    account, _ = await world.new_account("together")
+    failing, deleted, kept = [await endpoint(world, account) for _ in range(3)]
+    for of in (failing, deleted, kept):
+        await pending(world, of, 3)
+    await world.sql("UPDATE webhook_endpoints SET failing_since = now() WHERE id = %s", failing)
+    ended = [(due, Attempt(datetime.now(UTC), 200, 3, None, "ok")) for due in await claim(connections)]
+    assert len(ended) == 9
+    async with await psycopg.AsyncConnection.connect(world.database_url) as deleting:
+        # it holds the endpoint's row and waits for nobody; nobody waits for it
+        await deleting.execute("DELETE FROM webhook_endpoints WHERE id = %s", [deleted])
+        async with asyncio.timeout(5), connections.connection() as connection:
+            assert await deliveries.record_delivered(connection, ended) == [failing]
+            assert await deliveries.record_delivered(connection, ended) == []
+        await deleting.commit()
+    stored = "SELECT endpoint_id, state, attempts, count(*) FROM deliveries GROUP BY 1, 2, 3"
+    assert set(await world.sql(stored)) == {(of, "delivered", 1, 3) for of in (failing, kept)}
+    assert await world.sql("SELECT count(*), min(answer) FROM delivery_attempts") == [(6, "ok")]
+    assert await world.sql("SELECT DISTINCT failing_since FROM webhook_endpoints") == [(None,)]
+
+
+async def test_a_backlog_is_inserted_into_a_table_that_was_empty(world: World, connections: Pool) -> None:
+    """The planner, which had seen it empty, used to read all of it for each row: 20,000 at once took longer than a
+    statement may, and all projections with them."""
+    account, _ = await world.new_account("empty")
+    of = await endpoint(world, account)
+    await world.sql("DELETE FROM deliveries")
+    await world.sql("VACUUM ANALYZE deliveries")
+    made = [
+        deliveries.New(f"dlv_{n}", of, account, f"sess_{n}", f"evt_{n}", "session.ended", 1, b"{}")
+        for n in range(20_000)
+    ]
+    async with await psycopg.AsyncConnection.connect(world.database_url) as connection:
+        await deliveries.insert(connection, made)
+        cursor = await connection.execute(
+            "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'deliveries'"
+        )
+        assert await cursor.fetchone() == (0,)
+        await connection.rollback()
+
+
 async def test_gone_disables_and_what_falls_due_of_the_disabled_is_given_up(world: World, connections: Pool) -> None:
     account, _ = await world.new_account("gone")
     of = await endpoint(world, account)
