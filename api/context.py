@@ -51,6 +51,8 @@ class Context:
     status: Remembered[StatusResource] = field(default_factory=Remembered)
     plans: Remembered[list[Plan]] = field(default_factory=Remembered)
     """Anybody may ask for these."""
+    replaying: set[str] = field(default_factory=set)
+    """Accounts whose replay is being put together."""
     leaving: Background = field(default_factory=Background)
     """What requests leave to be undone."""
     acknowledged: list[tuple[str, bool]] = field(default_factory=list)

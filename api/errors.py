@@ -252,6 +252,11 @@ class EndpointLimit(Conflict):
     message = "Your account has its 16 webhook endpoints. Remove one first."
 
 
+class ReplayUnderWay(Conflict):
+    code = "webhook_endpoint.replaying"
+    message = "A replay of your account is being put together. Ask again when it has been answered."
+
+
 class EndpointDisabled(Conflict):
     code = "webhook_endpoint.disabled"
     message = "This webhook endpoint is disabled, so nothing is sent to it. Enable it first: PATCH `enabled: true`."

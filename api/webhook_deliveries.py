@@ -33,7 +33,7 @@ async def list_deliveries(
     caller: CallerPrincipal,
     ctx: Ctx,
     endpoint_id: Text | None = None,
-    session_id: Text | None = None,
+    session_id: Annotated[Text | None, Query(min_length=1)] = None,
     type: Annotated[Text | None, Query(description="An event type, exactly.")] = None,
     status: Literal["pending", "delivered", "given_up"] | None = None,
     limit: pages.Limit = pages.DEFAULT,

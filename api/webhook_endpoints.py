@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -16,6 +19,8 @@ from api.errors import (
     EndpointNotFound,
     InvalidRequest,
     MalformedJson,
+    Overloaded,
+    ReplayUnderWay,
     Unprocessable,
     with_key,
 )
@@ -39,10 +44,12 @@ from store import deliveries, endpoints, feed, outcomes, replays
 from store.database import Connection
 from store.endpoints import Endpoint
 from store.feed import Beyond, Pruned
-from store.replays import Replayed
 from store.resolving import ResolverAway, Unresolvable
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["Webhooks"])
+
+_REPLAYS_AT_ONCE = 2
+"""Of a process."""
 
 
 @router.post(
@@ -187,33 +194,59 @@ async def test(endpoint_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
     response_model=ReplayResource,
     operation_id="replay_webhooks",
     summary="Send past events again",
-    responses=with_key(InvalidRequest, MalformedJson, BodyTooLarge, EndpointNotFound, EndpointDisabled, Unprocessable),
+    responses=with_key(
+        InvalidRequest,
+        MalformedJson,
+        BodyTooLarge,
+        EndpointNotFound,
+        EndpointDisabled,
+        ReplayUnderWay,
+        Unprocessable,
+    ),
     openapi_extra=bodies.documented(Replay),
 )
 async def replay(endpoint_id: str, request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """All of the account's feed since a time, or behind a position, or of one session, that the endpoint's `events`
-    name: up to 10,000 events, 50 a second, with the ids that they had. What is pending anyway stays as it is."""
+    name: up to 10,000 events, 50 a second, with the ids that they had. What is pending anyway stays as it is. They come
+    about in their order, and wait for none that fails: `seq` of their bodies says it. One replay of an account at a
+    time."""
     async with ctx.pool.connection() as connection:
         endpoint = await _find(connection, caller.account_id, endpoint_id)
     body = bodies.validate(bodies.parse(await bodies.read(request)), Replay)
     since_ms = moment("since", body.since)
-    async with ctx.pool.connection() as connection:
+    with _turn(ctx, caller.account_id):
         try:
-            done = await _replay(connection, endpoint, body, since_ms)
+            shown = await _replay(ctx, endpoint, body, since_ms)
         except replays.EndpointDisabled:
             raise EndpointDisabled from None
-    shown = ReplayResource(deliveries=done.deliveries, through=str(done.through), has_more=done.more)
     return answers.json(shown.model_dump(), 202)
 
 
-async def _replay(connection: Connection, endpoint: Endpoint, body: Replay, since_ms: int | None) -> Replayed:
-    if body.session_id is not None:
-        return await replays.replay_session(connection, endpoint, body.session_id, body.after_seq)
-    after = int(body.after or 0)
-    if since_ms is not None:
-        after = await feed.since(connection, endpoint.account_id, since_ms)
+@contextmanager
+def _turn(ctx: Context, account_id: str) -> Iterator[None]:
+    """So that replays leave the connections to the database to others. Raises ReplayUnderWay, Overloaded."""
+    if account_id in ctx.replaying:
+        raise ReplayUnderWay
+    if len(ctx.replaying) >= _REPLAYS_AT_ONCE:
+        raise Overloaded
+    ctx.replaying.add(account_id)
     try:
-        return await replays.replay(connection, endpoint, after)
+        yield
+    finally:
+        ctx.replaying.discard(account_id)
+
+
+async def _replay(ctx: Context, endpoint: Endpoint, body: Replay, since_ms: int | None) -> ReplayResource:
+    async with ctx.pool.connection() as connection:
+        if body.session_id is not None:
+            made = await replays.replay_session(connection, endpoint, body.session_id, body.after_seq)
+            return ReplayResource(deliveries=made, through=None, has_more=False)
+        after = int(body.after or 0)
+        if since_ms is not None:
+            after = await feed.since(connection, endpoint.account_id, since_ms)
+    try:
+        done = await replays.replay(ctx.pool, endpoint, after)
+        return ReplayResource(deliveries=done.deliveries, through=str(done.through), has_more=done.more)
     except Beyond:
         raise InvalidRequest(
             "after is beyond the last event of your feed.", code="cursor.invalid", param="after"

@@ -86,4 +86,4 @@ class Receiver:
 
 
 def _is(seen: Received, kind: str, object_id: str) -> bool:
-    return bool(seen.type == kind and seen.body["data"]["id"] == object_id)
+    return bool(seen.type == kind and seen.body["data"].get("id") == object_id)

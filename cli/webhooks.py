@@ -12,7 +12,7 @@ import typer
 from rich.table import Column, Table
 
 from cli.accounts import account_id
-from cli.console import err, fail, out, with_database
+from cli.console import WAIT_S, err, fail, out, run_to_the_end, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
     from cli.receiver import Received
     from schemas.jsons import JsonObject
-    from store.database import Connection
+    from store.database import Connection, Pool
     from store.endpoints import Endpoint
     from store.outcomes import Delivery
-    from store.replays import Replayed
 
 webhooks_app = typer.Typer(help="Webhooks: endpoints, deliveries, and a receiver to try them.", no_args_is_help=True)
 
@@ -105,41 +104,55 @@ def replay(
     account: Annotated[str, typer.Argument(help="Its id or name.")],
     endpoint: Annotated[str, typer.Argument(help="Its id.")],
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="In UTC.")] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="A position of the feed: what comes behind it.")] = None,
     session: Annotated[str | None, typer.Option(help="Of this session alone.")] = None,
-    after_seq: Annotated[int, typer.Option(min=0, help="With --session.")] = 0,
 ) -> None:
-    """Send what the account's feed has since then, or of one session, to an endpoint."""
-    from schemas.times import from_datetime
-    from store import endpoints, feed, replays
+    """Send what the account's feed has, since then or of one session, to an endpoint, 50 a second."""
+    from store import replays
 
-    if (since is None) == (session is None):
-        raise fail("Give --since or --session.")
-
-    async def again(connection: Connection) -> int:
-        of = await account_id(connection, account)
-        found = await endpoints.find(connection, of, endpoint)
-        if found is None:
-            raise fail(f"{account} has no endpoint {endpoint}; see `greenroom webhooks list {account}`.")
-        if since is None:
-            return (await replays.replay_session(connection, found, session or "", after_seq)).deliveries
-        done = replays.Replayed(0, await feed.since(connection, of, from_datetime(since.replace(tzinfo=UTC))), True)
-        return await _to_the_end(connection, found, done)
-
+    if sum(each is not None for each in (since, after, session)) != 1:
+        raise fail("Give one of --since, --after and --session.")
     try:
-        out.print(f"{with_database(again)} deliveries are sent, 50 a second.")
+        made = run_to_the_end(_replay(account, endpoint, since, after, session))
     except replays.EndpointDisabled:
         raise fail("This endpoint is disabled: nothing is sent to it until its customer enables it.") from None
+    out.print(f"{made} deliveries are sent.")
 
 
-async def _to_the_end(connection: Connection, endpoint: Endpoint, done: Replayed) -> int:
+async def _replay(account: str, endpoint: str, since: datetime | None, after: int | None, session: str | None) -> int:
+    from schemas.times import from_datetime
+    from store import endpoints, feed, replays
+    from store.database import pool
+    from store.settings import DatabaseSettings
+
+    async with pool(DatabaseSettings().database_url, 1, WAIT_S) as connections:
+        async with connections.connection() as connection:
+            of = await account_id(connection, account)
+            found = await endpoints.find(connection, of, endpoint)
+            if found is None:
+                raise fail(f"{account} has no endpoint {endpoint}; see `greenroom webhooks list {account}`.")
+            if session is not None:
+                return await replays.replay_session(connection, found, session, 0)
+            if since is not None:
+                after = await feed.since(connection, of, from_datetime(since.replace(tzinfo=UTC)))
+        try:
+            return await _to_the_end(connections, found, after or 0)
+        except feed.Beyond:
+            raise fail(f"{after} is beyond the last event of the feed.") from None
+        except feed.Pruned as pruned:
+            raise fail(f"What comes behind {after} is no longer kept: --after {pruned.oldest - 1}.") from None
+
+
+async def _to_the_end(connections: Pool, endpoint: Endpoint, after: int) -> int:
     from store import replays
 
     made = 0
-    while done.more:
-        done = await replays.replay(connection, endpoint, done.through)
-        made += done.deliveries
-        err.print(f"… {made}")
-    return made
+    while True:
+        done = await replays.replay(connections, endpoint, after)
+        made, after = made + done.deliveries, done.through
+        if not done.more:
+            return made
+        err.print(f"{made} up to position {after} …")
 
 
 @webhooks_app.command("listen")

@@ -20,7 +20,6 @@ from reactors import metrics
 from reactors.sending import Hindered, Sender
 from reactors.telling import tell, told_disabled
 from schemas.background import Background
-from schemas.events import ENDPOINT_TEST
 from store import deliveries
 from store.database import Connection, DatabaseUnreachable, Pool, listen
 from store.deliveries import Attempt, Due
@@ -55,30 +54,30 @@ class Deliverer:
         self._succeeded: list[tuple[Due, Attempt]] = []
         """What waits to be stored; it has its place until then."""
         self._running = Background()
+        self._beside = Background()
 
     async def run(self) -> None:
         listener = asyncio.create_task(
             listen(self._settings.database_url, {"delivery_due": lambda _: self._wake.set()})
         )
+        self._beside.spawn(self._count(), "count")
         try:
             async with Resolver(self._settings.nameservers) as resolver:
                 await self._work(Sender(self._keyring, WebhookHosts(self._settings, resolver)))
         finally:
             listener.cancel()
+            await self._beside.cancel()
             await self._let_go()
             await asyncio.gather(listener, return_exceptions=True)
 
     async def _work(self, sender: Sender) -> None:
-        swept_at = counted_at = 0.0
+        swept_at = 0.0
         while True:
             self._wake.clear()
             began = time.monotonic()
             if began - swept_at > _POLL_S:
                 await self._database(deliveries.give_up_disabled)
                 swept_at = began
-            if began - counted_at > _COUNT_EVERY_S:
-                await self._count()
-                counted_at = began
             await self._store()
             claimed = await self._claim()
             for due in claimed:
@@ -90,10 +89,13 @@ class Deliverer:
                 await self._sleep()
 
     async def _count(self) -> None:
-        found = await self._database(deliveries.backlog)
-        if found is not None:
-            metrics.PENDING.set(found[0])
-            metrics.OLDEST_DUE.set(found[1])
+        """For the metrics; beside the rounds, which must not wait for it."""
+        while True:
+            found = await self._database(deliveries.backlog)
+            if found is not None:
+                metrics.PENDING.set(found[0])
+                metrics.OLDEST_DUE.set(found[1])
+            await asyncio.sleep(_COUNT_EVERY_S)
 
     async def _sleep(self) -> None:
         try:
@@ -160,7 +162,7 @@ class Deliverer:
 def _measure(due: Due, attempt: Attempt) -> None:
     metrics.ATTEMPTS.labels("delivered" if attempt.delivered else "failed").inc()
     metrics.SECONDS.observe(attempt.latency_ms / 1000)
-    if attempt.delivered and not due.attempts and due.type != ENDPOINT_TEST:
+    if attempt.delivered and not due.attempts and not due.asked_again:
         metrics.LAG.observe((datetime.now(UTC) - due.created_at).total_seconds())
 
 

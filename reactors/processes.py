@@ -58,10 +58,10 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
         shared = [projection for projection in found if projection is not None]
         if shared:
             work.append(Together(settings, connections, shared).run())
-        if of_avatars := _of_avatars(wanted, DataKeys(connections, keyring)):
-            group = "project-" + "-".join(each.name for each in of_avatars)
-            avatars = FoldingHandler(connections, AVATARS_FOLD, of_avatars)
-            work.append(LogConsumer(settings, AVATARS_FOLD.topic, group, avatars).run())
+        for of_avatars in _of_avatars(wanted, DataKeys(connections, keyring)):
+            # Each by itself: what one has forgotten of an avatar must not become what the other knows of it.
+            handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
+            work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)

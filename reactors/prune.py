@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from projections import names, states
 from reactors.settings import RetentionSettings
-from store import admissions, deliveries, feed, slots, workers
+from store import admissions, deliveries, endpoints, feed, slots, workers
 from store.database import Pool
 
-_PRUNED = (names.ROSTER, names.WEBHOOKS, names.AVATAR_WEBHOOKS)
+_PRUNED = (names.ROSTER, names.WEBHOOKS)
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 
@@ -22,6 +22,7 @@ async def prune(pool: Pool, keep: RetentionSettings) -> dict[str, int]:
     return {
         "idempotency_keys": await admissions.prune_keys(pool, keep.keep_idempotency_keys_hours * _HOUR_S),
         "deliveries": await deliveries.prune(pool, keep.keep_deliveries_days * _DAY_S),
+        "webhook_secrets": await endpoints.prune(pool),
         "feed_events": await feed.prune(pool, keep.keep_events_days * _DAY_S),
         "fold_states": await states.prune(pool, _PRUNED, keep.keep_fold_states_days * _DAY_S),
         "abandoned": await admissions.prune_abandoned(pool, keep.keep_abandoned_days * _DAY_S),

@@ -85,13 +85,15 @@ class Replay(Strict):
         Field(description="Inclusive."),
     ] = None
     after: Annotated[Position | None, Field(description="A position of the feed: what comes behind it.")] = None
-    session_id: Annotated[Text, Field(max_length=64)] | None = None
+    session_id: Annotated[Text, Field(min_length=1, max_length=64)] | None = None
     after_seq: Annotated[StrictInt, Field(ge=0, le=2**31 - 1, description="With `session_id`."), WHOLE] = 0
 
     @model_validator(mode="after")
     def _one(self) -> Replay:
         if sum(each is not None for each in (self.since, self.after, self.session_id)) != 1:
             raise ValueError("give exactly one of since, after and session_id")
+        if self.after_seq and self.session_id is None:
+            raise ValueError("after_seq belongs to session_id")
         return self
 
 
@@ -163,11 +165,12 @@ class WebhookDeliveryDetail(WebhookDeliveryResource):
 
 
 class ReplayResource(BaseModel):
-    """`deliveries` that were made or are made again. `has_more`: ask again with `after` = `through`."""
+    """`deliveries` that were made or are made again. `has_more`: ask again with `after` = `through`, which is null for
+    a session's."""
 
     object: Literal["webhook_replay"] = "webhook_replay"
     deliveries: int
-    through: str
+    through: str | None
     has_more: bool
 
 

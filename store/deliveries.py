@@ -25,6 +25,7 @@ _TRIES = {ENDPOINT_TEST: 1, HEARTBEAT: 2}
 """Of what is worth less later."""
 PER_ENDPOINT, PER_ACCOUNT = 8, 32
 """In flight at once, over all processes."""
+MOST_COUNTED = 100_000
 MOST_HINDERED = 200
 """About 32 hours of hindrances: then it is given up, too."""
 _LEASE = "30 seconds"
@@ -66,6 +67,7 @@ class Due:
     attempts_before: int
     claims: int
     created_at: datetime
+    asked_again: bool
     url: str
     secrets: list[tuple[str, bytes]]
 
@@ -146,7 +148,7 @@ async def claim(connection: Connection, most: int) -> list[Due]:
     cursor = await connection.execute(
         """
         SELECT d.id, d.endpoint_id, d.session_id, d.type, d.seq, d.body, d.attempts, d.attempts_before, d.claims,
-            d.created_at, w.url, s.keys, s.secrets
+            d.created_at, d.asked_again, w.url, s.keys, s.secrets
         FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id CROSS JOIN LATERAL (
             SELECT array_agg(s.key_id ORDER BY s.n DESC) AS keys, array_agg(s.secret ORDER BY s.n DESC) AS secrets
             FROM webhook_secrets s WHERE s.endpoint_id = w.id AND (s.until > now()) IS NOT FALSE
@@ -206,8 +208,9 @@ async def record(connection: Connection, due: Due, attempt: Attempt) -> Endpoint
             stored = await _store(connection, due, attempt, "given_up", "attempts", None)
         else:
             stored = await _store(connection, due, attempt, "pending", None, delay)
-            await _hold_followers(connection, due, delay)
-        return await endpoints.failed(connection, due.endpoint_id, gone=attempt.gone) if stored else None
+            if due.session_id and not due.asked_again:
+                await _hold_followers(connection, due, delay)
+        return await endpoints.failed(connection, due.endpoint_id, due.url, gone=attempt.gone) if stored else None
 
 
 async def _store(
@@ -249,7 +252,7 @@ async def _hold_followers(connection: Connection, due: Due, delay: float) -> Non
         """
         UPDATE deliveries SET next_at = least(now() + make_interval(secs => %s), created_at + interval '1 minute')
         WHERE state = 'pending' AND endpoint_id = %s AND session_id = %s AND seq > %s AND attempts = 0
-            AND claimed_until IS NULL AND created_at > now() - interval '1 minute'
+            AND claimed_until IS NULL AND created_at > now() - interval '1 minute' AND NOT asked_again
         """,
         [delay, due.endpoint_id, due.session_id, due.seq],
     )
@@ -272,11 +275,12 @@ async def give_up_hindered(connection: Connection, due: Due) -> None:
     await connection.execute(
         """
         WITH over AS (
-            UPDATE deliveries SET state = 'given_up', reason = 'hindered', claimed_until = NULL, finished_at = now()
+            UPDATE deliveries SET state = 'given_up', reason = 'hindered', attempts = attempts + 1,
+                claimed_until = NULL, finished_at = now()
             WHERE id = %s AND claims = %s AND state = 'pending' RETURNING id, attempts
         )
         INSERT INTO delivery_attempts (delivery_id, n, at, latency_ms, error)
-        SELECT id, attempts + 1, now(), 0, %s FROM over
+        SELECT id, attempts, now(), 0, %s FROM over
         """,
         [due.id, due.claims, error],
     )
@@ -306,12 +310,23 @@ async def give_up_disabled(connection: Connection) -> int:
 
 
 async def backlog(connection: Connection) -> tuple[int, float]:
-    """(how many are pending, for how many seconds the oldest of them has been due)."""
+    """(how many are pending, MOST_COUNTED at the most; for how many seconds the oldest of them has been due)."""
     cursor = await connection.execute(
         """
-        SELECT count(*), coalesce(extract(epoch FROM now() - min(next_at) FILTER (WHERE next_at <= now())), 0)::float8
-        FROM deliveries WHERE state = 'pending'
-        """
+        WITH RECURSIVE first AS (
+            (SELECT d.endpoint_id, d.next_at FROM deliveries d WHERE d.state = 'pending'
+                ORDER BY d.endpoint_id, d.next_at, d.seq LIMIT 1)
+            UNION ALL
+            SELECT n.endpoint_id, n.next_at FROM first f CROSS JOIN LATERAL (
+                SELECT d.endpoint_id, d.next_at FROM deliveries d
+                WHERE d.state = 'pending' AND d.endpoint_id > f.endpoint_id
+                ORDER BY d.endpoint_id, d.next_at, d.seq LIMIT 1
+            ) n
+        )
+        SELECT (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 'pending' LIMIT %s) counted),
+            greatest(0, coalesce(extract(epoch FROM now() - (SELECT min(next_at) FROM first)), 0))::float8
+        """,
+        [MOST_COUNTED],
     )
     row = await cursor.fetchone()
     assert row is not None

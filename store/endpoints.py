@@ -16,7 +16,7 @@ from schemas.events import BY_NAME
 from schemas.ids import WEBHOOK_ENDPOINT, new_id
 from schemas.times import from_datetime, to_wire
 from schemas.webhooks import WebhookEndpointResource
-from store.database import Connection, Row
+from store.database import Connection, Pool, Row, delete_by_batches
 
 MOST_PER_ACCOUNT = 16
 FAILING_MOST = "120 hours"
@@ -178,10 +178,10 @@ async def rotate(
     If the answer is lost, the secret is: rotate again, which leaves what is verified now verifiable.
     """
     async with connection.transaction():
-        await lock(connection, endpoint_id)
         endpoint = await find(connection, account_id, endpoint_id)
         if endpoint is None:
             return None
+        await lock(connection, endpoint_id)
         await connection.execute(
             """
             UPDATE webhook_secrets SET until = least(until, now() + make_interval(secs => %s)) WHERE endpoint_id = %s
@@ -224,9 +224,9 @@ async def succeeded(connection: Connection, endpoint_id: str) -> None:
     )
 
 
-async def failed(connection: Connection, endpoint_id: str, *, gone: bool) -> Endpoint | None:
-    """It is failing since now, unless it was. Returns it when that disables it: it says that it is gone, or has failed
-    for FAILING_MOST. Whoever disables it tells its account, in the same transaction."""
+async def failed(connection: Connection, endpoint_id: str, url: str, *, gone: bool) -> Endpoint | None:
+    """It is failing since now, unless it was, or is called elsewhere meanwhile. Returns it when that disables it: it
+    says that it is gone, or has failed for FAILING_MOST. Whoever disables it tells its account, in this transaction."""
     cursor = await connection.execute(
         f"""
         UPDATE webhook_endpoints w SET
@@ -238,9 +238,9 @@ async def failed(connection: Connection, endpoint_id: str, *, gone: bool) -> End
                 THEN 'failing' END AS why
             FROM webhook_endpoints e WHERE e.id = %(id)s
         ) x
-        WHERE w.id = x.of RETURNING old.enabled AND NOT new.enabled, {_COLUMNS_NEW}
+        WHERE w.id = x.of AND w.url = %(url)s RETURNING old.enabled AND NOT new.enabled, {_COLUMNS_NEW}
         """,  # noqa: S608 - constants
-        {"id": endpoint_id, "gone": gone, "most": FAILING_MOST},
+        {"id": endpoint_id, "url": url, "gone": gone, "most": FAILING_MOST},
     )
     row = await cursor.fetchone()
     return Endpoint(*row[1:]) if row is not None and row[0] else None
@@ -276,3 +276,9 @@ async def opted_in(connection: Connection, accounts: Collection[str]) -> frozens
 
 def _one(row: Row | None) -> Endpoint | None:
     return None if row is None else Endpoint(*row)
+
+
+async def prune(pool: Pool) -> int:
+    """Delete secrets that do not sign any more; returns how many."""
+    condition = "until < now() - make_interval(secs => %(older_s)s)"
+    return await delete_by_batches(pool, "webhook_secrets", "endpoint_id, n", condition, 0)

@@ -75,11 +75,8 @@ async def _oldest(connection: Connection, account_id: str) -> int:
     return int(row[0]) if row and row[0] is not None else await head(connection, account_id) + 1
 
 
-async def part(connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int) -> Part:
-    """The events behind `after`, of these types (`*`, a prefix such as `session.*`, or exactly; none: all), in order.
-
-    From 0 on it begins with the oldest that is kept. Raises Pruned, Beyond.
-    """
+async def _range(connection: Connection, account_id: str, after: int) -> tuple[int, int, int]:
+    """(behind which position, up to which one to look, the last one). Raises Pruned, Beyond."""
     last = await head(connection, account_id)
     oldest = await _oldest(connection, account_id)
     if after == 0:
@@ -88,7 +85,15 @@ async def part(connection: Connection, account_id: str, after: int, types: Seque
         raise Beyond(last)
     if after + 1 < oldest:
         raise Pruned(oldest)
-    until = min(last, after + _MOST_LOOKED_AT)
+    return after, min(last, after + _MOST_LOOKED_AT), last
+
+
+async def part(connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int) -> Part:
+    """The events behind `after`, of these types (`*`, a prefix such as `session.*`, or exactly; none: all), in order.
+
+    From 0 on it begins with the oldest that is kept. Raises Pruned, Beyond.
+    """
+    after, until, last = await _range(connection, account_id, after)
     cursor = await connection.execute(
         f"""
         SELECT position, event_id, type, body FROM feed_events
@@ -139,9 +144,20 @@ class Place:
 async def places(
     connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int
 ) -> tuple[list[Place], int, bool]:
-    """(events of these types behind `after`, the position looked through, whether more may follow)."""
-    found = await part(connection, account_id, after, types, limit)
-    return [Place(each.position, each.event_id) for each in found.events], found.through, found.through < found.head
+    """(events of these types behind `after`, the position looked through, whether more may follow). Raises Pruned,
+    Beyond."""
+    after, until, last = await _range(connection, account_id, after)
+    cursor = await connection.execute(
+        f"""
+        SELECT position, event_id FROM feed_events
+        WHERE account_id = %(account)s AND position > %(after)s AND position <= %(until)s AND {_OF_TYPES}
+        ORDER BY position LIMIT %(limit)s
+        """,  # noqa: S608 - a constant
+        {"account": account_id, "after": after, "until": until, "limit": limit, **_types(types)},
+    )
+    found = [Place(*row) for row in await cursor.fetchall()]
+    through = found[-1].position if len(found) == limit else until
+    return found, through, through < last
 
 
 async def places_of_session(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from store import feed
-from store.database import Connection
+from store.database import Connection, Pool
 from store.deliveries import delivery_id
 from store.endpoints import Endpoint
 from store.feed import Place
 
-_AT_ONCE, _PARTS = 1000, 10
-"""Events of a part, and parts of one replay: who wants more asks again. A part may be a long look for nothing."""
+_AT_ONCE, _PARTS, _WITHIN_S = 1000, 10, 4.0
+"""Events of a part, parts of one replay, and when no further part is begun: who wants more asks again."""
 _PACE = timedelta(milliseconds=20)
-"""Between two events of a replay: what happens meanwhile need not wait behind thousands."""
+"""Between two events of an endpoint's replays: what happens meanwhile need not wait behind thousands."""
 
 
 class EndpointDisabled(Exception):
@@ -42,36 +43,35 @@ async def redeliver(connection: Connection, account_id: str, delivery: str) -> b
     return outcome == "again"
 
 
-async def replay(connection: Connection, endpoint: Endpoint, after: int) -> Replayed:
-    """All behind this position that the endpoint wants, in parts: a crash leaves the rest undone, and asking again does
-    no harm. Raises EndpointDisabled, feed.Pruned, feed.Beyond."""
-    made, begun, more = 0, 0, True
+async def replay(pool: Pool, endpoint: Endpoint, after: int) -> Replayed:
+    """All behind this position that the endpoint wants, in parts, each with a connection of its own: a crash leaves the
+    rest undone, and asking again does no harm. Raises EndpointDisabled, feed.Pruned, feed.Beyond."""
+    made, until = 0, time.monotonic() + _WITHIN_S
     for _ in range(_PARTS):
-        found, after, more = await feed.places(connection, endpoint.account_id, after, endpoint.events, _AT_ONCE)
-        made += await _again(connection, endpoint, found, begun)
-        begun += len(found)
-        if not more:
+        async with pool.connection() as connection:
+            found, after, more = await feed.places(connection, endpoint.account_id, after, endpoint.events, _AT_ONCE)
+            made += await _again(connection, endpoint, found)
+        if not more or time.monotonic() > until:
             break
     return Replayed(made, after, more)
 
 
-async def replay_session(connection: Connection, endpoint: Endpoint, session_id: str, after_seq: int) -> Replayed:
-    """What the endpoint wants of one session's events. Raises EndpointDisabled."""
+async def replay_session(connection: Connection, endpoint: Endpoint, session_id: str, after_seq: int) -> int:
+    """What the endpoint wants of one session's events; returns how many. Raises EndpointDisabled."""
     found = await feed.places_of_session(
-        connection, endpoint.account_id, session_id, after_seq, endpoint.events, _AT_ONCE
+        connection, endpoint.account_id, session_id, after_seq, endpoint.events, _AT_ONCE * _PARTS
     )
-    return Replayed(await _again(connection, endpoint, found, 0), found[-1].position if found else 0, False)
+    return await _again(connection, endpoint, found)
 
 
-async def _again(connection: Connection, endpoint: Endpoint, found: Sequence[Place], begun: int) -> int:
+async def _again(connection: Connection, endpoint: Endpoint, found: Sequence[Place]) -> int:
     cursor = await connection.execute(
-        "SELECT replay_deliveries(%s, %s, %s, %s::bigint[], %s, %s)",
+        "SELECT replay_deliveries(%s, %s, %s, %s::bigint[], %s)",
         [
             endpoint.account_id,
             endpoint.id,
             [delivery_id(each.event_id, endpoint.id) for each in found],
             [each.position for each in found],
-            begun * _PACE,
             _PACE,
         ],
     )

@@ -89,6 +89,7 @@ def due(url: str, *secrets: str) -> Due:
         attempts_before=0,
         claims=1,
         created_at=datetime.now(UTC),
+        asked_again=False,
         url=url,
         secrets=[KEYRING.wrap(secret.encode(), "we_1") for secret in secrets],
     )

