@@ -30,7 +30,6 @@ log = structlog.get_logger()
 
 _AT_ONCE = 256
 """Attempts of this process. An account has a share of them: deliveries.PER_ACCOUNT."""
-_CLAIM = 128
 _STORE_WITHIN_S = 6.0
 """Twice this, which what has ended may wait, and the attempt before it end within the lease."""
 _KEPT_S = 24.0
@@ -38,6 +37,7 @@ _KEPT_S = 24.0
 _POLL_S = 2.0
 _COUNT_EVERY_S = 15.0
 _PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.03
 
 T = TypeVar("T")
 
@@ -83,8 +83,9 @@ class Deliverer:
             for due in claimed:
                 self._claimed[due.id] = due
                 self._running.spawn(self._deliver(sender, due), "deliver")
-            # The database has at least as long a rest as it had work, however fast attempts end.
-            await asyncio.sleep(max(_PAUSE_S, time.monotonic() - began))
+            # The database has as long a rest as it had work, however fast attempts end. But not for long: under load
+            # most of the time that it seems to take is our own, and places would stay empty meanwhile.
+            await asyncio.sleep(min(max(_PAUSE_S, time.monotonic() - began), _LONGEST_PAUSE_S))
             if not claimed and not self._succeeded:
                 await self._sleep()
 
@@ -113,7 +114,7 @@ class Deliverer:
         self._succeeded += [(due, attempt) for due, attempt in succeeded if attempt.at > latest]
 
     async def _claim(self) -> list[Due]:
-        free = min(_CLAIM, _AT_ONCE - len(self._claimed) - len(self._succeeded))
+        free = _AT_ONCE - len(self._claimed) - len(self._succeeded)
         return await self._database(lambda c: deliveries.claim(c, free)) or [] if free > 0 else []
 
     async def _deliver(self, sender: Sender, due: Due) -> None:
