@@ -81,7 +81,6 @@ class Deliverer:
             await self._store()
             claimed = await self._claim()
             for due in claimed:
-                self._claimed[due.id] = due
                 self._running.spawn(self._deliver(sender, due), "deliver")
             # The database has as long a rest as it had work, however fast attempts end. But not for long: under load
             # most of the time that it seems to take is our own, and places would stay empty meanwhile.
@@ -114,8 +113,18 @@ class Deliverer:
         self._succeeded += [(due, attempt) for due, attempt in succeeded if attempt.at > latest]
 
     async def _claim(self) -> list[Due]:
+        """Who is stopped amidst it waits for what was claimed, to give it back."""
         free = _AT_ONCE - len(self._claimed) - len(self._succeeded)
-        return await self._database(lambda c: deliveries.claim(c, free)) or [] if free > 0 else []
+        if free <= 0:
+            return []
+        claiming = asyncio.create_task(self._database(lambda c: deliveries.claim(c, free)))
+        try:
+            claimed = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            self._claimed |= {due.id: due for due in await claiming or []}
+            raise
+        self._claimed |= {due.id: due for due in claimed or []}
+        return claimed or []
 
     async def _deliver(self, sender: Sender, due: Due) -> None:
         """If the process dies before an attempt is stored, it is made again when the lease is over."""

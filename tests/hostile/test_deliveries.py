@@ -316,6 +316,26 @@ async def test_a_deliverer_that_stops_gives_back_what_it_holds_and_one_that_dies
     await until(running, "SELECT 1 FROM deliveries WHERE endpoint_id = %s HAVING min(attempts) > 0", endpoint_id)
 
 
+async def test_a_deliverer_that_is_stopped_amidst_a_claim_gives_it_back(running: World) -> None:
+    """What it has claimed is known to the database before it is known to itself."""
+    account, _ = await running.new_account("stopped")
+    flying = "SELECT count(*) FROM deliveries WHERE endpoint_id = %s AND claimed_until > now()"
+    async with r.receiver(r.silent) as hostile:
+        endpoint_id = await subscribe(running, account, hostile.url())
+        await running.stop("deliver-2")
+        async with await psycopg.AsyncConnection.connect(running.database_url) as holding:
+            await holding.execute("LOCK TABLE webhook_secrets")  # which a claim reads in its second half
+            await owe(running, endpoint_id, 8)
+            await until(running, flying + " HAVING count(*) = 8", endpoint_id)
+            stopping = asyncio.create_task(running.stop("deliver"))
+            await asyncio.sleep(0.5)  # the signal arrives, which nobody tells
+        await stopping
+    assert await running.sql(flying, endpoint_id) == [(0,)]
+    await running.sql("DELETE FROM webhook_endpoints WHERE id = %s", endpoint_id)
+    await running.restart("deliver")
+    await running.restart("deliver-2")
+
+
 @pytest.mark.parametrize("dies", [True, False])
 async def test_what_was_answered_and_not_stored_is_stored_or_sent_again(running: World, dies: bool) -> None:
     """The process dies, or the database is away, after the answers and before they are stored."""
