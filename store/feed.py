@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from store.database import Connection, Pool, delete_by_batches
+from store.database import Connection, Pool, Row, delete_by_batches
 
 CHANNEL = "account_events"
 """NOTIFY: the account whose feed has grown."""
@@ -68,24 +68,11 @@ async def head(connection: Connection, account_id: str) -> int:
     return int(row[0]) if row else 0
 
 
-async def _oldest(connection: Connection, account_id: str) -> int:
-    """The position of the oldest that is kept; behind the head when none is."""
+async def _oldest(connection: Connection, account_id: str, last: int) -> int:
+    """The position of the oldest that is kept; behind `last` when none is."""
     cursor = await connection.execute("SELECT min(position) FROM feed_events WHERE account_id = %s", [account_id])
     row = await cursor.fetchone()
-    return int(row[0]) if row and row[0] is not None else await head(connection, account_id) + 1
-
-
-async def _range(connection: Connection, account_id: str, after: int) -> tuple[int, int, int]:
-    """(behind which position, up to which one to look, the last one). Raises Pruned, Beyond."""
-    last = await head(connection, account_id)
-    oldest = await _oldest(connection, account_id)
-    if after == 0:
-        after = oldest - 1
-    if after > last:
-        raise Beyond(last)
-    if after + 1 < oldest:
-        raise Pruned(oldest)
-    return after, min(last, after + _MOST_LOOKED_AT), last
+    return int(row[0]) if row and row[0] is not None else last + 1
 
 
 async def part(connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int) -> Part:
@@ -93,18 +80,34 @@ async def part(connection: Connection, account_id: str, after: int, types: Seque
 
     From 0 on it begins with the oldest that is kept. Raises Pruned, Beyond.
     """
-    after, until, last = await _range(connection, account_id, after)
+    rows, through, last = await _behind(connection, account_id, after, types, limit, "position, event_id, type, body")
+    return Part([FeedEvent(*row) for row in rows], through, last)
+
+
+async def _behind(
+    connection: Connection, account_id: str, after: int, types: Sequence[str], limit: int, columns: str
+) -> tuple[Sequence[Row], int, int]:
+    """(rows whose first column is the position, that up to which was looked, that of the last event)."""
+    last = await head(connection, account_id)
+    oldest = await _oldest(connection, account_id, last)
+    if after == 0:
+        after = oldest - 1
+    if after > last:
+        raise Beyond(last)
+    if after + 1 < oldest:
+        raise Pruned(oldest)
+    until = min(last, after + _MOST_LOOKED_AT)
     cursor = await connection.execute(
         f"""
-        SELECT position, event_id, type, body FROM feed_events
+        SELECT {columns} FROM feed_events
         WHERE account_id = %(account)s AND position > %(after)s AND position <= %(until)s AND {_OF_TYPES}
         ORDER BY position LIMIT %(limit)s
-        """,  # noqa: S608 - a constant
+        """,  # noqa: S608 - constants
         {"account": account_id, "after": after, "until": until, "limit": limit, **_types(types)},
         binary=True,
     )
-    found = [FeedEvent(*row) for row in await cursor.fetchall()]
-    return Part(found, found[-1].position if len(found) == limit else until, last)
+    rows = await cursor.fetchall()
+    return rows, rows[-1][0] if len(rows) == limit else until, last
 
 
 _OF_TYPES = "(%(all)s OR type = ANY (%(exact)s) OR type LIKE ANY (%(prefixes)s))"
@@ -120,7 +123,8 @@ def _types(types: Sequence[str]) -> dict[str, object]:
 
 async def since(connection: Connection, account_id: str, at_ms: int) -> int:
     """The position behind which all is that was appended at this moment or later. Times grow with the positions."""
-    low, high = await _oldest(connection, account_id), await head(connection, account_id)
+    high = await head(connection, account_id)
+    low = await _oldest(connection, account_id, high)
     while low <= high:
         middle = (low + high) // 2
         cursor = await connection.execute(
@@ -146,18 +150,8 @@ async def places(
 ) -> tuple[list[Place], int, bool]:
     """(events of these types behind `after`, the position looked through, whether more may follow). Raises Pruned,
     Beyond."""
-    after, until, last = await _range(connection, account_id, after)
-    cursor = await connection.execute(
-        f"""
-        SELECT position, event_id FROM feed_events
-        WHERE account_id = %(account)s AND position > %(after)s AND position <= %(until)s AND {_OF_TYPES}
-        ORDER BY position LIMIT %(limit)s
-        """,  # noqa: S608 - a constant
-        {"account": account_id, "after": after, "until": until, "limit": limit, **_types(types)},
-    )
-    found = [Place(*row) for row in await cursor.fetchall()]
-    through = found[-1].position if len(found) == limit else until
-    return found, through, through < last
+    rows, through, last = await _behind(connection, account_id, after, types, limit, "position, event_id")
+    return [Place(*row) for row in rows], through, through < last
 
 
 async def places_of_session(

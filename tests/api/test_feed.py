@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 
 from schemas.events import SessionEnded, SessionEnding, SessionFirstFrame, SessionStarting
+from store import feed
+from store.database import pool
 from tests.builders import life, session_id
 from tests.projections.test_folding import caught_up
 from tests.sse import ACCEPT, opened
@@ -205,3 +207,16 @@ async def test_what_was_abandoned_is_not_told(
     await live(running, client)
     await eventually(told)
     assert {item["data"]["id"] for item in await whole(client)}.isdisjoint({sid})
+
+
+async def test_a_feed_that_begins_amidst_a_look_is_no_mistake(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first event comes between two questions of one look."""
+    account, _ = await running.new_account("begins")
+    heads = iter([0, 1])
+
+    async def head(*_: object) -> int:
+        return next(heads)
+
+    monkeypatch.setattr(feed, "head", head)
+    async with pool(running.database_url, 1) as connections, connections.connection() as connection:
+        assert await feed.part(connection, account, 0, [], 10) == feed.Part([], 0, 0)
