@@ -228,9 +228,4 @@ def _after(cursor: str | None) -> tuple[list[AvatarResource], str | None]:
 
 async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> list[AvatarResource]:
     key = await ctx.data_keys.if_kept(account_id)
-    return [
-        AvatarResource.model_validate_json(each.resource or "")
-        if each.avatar is None
-        else avatars.resource(each.avatar, key)
-        for each in found
-    ]
+    return [each.shown(key) for each in found]

@@ -17,7 +17,7 @@ from api.context import Context, Ctx
 from api.errors import CursorExpired, InvalidRequest, StreamsExceeded, Unprocessable, with_key
 from schemas.feed import Feed
 from schemas.jsons import JsonObject
-from schemas.webhooks import SUBSCRIPTION
+from schemas.webhooks import POSITION, SUBSCRIPTION
 from store import feed
 from store.accounts import Principal
 from store.feed import Beyond, FeedEvent, Part, Pruned
@@ -25,7 +25,6 @@ from store.feed import Beyond, FeedEvent, Part, Pruned
 router = APIRouter(prefix="/v1/events", tags=["Events"])
 
 _LATEST = "latest"
-_POSITION = "0|[1-9][0-9]{0,17}"
 _MOST_WAIT_S = 30
 _MOST_TYPES = 50
 
@@ -45,7 +44,7 @@ async def list_events(
         str | None,
         Query(
             description="A position, to begin behind it; `latest`: with what comes from now on.",
-            json_schema_extra={"pattern": f"^({_POSITION}|{_LATEST})$"},
+            json_schema_extra={"pattern": f"^({POSITION}|{_LATEST})$"},
         ),
     ] = None,
     types: Annotated[
@@ -88,7 +87,7 @@ async def _place(ctx: Context, account_id: str, text: str | None) -> int:
     if text == _LATEST:
         async with ctx.pool.connection() as connection:
             return await feed.head(connection, account_id)
-    if text is not None and re.fullmatch(_POSITION, text) is None:
+    if text is not None and re.fullmatch(POSITION, text) is None:
         raise InvalidRequest("after must be a position of the feed, or latest.", code="cursor.invalid", param="after")
     return int(text or 0)
 

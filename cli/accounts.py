@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 accounts_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 plans_app = typer.Typer(help="Plans: what an account may take.", no_args_is_help=True)
 
+Account = Annotated[str, typer.Argument(help="Its id or name.")]
+
 
 async def known_plan(connection: Connection, key: str) -> None:
     """Raises typer.Exit with the plans that there are."""
@@ -65,7 +67,7 @@ def list_accounts() -> None:
 
 @accounts_app.command("set")
 def set_account(
-    account: Annotated[str, typer.Argument(help="Its id or name.")],
+    account: Account,
     plan: Annotated[str | None, typer.Option(help="See `greenroom plans list`.")] = None,
     idle_timeout_seconds: Annotated[int | None, typer.Option(min=1, max=600, help="Of sessions that say none.")] = None,
     credit_gated: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from cli.accounts import account_id
+from cli.accounts import Account, account_id
 from cli.console import WAIT_S, fail, out, run_to_the_end, with_database
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 avatars_app = typer.Typer(help="Custom avatars of an account.", no_args_is_help=True)
 
-Account = Annotated[str, typer.Argument(help="Its id or name.")]
 _AT_ONCE = 100
 
 
@@ -38,7 +37,6 @@ def list_avatars(account: Account) -> None:
 
 async def _every(account: str, keyring: Keyring) -> list[AvatarResource]:
     from projections import avatars
-    from schemas.avatars import AvatarResource
     from store.accounts import DataKeys
     from store.database import pool
     from store.settings import DatabaseSettings
@@ -48,12 +46,7 @@ async def _every(account: str, keyring: Keyring) -> list[AvatarResource]:
         of = await account_id(connection, account)
         key = await DataKeys(connections, keyring).if_kept(of)
         while found := await avatars.page(connection, of, shown[-1].id if shown else None, _AT_ONCE):
-            shown += [
-                avatars.resource(each.avatar, key)
-                if each.avatar
-                else AvatarResource.model_validate_json(each.resource or "")
-                for each in found
-            ]
+            shown += [each.shown(key) for each in found]
     return shown
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.accounts import account_id
+from cli.accounts import Account, account_id
 from cli.console import fail, out, with_database
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 credits_app = typer.Typer(help="Credits: one is a minute of standard quality.", no_args_is_help=True)
 
-Account = Annotated[str, typer.Argument(help="Its id or name.")]
 _LATEST = 20
 
 

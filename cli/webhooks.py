@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Column, Table
 
-from cli.accounts import account_id
+from cli.accounts import Account, account_id
 from cli.console import WAIT_S, err, fail, out, run_to_the_end, with_database
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _state(endpoint: Endpoint) -> str:
 
 @webhooks_app.command("deliveries")
 def list_deliveries(
-    account: Annotated[str, typer.Argument(help="Its id or name.")],
+    account: Account,
     status: Annotated[Literal["pending", "delivered", "given_up"] | None, typer.Option()] = None,
     endpoint: Annotated[str | None, typer.Option(help="Its id.")] = None,
     session: Annotated[str | None, typer.Option(help="Its id.")] = None,
@@ -83,7 +83,7 @@ def list_deliveries(
 
 
 @webhooks_app.command("redeliver")
-def redeliver(account: Annotated[str, typer.Argument(help="Its id or name.")], delivery: str) -> None:
+def redeliver(account: Account, delivery: str) -> None:
     """Send one again, now, under the id that it has."""
     from store import replays
 
@@ -101,7 +101,7 @@ def redeliver(account: Annotated[str, typer.Argument(help="Its id or name.")], d
 
 @webhooks_app.command("replay")
 def replay(
-    account: Annotated[str, typer.Argument(help="Its id or name.")],
+    account: Account,
     endpoint: Annotated[str, typer.Argument(help="Its id.")],
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="In UTC.")] = None,
     after: Annotated[int | None, typer.Option(min=0, help="A position of the feed: what comes behind it.")] = None,

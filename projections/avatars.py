@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.avatars import Avatar
-from events.sealing import DataKey, SealError, field_aad
+from events.sealing import DataKey
 from projections import names
 from projections.folding import Folded, Projection
-from projections.resources import ERASED
+from projections.resources import ERASED, opened
 from schemas.avatars import AvatarResource
 from schemas.events import Encrypted
 from schemas.jsons import JsonObject
@@ -80,13 +80,9 @@ def _avatar(row: Row) -> Avatar:
 def resource(avatar: Avatar, key: DataKey | None) -> AvatarResource:
     """As customers see it; not of one that is deleted. A name that does not open says so."""
     assert avatar.status != "deleted"
-    try:
-        name = key.decrypt(avatar.name, field_aad(avatar.avatar_id, "name")) if key and avatar.name else ERASED
-    except SealError:  # whatever stands in the log must not stop those who tell of it
-        name = ERASED
     return AvatarResource(
         id=avatar.avatar_id,
-        name=name,
+        name=opened(avatar.avatar_id, "name", avatar.name, key) if avatar.name else ERASED,
         status=avatar.status,
         runtime_type=avatar.runtime_type,
         is_demo=False,
@@ -105,6 +101,9 @@ class StoredAvatar:
     avatar_id: str
     avatar: Avatar | None
     resource: str | None
+
+    def shown(self, key: DataKey | None) -> AvatarResource:
+        return resource(self.avatar, key) if self.avatar else AvatarResource.model_validate_json(self.resource or "")
 
 
 async def find(connection: Connection, account_id: str, avatar_id: str) -> list[StoredAvatar]:

@@ -32,13 +32,14 @@ def resource(state: State, key: DataKey | None) -> JsonObject:
         "metadata": created.metadata,
     }
     return resource_of(
-        state, {name: _opened(state.session_id, name, field, key) for name, field in erasable.items() if field}
+        state, {name: opened(state.session_id, name, field, key) for name, field in erasable.items() if field}
     )
 
 
-def _opened(session_id: str, name: str, field: Encrypted, key: DataKey | None) -> str:
+def opened(subject: str, name: str, field: Encrypted, key: DataKey | None) -> str:
+    """An erasable field of a session or an avatar, in the clear; one that does not open says so."""
     try:
-        return key.decrypt(field, field_aad(session_id, name)) if key else ERASED
+        return key.decrypt(field, field_aad(subject, name)) if key else ERASED
     except SealError:  # whatever stands in the log must not stop those who tell of it
         return ERASED
 

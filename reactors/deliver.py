@@ -117,14 +117,17 @@ class Deliverer:
         free = _AT_ONCE - len(self._claimed) - len(self._succeeded)
         if free <= 0:
             return []
-        claiming = asyncio.create_task(self._database(lambda c: deliveries.claim(c, free)))
+        taking = asyncio.create_task(self._take(free))
         try:
-            claimed = await asyncio.shield(claiming)
+            return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            self._claimed |= {due.id: due for due in await claiming or []}
+            await taking
             raise
-        self._claimed |= {due.id: due for due in claimed or []}
-        return claimed or []
+
+    async def _take(self, most: int) -> list[Due]:
+        claimed = await self._database(lambda c: deliveries.claim(c, most)) or []
+        self._claimed |= {due.id: due for due in claimed}
+        return claimed
 
     async def _deliver(self, sender: Sender, due: Due) -> None:
         """If the process dies before an attempt is stored, it is made again when the lease is over."""
@@ -145,7 +148,7 @@ class Deliverer:
             if attempt.delivered:
                 self._succeeded.append((due, attempt))
             else:
-                await self._database(lambda c: _record(c, due, attempt))
+                await self._database(lambda c: _record_failed(c, due, attempt))
         finally:
             if self._claimed.get(due.id) is due:
                 del self._claimed[due.id]
@@ -176,10 +179,10 @@ def _measure(due: Due, attempt: Attempt) -> None:
         metrics.LAG.observe((datetime.now(UTC) - due.created_at).total_seconds())
 
 
-async def _record(connection: Connection, due: Due, attempt: Attempt) -> None:
+async def _record_failed(connection: Connection, due: Due, attempt: Attempt) -> None:
     """With what its account is to be told when the endpoint is disabled by it: both, or neither."""
     async with connection.transaction():
-        disabled = await deliveries.record(connection, due, attempt)
+        disabled = await deliveries.record_failed(connection, due, attempt)
         if disabled is not None:
             log.warning("endpoint disabled", endpoint=disabled.id, reason=disabled.disabled_reason)
             await tell(connection, [told_disabled(disabled)])

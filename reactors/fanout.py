@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import orjson
 
 from events.avatars import Avatar
 from events.sealing import DataKey
@@ -14,9 +13,8 @@ from projections.resources import ledger_entry, resource
 from projections.states import Form, SessionStates, StoredStates
 from projections.summaries import entry_of
 from reactors.telling import Told, tell
+from schemas import webhooks
 from schemas.events import HEARTBEAT, PUBLIC, USAGE_RECORDED, SessionHeartbeat
-from schemas.jsons import JsonObject
-from schemas.times import to_wire
 from store import admissions, endpoints
 from store.accounts import DataKeys
 from store.database import Connection
@@ -57,24 +55,21 @@ def _told(change: SessionChange, key: DataKey | None) -> list[Told]:
     event, state, usage = change.event, change.evolved.state, change.evolved.usage
     told = []
     if change.evolved.transition in PUBLIC:
-        body = _body(change.evolved.transition, state.last_ms, state.seq, state.attempt, resource(state, key))
-        told.append(_of_session(state, event.id, change.evolved.transition, body))
+        kind, shown = change.evolved.transition, resource(state, key)
+        body = webhooks.body(kind, state.last_ms, shown, seq=state.seq, attempt=state.attempt)
+        told.append(_of_session(state, event.id, kind, body))
     if isinstance(event.data, SessionHeartbeat):
-        body = _body(HEARTBEAT, state.last_ms, None, state.attempt, resource(state, key), n=event.data.n)
+        shown = resource(state, key)
+        body = webhooks.body(HEARTBEAT, state.last_ms, shown, attempt=state.attempt, n=event.data.n)
         told.append(_of_session(state, event.id, HEARTBEAT, body))
     if usage is not None:
-        body = _body(USAGE_RECORDED, change.append_ms, None, None, ledger_entry(entry_of(change)))
+        body = webhooks.body(USAGE_RECORDED, change.append_ms, ledger_entry(entry_of(change)))
         told.append(_of_session(state, usage.facts.id, USAGE_RECORDED, body))
     return told
 
 
 def _of_session(state: State, event_id: str, kind: str, body: bytes) -> Told:
     return Told(_account(state), event_id, kind, body, session_id=state.session_id, seq=state.seq)
-
-
-def _body(kind: str, at_ms: int, seq: int | None, attempt: int | None, data: JsonObject, **further: int) -> bytes:
-    told = {"type": kind, "timestamp": to_wire(at_ms), "seq": seq, "attempt": attempt, **further, "data": data}
-    return orjson.dumps(told)
 
 
 class AvatarFanOut(StoredStates[Avatar]):
@@ -99,5 +94,5 @@ class AvatarFanOut(StoredStates[Avatar]):
         assert kind is not None
         key = await self._keys.if_kept(avatar.account_id)
         data = avatars.resource(avatar, key).model_dump()
-        body = _body(kind, change.event.time_ms, None, None, data)
+        body = webhooks.body(kind, change.event.time_ms, data)
         return Told(avatar.account_id, change.event.id, kind, body)

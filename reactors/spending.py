@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import orjson
 import structlog
 
 from reactors.telling import Told, tell
+from schemas import webhooks
 from schemas.events import THRESHOLD_REACHED
 from schemas.ids import EVENT, derived_id
+from schemas.jsons import JsonObject
 from schemas.rates import CREDIT_US
-from schemas.times import now_ms, to_wire
+from schemas.times import now_ms
 from store import credits, spending
 from store.database import DatabaseUnreachable, Pool
 from store.spending import Reached
@@ -56,23 +57,16 @@ class Spending:
 def _told(reached: Reached, at_ms: int) -> Told:
     parts = (reached.account_id, reached.key_id, str(reached.month), str(reached.threshold_us))
     event_id = derived_id(EVENT, at_ms, *parts)
-    return Told(reached.account_id, event_id, THRESHOLD_REACHED, _body(reached, at_ms))
+    body = webhooks.body(THRESHOLD_REACHED, at_ms, _data(reached))
+    return Told(reached.account_id, event_id, THRESHOLD_REACHED, body)
 
 
-def _body(reached: Reached, at_ms: int) -> bytes:
-    return orjson.dumps(
-        {
-            "type": THRESHOLD_REACHED,
-            "timestamp": to_wire(at_ms),
-            "seq": None,
-            "attempt": None,
-            "data": {
-                "object": "usage_threshold",
-                "account_id": reached.account_id,
-                "key_id": reached.key_id or None,
-                "period_start": f"{reached.month}T00:00:00.000Z",
-                "threshold_credits": reached.threshold_us / CREDIT_US,
-                "used_credits": reached.spent_us / CREDIT_US,
-            },
-        }
-    )
+def _data(reached: Reached) -> JsonObject:
+    return {
+        "object": "usage_threshold",
+        "account_id": reached.account_id,
+        "key_id": reached.key_id or None,
+        "period_start": f"{reached.month}T00:00:00.000Z",
+        "threshold_credits": reached.threshold_us / CREDIT_US,
+        "used_credits": reached.spent_us / CREDIT_US,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from schemas.avatars import AvatarResource
@@ -13,6 +14,7 @@ from schemas.pages import Page
 from schemas.requests import WEB_URL, WHOLE, Strict, Text, with_usable_host
 from schemas.sessions import SessionResource
 from schemas.spending import ThresholdReached
+from schemas.times import to_wire
 from schemas.usage import UsageEventResource
 
 SUBSCRIPTION = r"^(\*|[a-z_]+\.(\*|[a-z_]+))$"
@@ -74,7 +76,9 @@ class RotateSecret(Strict):
     ] = 86_400
 
 
-Position = Annotated[StrictStr, Field(pattern=r"^(0|[1-9][0-9]{0,17})$")]
+POSITION = "0|[1-9][0-9]{0,17}"
+"""Of an account's feed, as text."""
+Position = Annotated[StrictStr, Field(pattern=f"^({POSITION})$")]
 
 
 class Replay(Strict):
@@ -239,6 +243,14 @@ BODIES: tuple[type[BaseModel], ...] = (
     ThresholdBody,
     EndpointBody,
 )
+
+
+def body(
+    kind: str, at_ms: int, data: JsonObject, *, seq: int | None = None, attempt: int | None = None, **further: int
+) -> bytes:
+    """What is sent, as one of BODIES has it."""
+    told = {"type": kind, "timestamp": to_wire(at_ms), "seq": seq, "attempt": attempt, **further, "data": data}
+    return orjson.dumps(told)
 
 
 def body_of(kind: str) -> type[BaseModel]:

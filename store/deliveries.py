@@ -188,15 +188,12 @@ async def record_delivered(connection: Connection, ended: Sequence[tuple[Due, At
     return recovered
 
 
-async def record(connection: Connection, due: Due, attempt: Attempt) -> Endpoint | None:
-    """Store an attempt and what follows from it: done, the next time, or given up. Returns the endpoint when that
-    disables it; its account is to be told within the same transaction.
+async def record_failed(connection: Connection, due: Due, attempt: Attempt) -> Endpoint | None:
+    """Store an attempt that has failed and what follows from it: the next time, or given up. Returns the endpoint when
+    that disables it; its account is to be told within the same transaction.
 
     Of an endpoint that was deleted meanwhile nothing is left to store.
     """
-    if attempt.delivered:
-        await record_delivered(connection, [(due, attempt)])
-        return None
     made = due.attempts - due.attempts_before + 1
     delay = next_attempt_s(due.type, made, attempt.retry_after_s, random.uniform(0.9, 1.1))  # noqa: S311
     async with connection.transaction():

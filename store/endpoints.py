@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import orjson
-
 from events.sealing import Keyring
+from schemas import webhooks
 from schemas.events import BY_NAME
 from schemas.ids import WEBHOOK_ENDPOINT, new_id
 from schemas.times import from_datetime, to_wire
@@ -63,8 +62,7 @@ def resource(endpoint: Endpoint, secret: str | None = None) -> WebhookEndpointRe
 
 def body(endpoint: Endpoint, kind: str, at_ms: int) -> bytes:
     """Of an event that tells of the endpoint itself."""
-    told = {"type": kind, "timestamp": to_wire(at_ms), "seq": None, "attempt": None}
-    return orjson.dumps({**told, "data": resource(endpoint).model_dump()})
+    return webhooks.body(kind, at_ms, resource(endpoint).model_dump())
 
 
 def _time(at: datetime | None) -> str | None:

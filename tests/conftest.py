@@ -15,7 +15,9 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from cli.receiver import Receiver
 from stack import servers as embedded
+from stack.ports import free_ports
 from stack.process import ProcessGroup
 from stack.servers import Servers
 from tests.world import World
@@ -137,3 +139,11 @@ async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         yield made
     finally:
         await made.close()
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Of webhooks: it refuses what is not signed with its secret, which the test tells it."""
+    (port,) = free_ports(1)
+    async with Receiver(port) as opened:
+        yield opened

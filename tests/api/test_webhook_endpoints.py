@@ -12,7 +12,6 @@ import pytest_asyncio
 
 from cli.receiver import Receiver
 from schemas.webhooks import EndpointBody
-from stack.ports import free_ports
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -23,13 +22,6 @@ async def running(world: World) -> World:
     await world.start("api", "sessions", "usage", "webhooks", "avatars", "avatar_webhooks", "deliver")
     await world.slots_of_nobody(50)
     return world
-
-
-@pytest_asyncio.fixture
-async def receiver(running: World) -> AsyncIterator[Receiver]:
-    (port,) = free_ports(1)
-    async with Receiver(port) as opened:
-        yield opened
 
 
 @pytest_asyncio.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -39,13 +38,6 @@ async def running(world: World) -> World:
     await world.start("deliver", GREENROOM_DELIVER_METRICS_PORT=str(METRICS_PORT))
     await world.fake_worker(20)
     return world
-
-
-@pytest_asyncio.fixture
-async def receiver(running: World) -> AsyncIterator[Receiver]:
-    (port,) = free_ports(1)
-    async with Receiver(port) as opened:
-        yield opened
 
 
 async def subscribe(client: httpx.AsyncClient, receiver: Receiver, *events: str) -> str:

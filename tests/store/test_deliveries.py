@@ -83,8 +83,12 @@ async def claim(connections: Pool, most: int = 1000) -> list[Due]:
 
 async def record(connections: Pool, due: Due, status: int | None, **more: Any) -> None:
     error = None if status else "ConnectError"
+    attempt = Attempt(datetime.now(UTC), status, 3, error, None, **more)
     async with connections.connection() as connection:
-        await deliveries.record(connection, due, Attempt(datetime.now(UTC), status, 3, error, None, **more))
+        if attempt.delivered:
+            await deliveries.record_delivered(connection, [(due, attempt)])
+        else:
+            await deliveries.record_failed(connection, due, attempt)
 
 
 async def test_an_endpoint_and_an_account_have_their_places_and_no_more(world: World, connections: Pool) -> None:
