@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import sys
 from enum import StrEnum
@@ -146,6 +147,17 @@ def deliver() -> None:
     from reactors.settings import DeliverSettings
 
     run_to_the_end(run_deliverer(DeliverSettings()), run=uvloop.run)
+
+
+@app.command(rich_help_panel="Processes")
+def live() -> None:
+    """Live windows: what happens each minute, by account, worker and quality. Needs the `live` extra."""
+    from reactors.live import serve
+    from reactors.settings import LiveSettings
+
+    if importlib.util.find_spec("faust") is None:
+        raise fail("Live windows need faust-streaming: install greenroom[live].")
+    run_to_the_end(serve(LiveSettings()))
 
 
 @app.command(rich_help_panel="Processes")

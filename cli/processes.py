@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
-from reactors.settings import DeliverSettings, ProjectSettings
+from reactors.settings import DeliverSettings, LiveSettings, ProjectSettings
 from workers.children import of_this_machine
 from workers.settings import BuildSettings, WorkerSettings
 
@@ -18,6 +18,7 @@ KINDS: dict[str, type[BaseSettings]] = {
     "api": ApiSettings,
     "project": ProjectSettings,
     "deliver": DeliverSettings,
+    "live": LiveSettings,
     "worker": WorkerSettings,
     "build": BuildSettings,
 }

@@ -35,9 +35,20 @@ WORKERS = Topic(
 ASSIGNMENTS = Topic("assignments.v1", 64, {"retention.ms": "3600000"})
 USAGE = Topic("usage.v1", 12, _FOR_EVER)
 AVATARS = Topic("avatars.v1", 4, _FOR_EVER)
+LIVE = Topic(
+    "live.v1",
+    4,
+    {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(24 * 3600 * 1000),
+        "segment.ms": "600000",
+        "min.cleanable.dirty.ratio": "0.1",
+    },
+)
+"""Live windows as they stand: the last record of a key is what it has come to."""
 DEAD_LETTERS = Topic("dead_letters.v1", 1, {"retention.ms": str(30 * 24 * 3600 * 1000)})
 
-ALL = (SESSIONS, WORKERS, ASSIGNMENTS, USAGE, AVATARS, DEAD_LETTERS)
+ALL = (SESSIONS, WORKERS, ASSIGNMENTS, USAGE, AVATARS, LIVE, DEAD_LETTERS)
 
 
 @lru_cache(100_000)

@@ -221,6 +221,18 @@ async def bind(
     return {partition: Bound(generation, offset) for partition, generation, offset in await cursor.fetchall()}
 
 
+async def place(connection: Connection, name: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Where to begin in partitions that this consumer has never had; the others go on from where they are."""
+    await connection.execute(
+        """
+        INSERT INTO checkpoints (name, topic, partition, generation, next_offset)
+        SELECT %s, %s, p, 0, o FROM unnest(%s::int[], %s::bigint[]) AS x (p, o) ORDER BY p
+        ON CONFLICT DO NOTHING
+        """,
+        [name, topic, sorted(offsets), [offsets[partition] for partition in sorted(offsets)]],
+    )
+
+
 async def positions(connection: Connection, name: str, topic: str) -> dict[int, int]:
     """Partition → the offset that comes next, as stored."""
     cursor = await connection.execute(

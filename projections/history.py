@@ -6,7 +6,7 @@ partition's order, so what is shown of the two together ends where the slower on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,13 @@ from msgspec import structs
 from events.session_state import State, dump_state, load_state
 from projections import names
 from projections.folding import SessionChange, SessionsFolded
+from projections.notices import tell
 from projections.states import SessionStates
 from schemas.events import PUBLIC, SessionCreated, SessionHeartbeat
 from store.database import Connection
 
 CHANNEL = "session_events"
 """NOTIFY: ids of sessions whose history has grown, a line each: an id has no control character."""
-_MOST_NOTIFIED = 7900
-"""Bytes of one: PostgreSQL refuses 8,000, and with it the whole transaction."""
 
 _COLUMNS = (
     ("session_id", "text"),
@@ -69,27 +68,7 @@ class HistoryProjection(SessionStates):
         if beats := _last_heartbeats(folded.changes):
             await connection.execute(self._upsert, [list(column) for column in zip(*beats, strict=True)])
         await self.save(connection, folded)
-        await _tell(connection, dict.fromkeys(change.event.subject for change in happened))
-
-
-async def _tell(connection: Connection, session_ids: Iterable[str]) -> None:
-    """Delivered when the transaction commits, and then the rows are there."""
-    for payload in payloads(session_ids):
-        await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, payload])
-
-
-def payloads(session_ids: Iterable[str]) -> Iterator[str]:
-    """As few as will do. An id of the log may have any letters, and four bytes for each."""
-    lines, size = list[str](), 0
-    for each in session_ids:
-        length = len(each.encode()) + 1
-        if lines and size + length > _MOST_NOTIFIED:
-            yield "\n".join(lines)
-            lines, size = [], 0
-        lines.append(each)
-        size += length
-    if lines:
-        yield "\n".join(lines)
+        await tell(connection, CHANNEL, dict.fromkeys(change.event.subject for change in happened))
 
 
 def _row(change: SessionChange) -> tuple[object, ...]:

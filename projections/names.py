@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 Name = Literal["sessions", "usage", "history", "avatars", "webhooks", "avatar_webhooks", "roster"]
+"""What `greenroom project` runs."""
 
 SESSIONS: Final = "sessions"
 USAGE: Final = "usage"
@@ -13,5 +14,7 @@ AVATARS: Final = "avatars"
 WEBHOOKS: Final = "webhooks"
 AVATAR_WEBHOOKS: Final = "avatar_webhooks"
 ROSTER: Final = "roster"
+LIVE: Final = "live"
+"""`greenroom live`."""
 
 ALL: tuple[Name, ...] = get_args(Name)

@@ -25,6 +25,15 @@ class RetentionSettings(DatabaseSettings):
     keep_workers_days: float = Field(7, gt=0, description="Rows of workers that are gone.")
 
 
+class LiveSettings(StoreSettings):
+    """Settings of `greenroom live`."""
+
+    keep_live_hours: float = Field(3, gt=0, le=72, description="Minutes of live windows, and how far back it begins.")
+    live_accounts: int = Field(
+        500, ge=1, le=100_000, description="Accounts that a minute counts apart; those beyond are summed as `other`."
+    )
+
+
 class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings):
     """Settings of `greenroom project`."""
 

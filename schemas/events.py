@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from schemas.avatars import Positions, RuntimeType
 from schemas.bounds import Count, Id, Line, Sentence, Signed, Small
+from schemas.live import Dimension, Window, WindowName
 from schemas.rates import Rate
 
 EndReason = Literal[
@@ -271,6 +272,25 @@ class AssignmentRetire(Assignment, frozen=True):
     pass
 
 
+class LiveWindow(Struct, frozen=True):
+    """What a live window has come to; later ones of the same key replace it. `key`: an account, a worker or a quality;
+    `other` sums up those beyond the most that are counted apart, and `all` has the empty one."""
+
+    window: WindowName
+    dimension: Dimension
+    key: str
+    counted: Window
+
+
+class LiveWorkers(Struct, frozen=True):
+    """The workers of a minute, by their last word in it. `phases`: how many are in each."""
+
+    from_ms: Count
+    phases: dict[str, int]
+    slots: Count
+    held: Count
+
+
 class EventType(NamedTuple):
     """`public`: customers are told of it, by webhook and in a session's history. Whoever adds a type must say."""
 
@@ -305,6 +325,8 @@ CATALOGUE: dict[str, EventType] = {
     "assignment.assign": EventType(1, AssignmentAssign, "assignments.v1", public=False),
     "assignment.end": EventType(1, AssignmentEnd, "assignments.v1", public=False),
     "assignment.retire": EventType(1, AssignmentRetire, "assignments.v1", public=False),
+    "live.window": EventType(1, LiveWindow, "live.v1", public=False),
+    "live.workers": EventType(1, LiveWorkers, "live.v1", public=False),
 }
 """Every event type, in its current version."""
 

@@ -178,7 +178,7 @@ class World:
     def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
         """As `greenroom up` would start it: with the settings of its kind."""
         command = name.split("-")[0]
-        args = [command] if command in ("api", "deliver", "worker", "build") else ["project", command]
+        args = [command] if command in ("api", "deliver", "worker", "build", "live") else ["project", command]
         port = env.get("GREENROOM_INTERNAL_PORT", str(self.internal_port))
         ready = {"api": self._api_ready(port), "worker": self._worker_ready(time.time())}.get(command)
         known = environment(args[0], {**self.env, **env})

@@ -18,7 +18,7 @@ from events.fold import Evolved, Rejected
 from events.session_state import State, dump_state, load_state
 from events.sessions import MOST_CREDIT_US, MOST_SEEN, evolve
 from events.topics import partition_of
-from projections import audit, history, sessions, usage
+from projections import audit, history, notices, sessions, usage
 from projections.folding import Change
 from reactors import fanout, telling
 from schemas.bounds import MOST, MOST_MILLI, MOST_SMALL
@@ -266,7 +266,7 @@ def test_an_avatar_of_extreme_events(story: list[AvatarEvent], data: st.DataObje
 def test_ids_of_any_length_fit_into_notifications() -> None:
     """Two hundred of them did not: PostgreSQL refused the transaction, again and again."""
     ids = [f"{n:03}" + "ж𝄞" * 62 for n in range(300)]
-    found = list(history.payloads(ids))
+    found = list(notices.payloads(ids))
     assert all(len(payload.encode()) < 8000 for payload in found)
     assert [each for payload in found for each in payload.split("\n")] == ids
-    assert list(history.payloads([])) == []
+    assert list(notices.payloads([])) == []
