@@ -19,6 +19,7 @@ from api import (
     avatars,
     feed,
     history,
+    live,
     manual,
     metrics,
     openapi,
@@ -53,6 +54,7 @@ from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
 from projections.history import CHANNEL as HISTORY
+from projections.live import CHANNEL as LIVE
 from schemas.background import Background
 from schemas.jsons import JsonObject
 from store import slots
@@ -73,6 +75,7 @@ _ROUTERS = (
     webhook_endpoints.router,
     webhook_deliveries.router,
     usage.router,
+    live.router,
     account.router,
     spending.router,
     status.router,
@@ -144,6 +147,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         told: dict[str, Callable[[str], None]] = {
             "slot_free": ctx.turns.tell,
             HISTORY: ctx.news.tell,
+            LIVE: ctx.news.tell,
             FEED: ctx.news.tell,
             KEY_REVOKED: ctx.news.tell,
         }

@@ -21,6 +21,7 @@ from schemas.avatars import AvatarList, AvatarResource
 from schemas.feed import Feed, FeedItem
 from schemas.history import AttemptResource, HistoryEvent, HistoryPage, Latencies, Timeline
 from schemas.jsons import JsonObject
+from schemas.live import FirstFramesResource, LiveResource, LiveWindowResource
 from schemas.sessions import (
     DryRun,
     Price,
@@ -202,6 +203,29 @@ REQUESTS: Mapping[str, JsonObject] = MappingProxyType(
 )
 """By operation id."""
 
+_LIVE = LiveResource(
+    window="1m",
+    window_seconds=60,
+    hop_seconds=60,
+    lateness_seconds=120,
+    complete=True,
+    windows=[
+        LiveWindowResource(
+            start="2026-11-02T09:30:00.000Z",
+            end="2026-11-02T09:31:00.000Z",
+            closes_at="2026-11-02T09:33:00.000Z",
+            starts=1,
+            active={"ended": 1},
+            first_frame=FirstFramesResource(count=1, p50_ms=1120, p95_ms=1120, p99_ms=1120),
+            billable_ms=42380,
+            credit_us=42_380_000,
+            failures={},
+            audio_stalls=0,
+            late=0,
+        )
+    ],
+)
+
 ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
     {
         "create_session": QUEUED,
@@ -240,6 +264,7 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
             by_quality={"standard": 43},
         ),
         "list_usage_events": UsageEventList(data=[LEDGER_ENTRY], has_more=False, next_cursor=None),
+        "get_live": _LIVE,
         "get_account": AccountResource(
             id=ACCOUNT,
             name="Example",

@@ -7,6 +7,7 @@ import resource
 import socket
 from dataclasses import replace
 
+import msgspec
 import structlog
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +19,8 @@ from starlette.routing import Route
 from api.app import create_app
 from api.front import KEEP_ALIVE_S, Limits, bounded_by
 from api.settings import ApiSettings
+from projections.overview import overview
+from schemas.times import now_ms
 from store.accounts import check_pepper
 from store.database import DatabaseUnreachable
 
@@ -30,7 +33,7 @@ _OTHER_FILES = 256
 
 
 def internal_app(public: FastAPI) -> FastAPI:
-    """/healthz: the process answers. /readyz: its database does too. /metrics: Prometheus."""
+    """/healthz: the process answers. /readyz: its database does too. /metrics: Prometheus. /live: of all accounts."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -46,9 +49,22 @@ def internal_app(public: FastAPI) -> FastAPI:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
+    async def live(_: Request) -> Response:
+        try:
+            async with public.state.context.pool.connection(2) as connection:
+                found = await overview(connection, now_ms())
+        except (AttributeError, DatabaseUnreachable):
+            return PlainTextResponse("database unavailable\n", status_code=503)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
     return FastAPI(
         openapi_url=None,
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)],
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/live", live),
+        ],
     )
 
 

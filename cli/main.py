@@ -20,6 +20,7 @@ from cli.credits import credits_app
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
 from cli.parked import parked_app
+from cli.top import top
 from cli.webhooks import webhooks_app
 from projections.names import Name
 from schemas.logs import configure_logging
@@ -232,6 +233,7 @@ app.add_typer(credits_app, name="credits", rich_help_panel="Operation")
 app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
+app.command(rich_help_panel="Operation")(top)
 app.command(rich_help_panel="Bills")(audit)
 app.command(rich_help_panel="Faces")(render)
 app.add_typer(train_app, name="train", rich_help_panel="Faces")

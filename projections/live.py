@@ -1,8 +1,8 @@
 """What may be watched while it happens: counts of minutes, that add up to windows (`projections/windows.py`).
 
-Every accepted event adds whole numbers to rows of the minute that it counts in; so a batch is one additive upsert in the
-transaction of its checkpoint, nothing is held in memory, and a process that is killed and started again, or two at once,
-come to the same rows. Nothing that bills or decides reads them.
+Every accepted event adds whole numbers to rows of the minute that it counts in; so a batch is one additive upsert in
+the transaction of its checkpoint, nothing is held in memory, and a process that is killed and started again, or two at
+once, come to the same rows. Nothing that bills or decides reads them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _MINUTES_KNOWN = 64
 _MOST_KEY = 64
 """Ids of ours are shorter; a key of `live.v1` is made of it."""
 Measure = str
-"""`starts`, `active:<status>`, `first_frame:<bucket>`, `billable_ms`, `credit_us`, `failure:<code>`, `audio_stalls`, `late`."""
+"""`starts`, `active:<status>`, `first_frame:<bucket>`, `billable_ms`, `credit_us`, `failure:<code>`, `audio_stalls`,
+`late`."""
 
 
 def subject(account_id: str) -> str:

@@ -46,8 +46,8 @@ async def serve(settings: LiveSettings) -> None:
 
 async def begin(settings: LiveSettings, connections: Pool) -> Offsets:
     """Put checkpoints where there are none: as far back as windows are kept, and an hour more, which a session lasts at
-    the most. A log other than that of before, rewound or made again, is counted from there, too, and what was counted of
-    the other one is forgotten. Returns where to read `workers.v1`: those states that still say anything.
+    the most. A log other than that of before, rewound or made again, is counted from there, too, and what was counted
+    of the other one is forgotten. Returns where to read `workers.v1`: those states that still say anything.
 
     If the process dies in here, the next one does it all again.
     """
@@ -56,7 +56,9 @@ async def begin(settings: LiveSettings, connections: Pool) -> Offsets:
     since = await offsets_at(settings, SESSIONS, now - round((settings.keep_live_hours + 1) * _HOUR_MS))
     async with connections.connection() as connection, connection.transaction():
         at = await checkpoints.positions(connection, names.LIVE, SESSIONS.name)
-        if lost := sorted(partition for partition, offset in at.items() if not begins[partition] <= offset <= ends[partition]):
+        if lost := sorted(
+            partition for partition, offset in at.items() if not begins[partition] <= offset <= ends[partition]
+        ):
             log.warning("the log is another one than before; live windows begin anew", partitions=lost)
             await live.begin_anew(connection)
         await checkpoints.place(connection, names.LIVE, SESSIONS.name, since)

@@ -1,8 +1,8 @@
 """What live windows have come to, told in `live.v1`: the last record of a key is what stands.
 
-At least once, and each time as it is read from the rows then. If the process dies before it has told of something, the next
-one does, since each begins with all windows that are still open; and every window is told once more when it closes, so two
-processes that tell of the same one in the wrong order leave the right one behind.
+At least once, and each time as it is read from the rows then. If the process dies before it has told of something, the
+next one does, since each begins with all windows that are still open; and every window is told once more when it
+closes, so two processes that tell of the same one in the wrong order leave the right one behind.
 """
 
 from __future__ import annotations

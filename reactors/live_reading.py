@@ -1,9 +1,10 @@
-"""The stream processors of `greenroom live`, on faust-streaming: `sessions.v1` into windows, `workers.v1` into who is there.
+"""The stream processors of `greenroom live`, on faust-streaming: of sessions into windows, of workers into who is
+there.
 
 Faust reads, spreads the partitions over all such processes, and hands over batches. Where to read is not its affair: it
-acknowledges what it hands over, done or not, so its commits are a hint for lag tools; where a partition goes on is said by
-the checkpoints, as everywhere else. It has no way back to a position while it runs. So whatever fails ends the process, and
-the next one goes on from what was stored.
+acknowledges what it hands over, done or not, so its commits are a hint for lag tools; where a partition goes on is said
+by the checkpoints, as everywhere else. It has no way back to a position while it runs. So whatever fails ends the
+process, and the next one goes on from what was stored.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
+from faust.streams import Stream
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP, EventT, StreamT
 
@@ -60,7 +63,11 @@ class Reader:
     """Both agents of one process. `run` raises what any part of it failed with."""
 
     def __init__(
-        self, settings: LogSettings, handler: FoldingHandler[Seen], workers: WorkersSeen, workers_from: Mapping[int, int]
+        self,
+        settings: LogSettings,
+        handler: FoldingHandler[Seen],
+        workers: WorkersSeen,
+        workers_from: Mapping[int, int],
     ) -> None:
         """`workers_from`: partition of `workers.v1` → where to begin."""
         self._settings = settings
@@ -69,6 +76,8 @@ class Reader:
         self._workers_at = dict(workers_from)
         self._next: dict[int, int] = {}
         """Partition of `sessions.v1` → the offset that must come next."""
+        self._read_to: dict[int, int] = {}
+        """The same, of all that were ever ours."""
         self._lock = asyncio.Lock()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.app = self._application()
@@ -90,7 +99,7 @@ class Reader:
             store="memory://",
         )
         app.conf.live_reader = self
-        app.transport.Consumer = _Consumer
+        app.transport.Consumer = _Consumer  # type: ignore[misc]  # the one place where faust lets it be chosen
         raw: Any = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
         app.agent(app.topic(prefix + SESSIONS.name, **raw), name="sessions", concurrency=1)(self._read_sessions)
         app.agent(app.topic(prefix + WORKERS.name, **raw), name="workers", concurrency=1)(self._read_workers)
@@ -156,6 +165,7 @@ class Reader:
                     batches.setdefault(record.partition, []).append(record)
                     self._next[record.partition] += 1
             try:
+                self._read_to.update(self._next)
                 await self._handler.handle(batches)
             except Exception as failed:
                 self._fail(failed)
@@ -173,19 +183,21 @@ class Reader:
     # Whether it moves
 
     async def _watch(self) -> None:
-        """Surfaces what failed in the background, a log that ends before what was read, and a reader that stands still."""
-        before: dict[int, int] = {}
-        looks = 0
+        """Surfaces what failed in the background, a log that was lost, and a reader that stands still."""
+        before, looks = dict(self._next), 0
         while True:
             await asyncio.sleep(_LOOK_S)
             if self.app.crashed:
                 raise Stuck("the stream processors of live windows have crashed; the log says why")
             await self._handle([])
-            now = dict(self._next)
-            ends = await end_offsets(self._settings, SESSIONS)
-            if lost := sorted(partition for partition, at in now.items() if at > ends.get(partition, at)):
-                raise LogGap(f"partitions {lost} of {SESSIONS.name} end before what was read of them.")
-            behind = any(at < ends.get(partition, 0) for partition, at in now.items())
+            try:
+                now, ends = dict(self._next), await end_offsets(self._settings, SESSIONS)
+            except (KafkaError, TimeoutError) as failed:  # faust waits for it, too
+                log.warning("the end of the log cannot be had", reason=repr(failed))
+                continue
+            if lost := sorted(partition for partition, at in self._read_to.items() if at > ends.get(partition, at)):
+                raise LogGap(f"partitions {lost} of {SESSIONS.name} end before what was read; live windows begin anew.")
+            behind = any(at < ends[partition] for partition, at in now.items())
             looks = looks + 1 if behind and now == before else 0
             if looks > _STUCK_LOOKS:
                 raise Stuck(f"live windows have been behind without progress for {looks * _LOOK_S:.0f} s")
@@ -193,6 +205,7 @@ class Reader:
 
 
 def _batches(stream: StreamT[bytes]) -> AsyncIterator[Sequence[EventT[bytes]]]:
+    assert isinstance(stream, Stream)
     return stream.take_events(BATCH, within=WITHIN_S)
 
 

@@ -1,7 +1,7 @@
 """Which workers there are, minute by minute, by their own word: the last state record of each in it.
 
-Nothing is decided by it, so the records are not verified as the roster does it: whoever can write to `workers.v1` can make
-these figures wrong, and no more than MOST of them.
+Nothing is decided by it, so the records are not verified as the roster does it: whoever can write to `workers.v1` can
+make these figures wrong, and no more than MOST of them.
 """
 
 from __future__ import annotations

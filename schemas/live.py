@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from pydantic import BaseModel, Field
+
+from schemas.times import to_wire
 
 Dimension = Literal["all", "account", "worker", "quality"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
@@ -53,8 +55,8 @@ class Window(Struct, frozen=True):
     late: int
 
 
-class FirstFrameStats(BaseModel):
-    """From the accepted create to the first frame, in milliseconds, within 1 %; null: no session has shown one."""
+class FirstFramesResource(BaseModel):
+    """From the accepted create to the first frame, within 1 %; null: no session has shown one."""
 
     count: int
     p50_ms: int | None
@@ -63,7 +65,7 @@ class FirstFrameStats(BaseModel):
 
 
 class LiveWindowResource(BaseModel):
-    """`active`: sessions that something was heard of in the window's last minute, by their last status in it.
+    """`active`: sessions of which something was heard in the window's last minute, by their last status in it.
     60,000,000 `credit_us` are one credit. `late`: events that came too late for their own minute and count here."""
 
     start: str
@@ -71,8 +73,8 @@ class LiveWindowResource(BaseModel):
     closes_at: str = Field(description="From then on nothing changes it.")
     starts: int
     active: dict[str, int]
-    first_frame: FirstFrameStats
-    billable_seconds: float
+    first_frame: FirstFramesResource
+    billable_ms: int
     credit_us: int
     failures: dict[str, int]
     audio_stalls: int
@@ -80,13 +82,29 @@ class LiveWindowResource(BaseModel):
 
 
 class LiveResource(BaseModel):
-    """The last of `windows` is the one of now. `complete`: false when there were more accounts than are counted apart,
-    and some of yours may be missing."""
+    """In order of time; the last of `windows` is the one of now. `complete`: false when there were more accounts than
+    are counted apart, and some of yours may be missing."""
 
     object: Literal["live"] = "live"
-    window: Literal["1m", "5m"]
+    window: WindowName
     window_seconds: int
     hop_seconds: int
     lateness_seconds: int
     complete: bool
     windows: list[LiveWindowResource]
+
+
+def shown(window: Window) -> LiveWindowResource:
+    return LiveWindowResource(
+        start=to_wire(window.from_ms),
+        end=to_wire(window.to_ms),
+        closes_at=to_wire(window.closes_ms),
+        starts=window.starts,
+        active=window.active,
+        first_frame=FirstFramesResource(**structs.asdict(window.first_frame)),
+        billable_ms=window.billable_ms,
+        credit_us=window.credit_us,
+        failures=window.failures,
+        audio_stalls=window.audio_stalls,
+        late=window.late,
+    )
