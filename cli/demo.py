@@ -17,10 +17,11 @@ from rich.table import Table
 from cli import stack
 from cli.customer import AGENT, AVATAR, Agent, LiveKitProject, Watcher, reference_request, speech
 from cli.receiver import Receiver
+from cli.top import look
 from events.codec import Event, decode
 from events.settings import LogSettings
 from events.topics import SESSIONS
-from projections import audit
+from projections import audit, overview
 from schemas.jsons import JsonObject
 from schemas.times import from_wire, now_ms
 from stack.ports import free_ports
@@ -29,6 +30,7 @@ from store.database import pool
 out = Console()
 
 CLIP_S = 5.0
+_COUNTED_WITHIN_S = 15.0
 
 
 @dataclass
@@ -122,6 +124,8 @@ async def _session(
     usage = await _history(report, described, sid, posted_ms, receiver)
     final = (await client.get(f"/v1/sessions/{sid}")).json()
     await _bill(report, described, final, usage)
+    if "live" in described["pids"]:
+        await _still(report, described, usage.get("billable_ms", 0))
     await client.delete(f"/v1/webhook_endpoints/{endpoint_id}")
 
 
@@ -238,6 +242,20 @@ async def _bill(report: Report, described: JsonObject, final: JsonObject, meter:
         verdict.equal,
         f"{verdict.events} events, {verdict.entries} entries",
     )
+
+
+async def _still(report: Report, described: JsonObject, billed_ms: int) -> None:
+    """Live windows count the session too, within seconds; and what they look like."""
+    settings = LogSettings(kafka_bootstrap=described["kafka_bootstrap"], topic_prefix="")
+    async with pool(described["database_url"], 1) as connections:
+        counted, deadline = 0, time.monotonic() + _COUNTED_WITHIN_S
+        while counted < billed_ms and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+            async with connections.connection() as connection:
+                found = await overview.overview(connection, now_ms())
+            counted = sum(minute.billable_ms for minute in found.minutes)
+        report.check("live windows have counted it", counted >= billed_ms, f"{counted / 1000:.1f} s")
+        out.print(await look(settings, connections))
 
 
 def _print_checks(report: Report) -> None:

@@ -18,6 +18,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "api": frozenset({"api", "projections", "store", "events", "faces", "schemas"}),
     "project": frozenset({"reactors", "projections", "store", "events", "schemas"}),
     "deliver": frozenset({"reactors", "projections", "store", "events", "schemas"}),
+    "live": frozenset({"reactors", "projections", "store", "events", "schemas"}),
     "worker": frozenset({"workers", "events", "faces", "schemas"}),
     "build": frozenset({"workers", "events", "faces", "schemas"}),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import secrets
@@ -130,6 +131,8 @@ async def _start(group: ProcessGroup, jars: Path, binary: Path) -> JsonObject:
     started_at = time.time()
     worker = _command("worker", env, ready=lambda: _has_slots(database_url, started_at))
     specs = [api, _command("project", env, "all"), _command("deliver", env), worker]
+    if importlib.util.find_spec("faust") is not None:
+        specs.append(_command("live", env))
     if neural_missing() is None:
         specs.append(_command("build", env))
     for spec in specs:

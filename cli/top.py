@@ -27,11 +27,12 @@ if TYPE_CHECKING:  # `--help` is there at once
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 116
 _CREDIT_US = 60_000_000
-_SETTLED_MS = 10_000
+_SETTLED_MS = 6_000
 """A running session says something every five seconds: a minute younger than this has not heard of all."""
 _SILENT_MS = 3_000
 _MANY = 1_000
 """Events behind, from which on a consumer is late."""
+_AT_WORK = ("queued", "starting", "running", "ending")
 
 
 def top(
@@ -93,11 +94,14 @@ async def look(settings: LogSettings, connections: Pool) -> RenderableType:
 
 def draw(found: Overview, lag: Sequence[Behind] | None) -> RenderableType:
     """`lag`: None when Kafka does not answer."""
-    side = Table.grid(expand=True, padding=(0, 1))
-    side.add_column(ratio=3)
-    side.add_column(ratio=2)
-    side.add_row(_workers(found.workers), _lag(lag, found.parked))
-    return Group(_head(found), _minutes(found), _accounts(found.accounts, "accounts"), side)
+    return Group(
+        _head(found),
+        _minutes(found),
+        _of("account", found.accounts),
+        _of("quality", found.qualities),
+        _workers(found.workers),
+        _lag(lag, found.parked),
+    )
 
 
 def _head(found: Overview) -> RenderableType:
@@ -133,11 +137,8 @@ def _minutes(found: Overview) -> RenderableType:
         ("failures", [sum(w.failures.values()) for w in found.minutes], str(sum(last.failures.values()))),
         ("audio stalls", [w.audio_stalls for w in found.minutes], str(last.audio_stalls)),
     ]
-    table = Table(title=f"last {len(found.minutes)} minutes", title_justify="left", expand=True, box=None)
-    table.add_column("")
-    table.add_column("each minute", style="cyan", no_wrap=True)
-    table.add_column("now", justify="right")
-    table.add_column("most", justify="right")
+    table = _table(f"last {len(found.minutes)} minutes", "", "now", "most")
+    table.columns[1].style, table.columns[1].no_wrap = "cyan", True
     for name, values, now in rows:
         table.add_row(name, bars(values), now, str(max(values)))
     return table
@@ -149,14 +150,14 @@ def bars(values: Sequence[int]) -> Text:
     return Text(" ".join(_BARS[round(v / most * (len(_BARS) - 1))] if v else "·" for v in values))
 
 
-def _accounts(found: Sequence[Of], title: str) -> RenderableType:
-    table = _table(f"{title}, five minutes", "account", "starts", "active", "first frame p95", "billed s", "failed")
+def _of(what: str, found: Sequence[Of]) -> RenderableType:
+    table = _table(f"{what}, five minutes", "starts", "active", "first frame p95", "billed s", "failed")
     for each in found:
         window = each.window
         table.add_row(
             Text(each.key),
             str(window.starts),
-            str(sum(n for status, n in window.active.items() if status in ("queued", "starting", "running", "ending"))),
+            str(sum(window.active.get(status, 0) for status in _AT_WORK)),
             _ms(window.first_frame.p95_ms),
             f"{window.billable_ms / 1000:.0f}",
             str(sum(window.failures.values())),
@@ -165,7 +166,7 @@ def _accounts(found: Sequence[Of], title: str) -> RenderableType:
 
 
 def _workers(found: Sequence[WorkerNow]) -> RenderableType:
-    table = _table("workers", "worker", "phase", "held", "slots", "silent for")
+    table = _table("worker", "phase", "held", "slots", "silent for")
     for each in found:
         style = "red" if each.age_ms > _SILENT_MS else ""
         table.add_row(
@@ -175,7 +176,7 @@ def _workers(found: Sequence[WorkerNow]) -> RenderableType:
 
 
 def _lag(lag: Sequence[Behind] | None, parked: int) -> RenderableType:
-    table = _table(f"behind the log; parked: {parked}", "consumer", "topic", "events")
+    table = _table(f"consumer (parked: {parked})", "topic", "events behind the log")
     if lag is None:
         table.add_row("Kafka does not answer", "", "", style="red")
     for each in lag or ():
@@ -183,8 +184,8 @@ def _lag(lag: Sequence[Behind] | None, parked: int) -> RenderableType:
     return table
 
 
-def _table(title: str, first: str, *rest: str) -> Table:
-    table = Table(title=title, title_justify="left", expand=True, box=None)
+def _table(first: str, *rest: str) -> Table:
+    table = Table(expand=True, box=None, header_style="bold green")
     table.add_column(first, no_wrap=True)
     for name in rest:
         table.add_column(name, justify="right")

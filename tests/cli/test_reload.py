@@ -23,6 +23,7 @@ ENTRIES = {
     "api": "api.server",
     "project": "reactors.processes",
     "deliver": "reactors.processes",
+    "live": "reactors.live, reactors.live_reading",
     "worker": "workers.supervisor, workers.session_process, workers.render_server, faces.neural",
     "build": "workers.build",
 }
@@ -30,7 +31,7 @@ ENTRIES = {
 
 def test_who_runs_a_file() -> None:
     assert kinds_of({ROOT / "api/sessions.py"}) == ["api"]
-    assert kinds_of({ROOT / "store/slots.py"}) == ["api", "project", "deliver"]
+    assert kinds_of({ROOT / "store/slots.py"}) == ["api", "project", "deliver", "live"]
     assert kinds_of({ROOT / "workers/session.py"}) == ["worker", "build"]
     assert kinds_of({ROOT / "cli/main.py"}) == kinds_of({ROOT / "schemas/events.py"}) == list(KINDS)
 

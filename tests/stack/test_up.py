@@ -27,6 +27,7 @@ KNOWN_TO: dict[str, set[str]] = {
     "api": {"database", "master keys", "pepper"},
     "project": {"database", "master keys", "join secret"},
     "deliver": {"database", "master keys"},
+    "live": {"database"},
     "worker": {"join secret"},
     **{name: set() for name in ("build", "workers.session_process", "workers.render_server")},
     **{name: set() for name in ("kafka", "postgres", "livekit")},
