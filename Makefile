@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks prove-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks bench-live top-picture prove-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks bench-live ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
@@ -62,6 +62,12 @@ bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 
 bench-webhooks: $(STAMP) ## webhooks to a hundred endpoints of which ten hang
 	$(PY) -m bench.webhooks
+
+bench-live: $(STAMP) ## live windows: faust beside the bare loop; ten minutes at 2,000 events/s
+	$(PY) -m bench.live
+
+top-picture: $(STAMP) ## docs/pictures/top.svg: greenroom top on a stack with sessions, three minutes
+	$(PY) -m bench.top_picture
 
 prove-webhooks: $(STAMP) ## webhooks while anything is killed, for some minutes: all that the log implies arrives
 	$(PY) -m bench.prove_webhooks

@@ -233,6 +233,11 @@ async def place(connection: Connection, name: str, topic: str, offsets: Mapping[
     )
 
 
+async def forget(connection: Connection, name: str) -> None:
+    """All of this consumer: whoever is at work for it is fenced."""
+    await connection.execute("DELETE FROM checkpoints WHERE name = %s", [name])
+
+
 async def positions(connection: Connection, name: str, topic: str) -> dict[int, int]:
     """Partition → the offset that comes next, as stored."""
     cursor = await connection.execute(

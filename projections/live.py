@@ -19,7 +19,7 @@ from events.codec import Event
 from events.fold import Evolved, Fold, Rejected
 from events.session_state import State, Status
 from events.topics import SESSIONS
-from projections import names
+from projections import checkpoints, names, parked, states
 from projections.folding import Folded
 from projections.latencies import bucket
 from projections.notices import tell
@@ -226,17 +226,17 @@ async def _keys_of(connection: Connection, minute_ms: int, dimension: Dimension)
     return {key for (key,) in await cursor.fetchall()}
 
 
+OLDER = "minute_ms < (extract(epoch FROM now()) - %(older_s)s) * 1000"
+
+
 async def begin_anew(connection: Connection) -> None:
     """Forget all of it: the log is another one than that of which it was counted. One transaction of the caller's."""
-    await connection.execute("DELETE FROM checkpoints WHERE name = %s", [names.LIVE])
-    await connection.execute("DELETE FROM fold_states WHERE consumer = %s", [names.LIVE])
-    await connection.execute("DELETE FROM parked WHERE consumer = %s", [names.LIVE])
+    await checkpoints.forget(connection, names.LIVE)
+    await states.forget(connection, names.LIVE)
+    await parked.forget(connection, names.LIVE)
     await connection.execute("TRUNCATE live_v1.counts")
 
 
 async def prune(pool: Pool, older_s: float) -> int:
     """Delete minutes that began so long ago; returns how many rows went."""
-    condition = "minute_ms < (extract(epoch FROM now()) - %(older_s)s) * 1000"
-    counts = await delete_by_batches(pool, "live_v1.counts", "dimension, key, minute_ms, measure", condition, older_s)
-    workers = await delete_by_batches(pool, "live_v1.workers", "minute_ms, worker_id", condition, older_s)
-    return counts + workers
+    return await delete_by_batches(pool, "live_v1.counts", "dimension, key, minute_ms, measure", OLDER, older_s)

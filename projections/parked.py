@@ -44,6 +44,11 @@ async def park(connection: Connection, consumer: str, topic: str, parkings: Sequ
         )
 
 
+async def forget(connection: Connection, consumer: str) -> None:
+    """All that this consumer has left alone."""
+    await connection.execute("DELETE FROM parked WHERE consumer = %s", [consumer])
+
+
 async def count(connection: Connection, consumer: str) -> int:
     """How many subjects this consumer has left alone."""
     cursor = await connection.execute("SELECT count(*) FROM parked WHERE consumer = %s", [consumer])

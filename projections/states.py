@@ -96,6 +96,11 @@ async def ended_lately(connection: Connection, consumer: str) -> int:
     return int(row[0]) if row else 0
 
 
+async def forget(connection: Connection, consumer: str) -> None:
+    """All that this consumer knows."""
+    await connection.execute("DELETE FROM fold_states WHERE consumer = %s", [consumer])
+
+
 async def prune(pool: Pool, consumers: Sequence[str], older_s: float) -> int:
     """Delete what these know of sessions that ended so long ago and hold nothing; returns how many."""
     names = ", ".join(f"'{name}'" for name in consumers)

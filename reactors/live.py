@@ -14,6 +14,7 @@ from events.topics import SESSIONS, WORKERS
 from projections import checkpoints, live, names, states
 from projections.folding import FoldingHandler
 from projections.live import FOLD, LiveProjection
+from reactors import live_workers
 from reactors.live_publishing import Publisher
 from reactors.live_workers import WorkersSeen
 from reactors.processes import until_stopped
@@ -70,6 +71,7 @@ async def _keep_pruning(connections: Pool, settings: LiveSettings) -> None:
     while True:
         try:
             await live.prune(connections, older_s)
+            await live_workers.prune(connections, older_s)
             await states.prune(connections, (names.LIVE,), older_s)
         except DatabaseUnreachable as failed:
             log.warning("live windows not pruned", reason=str(failed))

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from events.codec import Malformed, Record, Unknown, decode
 from events.dead_letters import tell
+from projections.live import OLDER
 from projections.windows import minute_start
 from schemas.events import WorkerState
-from store.database import Pool
+from store.database import Pool, delete_by_batches
 
 MOST = 1000
 """Workers of a minute; who comes later is left out."""
@@ -61,6 +62,11 @@ class WorkersSeen:
             if self._heard.get(place) == each:
                 del self._heard[place]
         return {minute_ms for minute_ms, _ in heard}
+
+
+async def prune(pool: Pool, older_s: float) -> int:
+    """Delete minutes that began so long ago; returns how many rows went."""
+    return await delete_by_batches(pool, "live_v1.workers", "minute_ms, worker_id", OLDER, older_s)
 
 
 _STORE = """

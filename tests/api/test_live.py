@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -40,15 +41,15 @@ async def test_an_account_sees_its_own(running: World, account: tuple[str, str],
     await running.append(*(event for sid in sids for event in life(sid, beats=2, account=account[0])))
     await running.append(*life(session_id(), beats=3, account="acct_of_somebody_else"))
 
-    async def ended() -> dict[str, object] | None:
-        found = (await client.get("/v1/live?window=5m&limit=1")).json()
+    async def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = (await client.get("/v1/live?window=5m&limit=1")).json()
         return found if found["windows"][0]["active"].get("ended") == 2 else None
 
     found = await eventually(ended, what="both sessions in one window")
     assert found is not None
     assert (found["window"], found["window_seconds"], found["hop_seconds"]) == ("5m", 300, 60)
     assert (found["lateness_seconds"], found["complete"]) == (120, True)
-    (window,) = found["windows"]  # type: ignore[misc]
+    window: dict[str, Any] = found["windows"][0]
     assert (window["starts"], window["first_frame"]["count"]) == (2, 2)
     assert window["credit_us"] == window["billable_ms"] * 1000 > 0
     assert from_wire(window["end"]) - from_wire(window["start"]) == 5 * WINDOW_MS
