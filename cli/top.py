@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -24,6 +26,8 @@ if TYPE_CHECKING:  # `--help` is there at once
     from schemas.live import Window
     from store.database import Pool
 
+_FROM_ELSEWHERE = re.compile(r"@font-face \{\{.*?\}\}|<!--.*?-->", re.DOTALL)
+_FONTS = "DejaVu Sans Mono, Menlo, Consolas"
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 116
 _CREDIT_US = 60_000_000
@@ -68,10 +72,11 @@ async def _watch(once: bool, every_s: float, picture: Path | None) -> None:
 
 
 def write_picture(path: Path, screen: RenderableType) -> None:
-    """As SVG, which looks the same wherever it is shown."""
+    """As SVG that loads nothing from elsewhere: rich's own fetches its font."""
     console = Console(record=True, width=_WIDTH, file=io.StringIO())
     console.print(screen)
-    console.save_svg(str(path), title="greenroom top")
+    template = _FROM_ELSEWHERE.sub("", CONSOLE_SVG_FORMAT).replace("Fira Code", _FONTS)
+    console.save_svg(str(path), title="greenroom top", code_format=template)
 
 
 async def look(settings: LogSettings, connections: Pool) -> RenderableType:
