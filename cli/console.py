@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -38,6 +42,25 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
             return await work(connection)
 
     return run_to_the_end(run())
+
+
+@contextmanager
+def leaving_threads() -> Iterator[None]:
+    """Ends the process with the code that it would have, and waits for no thread of a library.
+
+    faust's reads from Kafka, and while Kafka does not answer it neither stops nor lets the interpreter end.
+    """
+    code = 1
+    try:
+        yield
+        code = 0
+    except typer.Exit as told:
+        code = told.exit_code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def run_to_the_end(

@@ -15,7 +15,7 @@ import typer
 from cli.accounts import accounts_app, plans_app
 from cli.avatars import avatars_app
 from cli.bills import audit
-from cli.console import WAIT_S, err, fail, out, run_to_the_end
+from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
 from cli.credits import credits_app
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
@@ -158,7 +158,8 @@ def live() -> None:
 
     if importlib.util.find_spec("faust") is None:
         raise fail("Live windows need faust-streaming: install greenroom[live].")
-    run_to_the_end(serve(LiveSettings()))
+    with leaving_threads():
+        run_to_the_end(serve(LiveSettings()))
 
 
 @app.command(rich_help_panel="Processes")

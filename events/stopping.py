@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 log = structlog.get_logger()
 
 _WITHIN_S = 5.0
 
 
-async def stop(client: AIOKafkaConsumer | AIOKafkaProducer, within_s: float = _WITHIN_S) -> None:
+class Client(Protocol):
+    """aiokafka's, and faust's application."""
+
+    async def stop(self) -> None: ...
+
+
+async def stop(client: Client, within_s: float = _WITHIN_S) -> None:
     """Stop it, or leave it after `within_s`. Raises nothing but the caller's own cancellation.
 
     In a task of its own: aiokafka awaits tasks that it has just cancelled, so after an outage its `stop()` can raise

@@ -24,6 +24,7 @@ from faust.types import TP, EventT, StreamT
 from events.consumer import LogGap, Stuck
 from events.offsets import end_offsets
 from events.settings import LogSettings
+from events.stopping import stop
 from events.topics import SESSIONS, WORKERS
 from projections.folding import FoldingHandler
 from projections.live import Seen
@@ -120,9 +121,9 @@ class Reader:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            await self.app.stop()
             async with self._lock:
                 await self._handler.drain()
+            await stop(self.app)
 
     # Where to read
 
