@@ -25,6 +25,9 @@ from stack.process import Process
 from stack.servers import Servers
 from store.database import pool
 from tests import portraits
+from tests.builders import created, session_id
+from tests.projections.windows_again import differences
+from tests.reactors import test_live as windows
 from tests.world import World, eventually, stored
 
 pytestmark = pytest.mark.servers
@@ -386,3 +389,29 @@ async def test_after_all_of_it_the_ledger_equals_the_log(broken: Broken) -> None
     async with pool(world.database_url, 1) as connections:
         verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
     assert verdict.equal
+
+
+async def test_live_windows_are_exact_after_all_of_it(broken: Broken) -> None:
+    """They end with the database, and end when told to while Kafka does not answer; whoever comes next goes on."""
+    world = broken.world
+    await world.start("live")
+    await windows.caught_up(world)
+    await broken.postgres.stop()
+    await world.append(created(session_id(), account=world.account))
+    async with asyncio.timeout(60):
+        await world.processes["live"].wait()
+    await broken.postgres.start()
+    await broken.postgres.wait_ready()
+    await world.restart("live")
+    await windows.caught_up(world)
+    os.kill(broken.kafka.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(15):
+            await world.stop("live")
+    finally:
+        os.kill(broken.kafka.pid, signal.SIGCONT)
+    await world.restart("live")
+    await world.append(created(session_id(), account=world.account))
+    await windows.caught_up(world)
+    assert not differences(await windows.rows(world), await windows.log(world))
+    await world.stop("live")
