@@ -85,10 +85,10 @@ def evolve(seen: Seen | None, event: Event, append_ms: int) -> Evolved[Seen] | R
         return outcome
     before, state = seen, outcome.state
     minute_ms, late = minute_of(event.time_ms, append_ms)
-    if before is not None:
-        minute_ms = max(minute_ms, before.minute_ms)
+    since_ms = before.minute_ms if before is not None else 0
     if state.created is None or isinstance(event.data, UsageAdjusted):
-        return Evolved(Seen(state, minute_ms), outcome.transition)
+        return Evolved(Seen(state, since_ms), outcome.transition)
+    minute_ms = max(minute_ms, since_ms)
     counted = _counted(before, state, event, outcome, minute_ms)
     if late:
         counted["late"] = 1

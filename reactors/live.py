@@ -53,14 +53,15 @@ async def begin(settings: LiveSettings, connections: Pool) -> Offsets:
     If the process dies in here, the next one does it all again.
     """
     now = now_ms()
-    begins, ends = await extents(settings, SESSIONS)
-    since = await offsets_at(settings, SESSIONS, now - round((settings.keep_live_hours + 1) * _HOUR_MS))
-    async with connections.connection() as connection, connection.transaction():
+    async with connections.connection() as connection:
         at = await checkpoints.positions(connection, names.LIVE, SESSIONS.name)
-        if lost := sorted(
-            partition for partition, offset in at.items() if not begins[partition] <= offset <= ends[partition]
-        ):
-            log.warning("the log is another one than before; live windows begin anew", partitions=lost)
+    begins, ends = await extents(settings, SESSIONS)  # after the positions: another process may be reading on
+    since = await offsets_at(settings, SESSIONS, now - round((settings.keep_live_hours + 1) * _HOUR_MS))
+    lost = {partition for partition, place in at.items() if not begins[partition] <= place <= ends[partition]}
+    async with connections.connection() as connection, connection.transaction():
+        still = await checkpoints.positions(connection, names.LIVE, SESSIONS.name)
+        if any(still.get(partition) == at[partition] for partition in lost):  # nobody else has begun anew meanwhile
+            log.warning("the log is another one than before; live windows begin anew", partitions=sorted(lost))
             await live.begin_anew(connection)
         await checkpoints.place(connection, names.LIVE, SESSIONS.name, since)
     return await offsets_at(settings, WORKERS, now - LATENESS_MS)

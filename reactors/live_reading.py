@@ -134,6 +134,9 @@ class Reader:
             try:
                 mine = frozenset(place.partition for place in assigned if place.topic == name)
                 self._next = dict(await self._handler.assigned(mine, fresh=True))
+            except asyncio.CancelledError:  # faust waits for 10 s, and would go on without a word
+                self._fail(Stuck("the database did not say in time where live windows go on"))
+                raise
             except Exception as failed:
                 self._fail(failed)
                 raise

@@ -6,6 +6,7 @@ make these figures wrong, and no more than MOST of them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from events.codec import Malformed, Record, Unknown, decode
@@ -19,6 +20,9 @@ MOST = 1000
 """Workers of a minute; who comes later is left out."""
 
 
+_MINUTES_KNOWN = 5
+
+
 class Heard(NamedTuple):
     phase: str
     slots: int
@@ -30,6 +34,8 @@ class WorkersSeen:
     def __init__(self) -> None:
         self._heard: dict[tuple[int, str], Heard] = {}
         """(minute, worker) → its last word, of those not yet stored."""
+        self._known: OrderedDict[int, set[str]] = OrderedDict()
+        """Minute → its workers, stored or not."""
 
     def hear(self, record: Record) -> None:
         """The log's time counts: a worker's clock says nothing of when it was there."""
@@ -44,11 +50,19 @@ class WorkersSeen:
             return
         state = event.data
         place = (minute_start(record.timestamp), event.subject)
-        if not isinstance(state, WorkerState) or (place not in self._heard and len(self._heard) >= MOST):
+        if not isinstance(state, WorkerState) or not self._may_be_heard(*place):
             return
         before = self._heard.get(place)
         if before is None or before.at_ms <= record.timestamp:
             self._heard[place] = Heard(state.phase, state.slots, len(state.held), record.timestamp)
+
+    def _may_be_heard(self, minute_ms: int, worker: str) -> bool:
+        known = self._known.setdefault(minute_ms, set())
+        if len(self._known) > _MINUTES_KNOWN:
+            self._known.popitem(last=False)
+        if worker not in known and len(known) < MOST:
+            known.add(worker)
+        return worker in known
 
     async def store(self, pool: Pool) -> set[int]:
         """Returns the minutes of which something was stored. What fails is stored with the next."""

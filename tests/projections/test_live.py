@@ -128,3 +128,25 @@ def test_a_view_is_complete_where_the_account_has_rows_of_its_own() -> None:
     assert complete([1, 2], [])
     assert complete([1, 2], [2])
     assert not complete([1], [1, 2])
+
+
+def _running(sid: str) -> list[tuple[Event, int]]:
+    """A session that runs, all of it in the first minute."""
+    return [(event(data, at=MINUTE + n), MINUTE + n) for n, data in enumerate(life(sid, beats=2)[:-2])]
+
+
+def test_a_session_that_is_adjusted_while_it_runs_is_active_in_that_minute() -> None:
+    """The adjustment is the first that is heard of it in the second minute, and adds nothing there itself."""
+    later = MINUTE + WINDOW_MS
+    log = _running("s1")
+    log.append((event(UsageAdjusted("s1", -5, "a gift", "ops"), at=later), later))
+    log.append((event(beat("s1", 3, 3000), at=later + 5_000), later + 5_000))
+    assert not differences(_rows(log), log)
+
+
+def test_no_count_is_negative_after_an_adjustment() -> None:
+    later = MINUTE + WINDOW_MS
+    log = _running("s1")
+    log.append((event(UsageAdjusted("s1", -5, "a gift", "ops"), at=later), later))
+    log.append((event(SessionEndRequested("s1", "api", "api_request"), at=later + 5_000), later + 5_000))
+    assert not [row for row in _rows(log) if row[-1] < 0]

@@ -49,9 +49,9 @@ def recompute(log: Iterable[tuple[Event, int]]) -> dict[Place, Told]:
         state = states[sid] = outcome.state
         if isinstance(event.data, UsageAdjusted):
             continue
-        at[sid] = max(minute(event.time_ms, append_ms), at.get(sid, 0))
         if state.created is None:
             continue
+        at[sid] = max(minute(event.time_ms, append_ms), at.get(sid, 0))
         last[sid, at[sid]] = state
         for place in _places(state, at[sid]):
             told = found[place]
