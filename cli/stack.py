@@ -163,7 +163,10 @@ async def _start_processes(
         _command("worker", env, ready=lambda: _has_slots(database_url, started_at)),
     ]
     started = [await group.add(spec, wait=False) for spec in beside]
-    await asyncio.gather(*(process.wait_ready() for process in started))
+    for process in reversed(
+        started
+    ):  # the worker is the last: when it is ready, one look at each of the others will do
+        await process.wait_ready()
     if importlib.util.find_spec("faust") is not None:
         await group.add(_command("live", env))
     if neural_missing() is None:
