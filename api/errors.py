@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import metrics
 from schemas.errors import ErrorEnvelope, ErrorType
 from schemas.jsons import JsonObject
 
@@ -306,7 +307,14 @@ def _shown(part: int | str) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
+def label(error: ApiError) -> str:
+    """For metrics: the code of its class. One that names a field of the request is told as its type: few values."""
+    code = type(error).code
+    return error.type if "<" in code else code
+
+
 def respond(error: ApiError, request_id: str) -> Response:
+    metrics.ERRORS.labels(label(error)).inc()
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)

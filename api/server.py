@@ -1,71 +1,51 @@
-"""`greenroom api`: the public port, and an internal one for health and metrics."""
+"""`greenroom api`: the public port, and the internal one."""
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import socket
-from dataclasses import replace
+from collections.abc import Sequence
 
 import msgspec
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
+from api import metrics
 from api.app import create_app
+from api.context import Context
 from api.front import KEEP_ALIVE_S, Limits, bounded_by
 from api.settings import ApiSettings
 from projections.overview import overview
+from schemas.internal_port import JSON, TEXT, Answer, opened
 from schemas.times import now_ms
+from store import database
 from store.accounts import check_pepper
 from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
 
 _GRACE_S = 8
-_INTERNAL_CONNECTIONS = 64
 _OTHER_FILES = 256
 """Connections to Kafka, PostgreSQL and the internal port, assets, and what Python has open."""
 
 
-def internal_app(public: FastAPI) -> FastAPI:
-    """/healthz: the process answers. /readyz: its database does too. /metrics: Prometheus. /live: of all accounts."""
+def _context(app: FastAPI) -> Context | None:
+    """None while it is starting."""
+    found: Context | None = getattr(app.state, "context", None)
+    return found
 
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
 
-    async def readyz(_: Request) -> Response:
-        try:
-            async with public.state.context.pool.connection(2, within_s=2) as connection:
-                await connection.execute("SELECT 1")
-        except (AttributeError, DatabaseUnreachable):
-            return PlainTextResponse("database unavailable\n", status_code=503)
-        return PlainTextResponse("ok\n")
-
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    async def live(_: Request) -> Response:
-        try:
-            async with public.state.context.pool.connection(2) as connection:
-                found = await overview(connection, now_ms())
-        except (AttributeError, DatabaseUnreachable):
-            return PlainTextResponse("database unavailable\n", status_code=503)
-        return Response(msgspec.json.encode(found), media_type="application/json")
-
-    return FastAPI(
-        openapi_url=None,
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-            Route("/live", live),
-        ],
-    )
+async def _live(app: FastAPI) -> Answer:
+    """Of all accounts."""
+    if (context := _context(app)) is None:
+        return 503, TEXT, b"it is starting\n"
+    try:
+        async with context.pool.connection(2, within_s=2) as connection:
+            found = await overview(connection, now_ms())
+    except DatabaseUnreachable:
+        return 503, TEXT, b"the database does not answer\n"
+    return 200, JSON, msgspec.json.encode(found)
 
 
 async def serve(settings: ApiSettings) -> None:
@@ -74,15 +54,15 @@ async def serve(settings: ApiSettings) -> None:
     app = create_app(settings)
     _allow_files(settings.api_connections + _OTHER_FILES)
     limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)
-    servers: list[uvicorn.Server] = [_Public(_config(app, settings.api_host, settings.api_port, limits))]
-    if settings.internal_port:
-        inside = replace(limits, connections=_INTERNAL_CONNECTIONS)
-        servers.append(uvicorn.Server(_config(internal_app(app), "127.0.0.1", settings.internal_port, inside)))
-    tasks = [asyncio.create_task(server.serve()) for server in servers]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*tasks)
+    server = _Public(_config(app, settings.api_host, settings.api_port, limits))
+
+    async def ready() -> Sequence[str]:
+        context = _context(app)
+        return ["it is starting"] if context is None else await database.missing(context.pool)
+
+    host, port, pages = settings.metrics_host, settings.internal_port, {"/live": lambda: _live(app)}
+    async with opened("api", host, port, ready, metrics.TOLD, pages):
+        await server.serve()
 
 
 class _Public(uvicorn.Server):

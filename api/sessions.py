@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import admission, answers, avatars, bodies, creates, ending, examples, pages, rates, reading, tokens
+from api import admission, answers, avatars, bodies, creates, ending, examples, metrics, pages, rates, reading, tokens
 from api.auth import CallerPrincipal
 from api.context import Context, Ctx
 from api.deadline import Deadline
@@ -22,6 +22,7 @@ from api.errors import (
     AvatarNotReady,
     BodyTooLarge,
     ConcurrencyExceeded,
+    DatabaseUnavailable,
     HistoryBehind,
     InFlight,
     InvalidRequest,
@@ -33,6 +34,7 @@ from api.errors import (
     SessionNotFound,
     TransportUnsupported,
     Unprocessable,
+    label,
     request_id,
     with_key,
 )
@@ -43,6 +45,8 @@ from schemas.ids import SESSION
 from schemas.jsons import JsonObject
 from schemas.requests import Text
 from schemas.sessions import CreateSession, DryRun, SessionList, SessionResource
+from store.accounts import Principal
+from store.database import DatabaseUnreachable
 
 router = APIRouter(prefix="/v1/sessions", tags=["Sessions"])
 
@@ -108,8 +112,22 @@ async def create(
     raw = await bodies.read(request)
     if dry_run:
         return answers.json((await creates.tried(ctx, caller, bodies.parse(raw))).model_dump())
-    deadline = Deadline(admission.WITHIN_S)
     key = _idempotency_key(request)
+    try:
+        done = await _create(ctx, caller, raw, key, request_id(request))
+    except (ApiError, DatabaseUnreachable) as refused:
+        metrics.CREATES.labels(label(refused) if isinstance(refused, ApiError) else DatabaseUnavailable.code).inc()
+        raise
+    metrics.CREATES.labels("replayed" if done.replayed else "created").inc()
+    headers = {"Location": f"/v1/sessions/{done.session_id}", **rates.headers(done.rate)}
+    if done.replayed and key is not None:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(done.body, status_code=201, headers=headers, media_type="application/json")
+
+
+async def _create(ctx: Context, caller: Principal, raw: bytes, key: str | None, request: str) -> admission.Created:
+    """`request`: its id."""
+    deadline = Deadline(admission.WITHIN_S)
     body = creates.parse(raw)
     try:
         await ctx.livekit_hosts.check(body.transport.url)
@@ -120,9 +138,9 @@ async def create(
         before = await admission.earlier(ctx, caller, raw, key)
         if before is None:
             raise
-        return _created(before, key)
-    call = admission.Call(caller, body, raw, identity, key, request_id(request), runtime_type, face)
-    return _created(await admission.create(ctx, call, deadline), key)
+        return before
+    call = admission.Call(caller, body, raw, identity, key, request, runtime_type, face)
+    return await admission.create(ctx, call, deadline)
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -130,13 +148,6 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible characters.", code="idempotency_key.invalid")
     return key
-
-
-def _created(done: admission.Created, key: str | None) -> Response:
-    headers = {"Location": f"/v1/sessions/{done.session_id}", **rates.headers(done.rate)}
-    if done.replayed and key is not None:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(done.body, status_code=201, headers=headers, media_type="application/json")
 
 
 @router.get(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.settings import RoomSettings
+from events.settings import InternalSettings, RoomSettings
 from faces.settings import AssetSettings
 from store.settings import KeySettings, StoreSettings, WebhookSettings
 
 
-class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, RoomSettings):
+class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, RoomSettings, InternalSettings):
     api_host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     api_port: int = Field(8080, description="Port of the public API.")
-    internal_port: int = Field(0, description="Port of /healthz, /readyz and /metrics; 0: none.")
+    internal_port: int = Field(0, ge=0, le=65535, description="Port of the API's /healthz, /readyz, /metrics. 0: none.")
     api_connections: int = Field(
         4096,
         ge=16,

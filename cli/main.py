@@ -109,7 +109,7 @@ def api() -> None:
     from store.accounts import PepperMissing
 
     try:
-        uvloop.run(serve(ApiSettings()))
+        run_to_the_end(serve(ApiSettings()), run=uvloop.run)
     except PepperMissing as missing:
         raise fail(str(missing)) from None
 

@@ -23,11 +23,25 @@ KINDS: dict[str, type[BaseSettings]] = {
     "build": BuildSettings,
 }
 PREFIX = "GREENROOM_"
+INTERNAL_PORTS: dict[str, str] = {
+    "api": "internal_port",
+    "project": "metrics_port",
+    "deliver": "deliver_metrics_port",
+    "live": "live_metrics_port",
+    "worker": "worker_metrics_port",
+    "build": "build_metrics_port",
+}
+"""Kind of process → the setting of its internal port. The first two are older than the rule."""
 
 
 def variables(kind: str) -> set[str]:
     """The names of all that a process of this kind reads."""
     return {PREFIX + name.upper() for name in KINDS[kind].model_fields}
+
+
+def internal_port(kind: str) -> str:
+    """The variable that says where this kind has /healthz, /readyz and /metrics."""
+    return PREFIX + INTERNAL_PORTS[kind].upper()
 
 
 def environment(kind: str, settings: Mapping[str, str]) -> dict[str, str]:

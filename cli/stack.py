@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cli.processes import PREFIX, environment
+from cli.processes import INTERNAL_PORTS, PREFIX, environment, internal_port
 from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
@@ -124,19 +125,11 @@ async def _start(group: ProcessGroup, jars: Path, binary: Path) -> JsonObject:
     database_url = await asyncio.to_thread(postgres.create_database, started.database_url, DATABASE)
     await asyncio.to_thread(migrate, database_url)
     await topics.apply(started.kafka_bootstrap)
-    api_port, internal_port = free_ports(2)
-    env = _environment(started, database_url, secrets_of_stack, api_port, internal_port)
+    api_port, *internal = free_ports(1 + len(INTERNAL_PORTS))
+    ports = dict(zip(INTERNAL_PORTS, internal, strict=True))
+    env = _environment(started, database_url, secrets_of_stack, api_port, ports)
     api_key = await _api_key(database_url, secrets_of_stack)
-    api = _command("api", env, ready=lambda: _answers(f"http://127.0.0.1:{internal_port}/readyz"))
-    started_at = time.time()
-    worker = _command("worker", env, ready=lambda: _has_slots(database_url, started_at))
-    specs = [api, _command("project", env, "all"), _command("deliver", env), worker]
-    if importlib.util.find_spec("faust") is not None:
-        specs.append(_command("live", env))
-    if neural_missing() is None:
-        specs.append(_command("build", env))
-    for spec in specs:
-        await group.add(spec)
+    await _start_processes(group, env, ports, database_url)
     described = {
         "api_url": f"http://127.0.0.1:{api_port}",
         "api_key": api_key,
@@ -147,13 +140,37 @@ async def _start(group: ProcessGroup, jars: Path, binary: Path) -> JsonObject:
         "database_url": database_url,
         "supervisor": {"pid": os.getpid(), "started": psutil.Process().create_time()},
         "pids": {},
-        "ports": {**started.ports, "api": api_port, "internal": internal_port},
+        "ports": {**started.ports, "api": api_port, "internal": ports["api"], **_named(ports)},
         "versions": started.versions,
         "environment": env,
     }
     _write(described, group)
     group.on_restart = lambda _: _write(described, group)
     return described
+
+
+async def _start_processes(
+    group: ProcessGroup, env: dict[str, str], ports: Mapping[str, int], database_url: str
+) -> None:
+    """`project`, `deliver` and the worker come up side by side: waiting for each in turn would be waiting thrice. For
+    what comes after them nobody waits: importing torch, or faust, takes its time."""
+    started_at = time.time()
+    await group.add(_command("api", env, ready=_ready(ports["api"])))
+    beside = [
+        _command("project", env, "all", ready=_ready(ports["project"])),
+        _command("deliver", env, ready=_ready(ports["deliver"])),
+        # That the roster has registered it is more than the worker itself can know.
+        _command("worker", env, ready=lambda: _has_slots(database_url, started_at)),
+    ]
+    started = [await group.add(spec, wait=False) for spec in beside]
+    for process in reversed(
+        started
+    ):  # the worker is the last: when it is ready, one look at each of the others will do
+        await process.wait_ready()
+    if importlib.util.find_spec("faust") is not None:
+        await group.add(_command("live", env))
+    if neural_missing() is None:
+        await group.add(_command("build", env))
 
 
 def _write(described: JsonObject, group: ProcessGroup) -> None:
@@ -171,7 +188,7 @@ def _command(kind: str, settings: dict[str, str], *args: str, ready: Any = None)
 
 
 def _environment(
-    started: Servers, database_url: str, kept: dict[str, str], api_port: int, internal_port: int
+    started: Servers, database_url: str, kept: dict[str, str], api_port: int, ports: Mapping[str, int]
 ) -> dict[str, str]:
     """The settings of all processes together: of our own environment, and above them those of this stack."""
     own_networks = f"127.0.0.0/8,::1/128,{own_address()}/32"
@@ -184,7 +201,8 @@ def _environment(
         "GREENROOM_KEY_PEPPER": kept["key_pepper"],
         "GREENROOM_JOIN_SECRET": kept["join_secret"],
         "GREENROOM_API_PORT": str(api_port),
-        "GREENROOM_INTERNAL_PORT": str(internal_port),
+        **{internal_port(kind): str(port) for kind, port in ports.items()},
+        "GREENROOM_METRICS_HOST": "127.0.0.1",
         "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
         "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": own_networks,
@@ -219,6 +237,15 @@ async def _api_key(database_url: str, kept: dict[str, str]) -> str:
             _, kept["api_key"] = await accounts.create_key(connection, account, "stack", kept["key_pepper"])
         path.write_text(json.dumps(kept))
     return kept["api_key"]
+
+
+def _named(ports: Mapping[str, int]) -> dict[str, int]:
+    """As stack.json has the internal ports: `<kind>_metrics`."""
+    return {f"{kind}_metrics": port for kind, port in ports.items()}
+
+
+def _ready(port: int) -> Callable[[], Awaitable[bool]]:
+    return lambda: _answers(f"http://127.0.0.1:{port}/readyz")
 
 
 async def _answers(url: str) -> bool:

@@ -56,6 +56,9 @@ class Handler(Protocol):
     def positions(self) -> Mapping[int, int]:
         """The next offset of each partition that is worked on, as committed."""
 
+    def saw(self, ends: Mapping[int, int], heard_s: float) -> None:
+        """Partition → where the log was known to end `heard_s` seconds ago, when Kafka last said so. Each round."""
+
 
 class Recoverable(Exception):
     """The handler could not store its work: drop the batch, ask it again where to go on."""
@@ -90,6 +93,11 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._missed: dict[int, int] = {}
         """Partition → the offset that did not come when it was fetched last."""
 
+    @property
+    def joined(self) -> bool:
+        """Whether the group has given it its partitions: none, where there are more members than partitions."""
+        return self._epoch > 0
+
     async def run(self) -> None:
         """Consume until cancelled."""
         consumer = AIOKafkaConsumer(
@@ -123,6 +131,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             async with self._lock:
                 await self._recover(consumer)
             return
+        ends = self._look(consumer)
         async with self._lock:
             if self._failed is not None:
                 failed, self._failed = self._failed, None
@@ -143,18 +152,23 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.sleep(_DROPPED_PAUSE_S)
                 await self._recover(consumer)
                 return
-        self._watch(consumer, batches.keys())
+        self._watch(ends, batches.keys())
         self._hint(consumer)
 
-    def _watch(self, consumer: AIOKafkaConsumer, read: Collection[int]) -> None:
+    def _look(self, consumer: AIOKafkaConsumer) -> Mapping[int, int]:
+        """Where the log ends in each partition that has been fetched from, as the last answers of Kafka say."""
+        places = consumer.assignment()
+        heard = [at for place in places if (at := consumer.last_poll_timestamp(place)) is not None]
+        found = {place.partition: consumer.highwater(place) for place in places}
+        ends = {partition: end for partition, end in found.items() if end is not None}
+        self._handler.saw(ends, max(0.0, time.time() - min(heard) / 1000) if heard else 0.0)
+        return ends
+
+    def _watch(self, ends: Mapping[int, int], read: Collection[int]) -> None:
         """Exit a process that stands still although there is more to read: a restart is the only cure known."""
         now = time.monotonic()
         positions = self._handler.positions()  # without those that another process works on
-        behind = any(
-            (consumer.highwater(place) or 0) > positions[place.partition]
-            for place in consumer.assignment()
-            if place.partition in positions
-        )
+        behind = any(end > positions[partition] for partition, end in ends.items() if partition in positions)
         if not behind or any(partition in positions for partition in read):
             self._moved_at = now
         elif now - self._moved_at > _STUCK_S:

@@ -6,19 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from prometheus_client import Counter
 
+from events import metrics
 from events.codec import Record
 from events.consumer import Recoverable
 from events.producer import SEND_TIMEOUT_S, EventProducer, UnknownOutcome
 from events.topics import DEAD_LETTERS
 
 log = structlog.get_logger()
-
-MALFORMED = Counter("greenroom_malformed_records", "Records of the log that can never be read.", ["consumer"])
-NOT_COPIED = Counter(
-    "greenroom_dead_letters_given_up", "Malformed records that could not be copied to dead_letters.v1."
-)
 
 _TOLD = 20
 _TRIES = 5
@@ -34,7 +29,7 @@ def tell(consumer: str, broken: Broken) -> None:
     """Count all of a batch and log the first ones: where and why, never the bytes."""
     if not broken:
         return
-    MALFORMED.labels(consumer).inc(len(broken))
+    metrics.MALFORMED.labels(consumer).inc(len(broken))
     for record, reason in broken[:_TOLD]:
         log.warning(
             "record malformed",
@@ -71,7 +66,7 @@ class DeadLetters:
             self._failed += 1
             if self._failed < _TRIES:
                 raise Recoverable(f"dead letters: {failed}") from failed
-            NOT_COPIED.inc(len(broken))
+            metrics.NOT_COPIED.inc(len(broken))
             first = broken[0][0]
             log.error("dead letters given up", partition=first.partition, offset=first.offset, count=len(broken))
         else:

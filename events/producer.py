@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed
 
-from events import codec
+from events import codec, metrics
 from events.codec import Event
 from events.settings import LogSettings
 from events.topics import ASSIGNMENTS, Topic
@@ -93,16 +94,18 @@ class EventProducer:
             async with asyncio.timeout(timeout_s):
                 return await self._append(topic, event)
         except (TimeoutError, KafkaError) as failed:
+            metrics.APPEND_TIMEOUTS.labels(topic.name).inc()
             raise UnknownOutcome(f"{event.type} {event.id} could not be enqueued") from failed
 
     async def send(self, topic: Topic, event: Event, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Append and wait for the acknowledgement. Raises UnknownOutcome."""
         acknowledged: asyncio.Future[object] | None = None
         try:
-            async with asyncio.timeout(timeout_s):
-                acknowledged = await self._append(topic, event)
-                # shielded: giving up waiting must not cancel a batch that other events share
-                await asyncio.shield(acknowledged)
+            with _measured(topic):
+                async with asyncio.timeout(timeout_s):
+                    acknowledged = await self._append(topic, event)
+                    # shielded: giving up waiting must not cancel a batch that other events share
+                    await asyncio.shield(acknowledged)
         except (TimeoutError, KafkaError) as failed:
             if acknowledged is not None:
                 acknowledged.add_done_callback(_ignore_late_outcome)
@@ -129,20 +132,33 @@ class EventProducer:
     ) -> None:
         """Append foreign bytes and wait for the acknowledgement. Raises UnknownOutcome."""
         try:
-            async with asyncio.timeout(timeout_s):
-                sent = await self._producer.send(self._prefix + topic.name, value=value, key=key, headers=headers)
-                sent.add_done_callback(_ignore_late_outcome)
-                await asyncio.shield(sent)
+            with _measured(topic):
+                async with asyncio.timeout(timeout_s):
+                    sent = await self._producer.send(self._prefix + topic.name, value=value, key=key, headers=headers)
+                    sent.add_done_callback(_ignore_late_outcome)
+                    await asyncio.shield(sent)
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"a record for {topic.name} was not acknowledged: {failed!r}") from failed
 
     async def send_tombstone(self, topic: Topic, key: str, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Delete `key` from a compacted topic. Raises UnknownOutcome."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._producer.send_and_wait(self._prefix + topic.name, value=None, key=key.encode())
+            with _measured(topic):
+                async with asyncio.timeout(timeout_s):
+                    await self._producer.send_and_wait(self._prefix + topic.name, value=None, key=key.encode())
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"tombstone of {key} was not acknowledged") from failed
+
+
+@contextlib.contextmanager
+def _measured(topic: Topic) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    except (TimeoutError, KafkaError):
+        metrics.APPEND_TIMEOUTS.labels(topic.name).inc()
+        raise
+    metrics.append_seconds(topic.name).observe(time.perf_counter() - began)
 
 
 def _fail_undelivered(producer: AIOKafkaProducer) -> None:

@@ -18,6 +18,18 @@ class LogSettings(BaseSettings):
     topic_prefix: str = Field("", description="Put before every topic name; lets several systems share one cluster.")
 
 
+class InternalSettings(BaseSettings):
+    """Where a process has /healthz, /readyz and /metrics. Each kind has a port of its own: `<kind>_metrics_port`."""
+
+    model_config = SettingsConfigDict(env_prefix="GREENROOM_", extra="ignore", frozen=True)
+
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the internal ports. They ask for no key: another address only in a network of your"
+        " own, such as that of Compose.",
+    )
+
+
 class JoinSettings(LogSettings):
     """Workers, and the roster that lets them in."""
 

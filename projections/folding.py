@@ -8,9 +8,11 @@ another process runs is left to it without the others noticing.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 from events import dead_letters
@@ -21,6 +23,7 @@ from events.session_state import State
 from projections import checkpoints, parked
 from projections.checkpoints import Bound, Claims, Fenced, Step
 from projections.parked import Parking
+from projections.progress import Progress
 from store.database import Connection, DatabaseUnreachable, Pool
 
 S = TypeVar("S")
@@ -62,6 +65,8 @@ class Folded(Generic[S]):
     """Partition → offset of its first record."""
     ends: dict[int, int] = field(default_factory=dict)
     """Partition → offset after its last record."""
+    appended_ms: dict[int, int] = field(default_factory=dict)
+    """Partition → append time of its last record."""
     stored: dict[str, bytes] = field(default_factory=dict)
     """Stored forms of states, made once for all projections that share the batch (`states.stored`)."""
 
@@ -78,6 +83,7 @@ class Folded(Generic[S]):
             malformed=[m for m in self.malformed if m[0].offset >= positions.get(m[0].partition, 0)],
             begins=self.begins,
             ends=self.ends,
+            appended_ms=self.appended_ms,
             stored=self.stored,
         )
 
@@ -90,6 +96,14 @@ class Projection(ABC, Generic[S]):
 
     name: str
     """That of its checkpoints: projections/names.py."""
+
+    heard_every_s: float = 0.5
+    """How often its reader tells the handler where the log ends, at least."""
+
+    @cached_property
+    def progress(self) -> Progress:
+        """Of this process, whichever handlers it has been part of."""
+        return Progress(self.name, self.heard_every_s)
 
     async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
         """These partitions are mine from now on."""
@@ -138,6 +152,10 @@ class FoldingHandler(Generic[S]):
     def positions(self) -> Mapping[int, int]:
         return self._claims.positions()
 
+    def saw(self, ends: Mapping[int, int], heard_s: float) -> None:
+        for projection in self._projections:
+            projection.progress.saw(ends, heard_s)
+
     async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
         await self.drain()
         self._forget()
@@ -149,6 +167,9 @@ class FoldingHandler(Generic[S]):
                     await projection.assigned(connection, frozenset(self._claims.of[projection.name].bound))
         except DatabaseUnreachable as failed:
             raise Recoverable(str(failed)) from failed
+        for projection in self._projections:
+            claim = self._claims.of[projection.name]
+            projection.progress.bound({p: at.next_offset for p, at in claim.bound.items()}, len(claim.lost))
         return places
 
     async def drain(self) -> None:
@@ -159,16 +180,19 @@ class FoldingHandler(Generic[S]):
                 self._forget()
 
     async def handle(self, batches: Batches) -> None:
+        began = time.perf_counter()
         try:
             folded = await self._fold_batch(batches) if batches else None
             await self._join()
             if folded is not None and folded.ends:
                 if len(self._cache) > _CACHED_STATES:
                     self._cache = dict(folded.states)  # all others are stored by now
-                self._pending = asyncio.create_task(self._commit(folded, self._take_steps(folded)))
+                self._pending = asyncio.create_task(self._commit(folded, self._take_steps(folded), began))
             await self._claims.stand_by(self._pool, batches)
         except (DatabaseUnreachable, Fenced) as failed:
             self._forget()
+            for projection in self._projections:
+                projection.progress.dropped()
             raise Recoverable(str(failed)) from failed
 
     async def _join(self) -> None:
@@ -206,6 +230,7 @@ class FoldingHandler(Generic[S]):
         for partition, records in batches.items():
             if partition not in slowest:
                 continue
+            folded.appended_ms[partition] = records[-1].timestamp
             for record in records:
                 if record.offset < slowest[partition]:
                     continue
@@ -258,7 +283,7 @@ class FoldingHandler(Generic[S]):
                     claim.bound[partition] = Bound(at.generation, end)
         return steps
 
-    async def _commit(self, folded: Folded[S], steps: list[Step]) -> None:
+    async def _commit(self, folded: Folded[S], steps: list[Step], began: float) -> None:
         found = [(p, self._part(folded, [m for m in steps if m.name == p.name])) for p in self._projections]
         parts = [(projection, part) for projection, part in found if part is not None]
         for projection, part in parts:
@@ -271,6 +296,8 @@ class FoldingHandler(Generic[S]):
                 await checkpoints.advance(connection, self._topic, steps)
         for projection, part in parts:
             dead_letters.tell(projection.name, part.malformed)
+            projection.progress.advanced(part.ends, part.appended_ms)
+            projection.progress.folded(len(part.changes), len(part.refusals), time.perf_counter() - began)
             await projection.committed(part)
 
     @staticmethod

@@ -38,6 +38,7 @@ _POLL_S = 2.0
 _COUNT_EVERY_S = 15.0
 _PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.03
+_READY_ROUND_S = 30.0
 
 T = TypeVar("T")
 
@@ -55,6 +56,15 @@ class Deliverer:
         """What waits to be stored; it has its place until then."""
         self._running = Background()
         self._beside = Background()
+        self._round_at = time.monotonic()
+        metrics.IN_FLIGHT.set_function(lambda: len(self._claimed))
+        metrics.ROUND_AGE.set_function(lambda: time.monotonic() - self._round_at)
+
+    @property
+    def missing(self) -> list[str]:
+        """For readiness: a round waits for the database up to some seconds, thrice."""
+        since = time.monotonic() - self._round_at
+        return [f"no round has begun for {since:.0f} s"] if since > _READY_ROUND_S else []
 
     async def run(self) -> None:
         listener = asyncio.create_task(
@@ -74,7 +84,7 @@ class Deliverer:
         swept_at = 0.0
         while True:
             self._wake.clear()
-            began = time.monotonic()
+            began = self._round_at = time.monotonic()
             if began - swept_at > _POLL_S:
                 await self._database(deliveries.give_up_disabled)
                 swept_at = began
@@ -134,6 +144,7 @@ class Deliverer:
         try:
             if due.hindered > deliveries.MOST_HINDERED:
                 log.error("delivery given up: hindered too often", delivery=due.id)
+                metrics.GIVEN_UP.inc()
                 await self._database(lambda c: deliveries.give_up_hindered(c, due))
                 return
             try:

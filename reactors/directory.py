@@ -56,7 +56,7 @@ class Directory:
         self._dispatch = dispatch
         self._topic = settings.topic_prefix + WORKERS.name
         self._clock = clock
-        self._presence = Presence()
+        self._presence = Presence(clock())
         self._target: tuple[float, dict[TopicPartition, int]] | None = None
         self._seen: dict[str, Seen] = {}
         self._registered: dict[str, str] = {}
@@ -70,6 +70,15 @@ class Directory:
     def at_end(self) -> bool:
         """Whether what is seen is what the workers say now."""
         return self._presence.at_end
+
+    @property
+    def unread_s(self) -> float:
+        """How long ago the topic was last known to be read to its end; since it began, when it never was."""
+        return self._clock() - self._presence.read_as_of
+
+    def count(self, phase: str) -> int:
+        """Workers that are not gone and were registered with this phase."""
+        return sum(known == phase and each not in self._gone for each, known in self._registered.items())
 
     def gone(self, worker_id: str) -> bool:
         """Stopped, and its last words had time to be read, or declared lost: its sessions need a decision."""

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
+from prometheus_client import CollectorRegistry
 
+from events import metrics as events_metrics
 from events.offsets import Offsets, extents, offsets_at
 from events.producer import EventProducer
 from events.topics import SESSIONS, WORKERS
 from projections import checkpoints, live, names, states
+from projections import metrics as projections_metrics
 from projections.folding import FoldingHandler
 from projections.live import FOLD, LiveProjection
 from reactors import live_workers
+from reactors.counting import count
 from reactors.live_publishing import Publisher
 from reactors.live_workers import WorkersSeen
 from reactors.processes import until_stopped
 from reactors.settings import LiveSettings
+from schemas.internal_port import opened
 from schemas.live import LATENESS_MS
 from schemas.times import now_ms
+from store import database
+from store import metrics as store_metrics
 from store.database import DatabaseUnreachable, Pool, pool
 
 log = structlog.get_logger()
 
+TOLD: Sequence[CollectorRegistry] = (projections_metrics.REGISTRY, events_metrics.REGISTRY, store_metrics.REGISTRY)
+"""What its /metrics says."""
 _CONNECTIONS = 4
 _PRUNE_EVERY_S = 60.0
 _HOUR_MS = 3_600_000
@@ -32,7 +42,7 @@ _HOUR_MS = 3_600_000
 
 async def serve(settings: LiveSettings) -> None:
     """Until SIGTERM, or until anything fails: the next process goes on from what was stored."""
-    from reactors.live_reading import Reader  # here: importing faust takes a second
+    from reactors.live_reading import LOOK_S, Reader  # here: importing faust takes a second
 
     gc.set_threshold(50_000, 20, 100)
     async with AsyncExitStack() as stack:
@@ -40,9 +50,17 @@ async def serve(settings: LiveSettings) -> None:
         producer = await stack.enter_async_context(EventProducer(settings))
         workers_from = await begin(settings, connections)
         projection, seen = LiveProjection(settings.live_accounts), WorkersSeen()
+        projection.heard_every_s = LOOK_S
         reader = Reader(settings, FoldingHandler(connections, FOLD, [projection]), seen, workers_from)
         publisher = Publisher(connections, producer, projection, seen)
-        await until_stopped([reader.run(), publisher.run(), _keep_pruning(connections, settings)])
+        work = [reader.run(), publisher.run(), _keep_pruning(connections, settings), count(connections, [names.LIVE])]
+
+        async def ready() -> Sequence[str]:
+            behind = projection.progress.missing
+            return [*([behind] if behind else ()), *await database.missing(connections)]
+
+        async with opened("live", settings.metrics_host, settings.live_metrics_port, ready, TOLD):
+            await until_stopped(work)
 
 
 async def begin(settings: LiveSettings, connections: Pool) -> Offsets:

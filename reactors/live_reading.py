@@ -35,7 +35,7 @@ log = structlog.get_logger()
 BATCH = 2000
 WITHIN_S = 0.5
 """Records are gathered for so long: windows that people look at need no more, and each batch is a transaction."""
-_LOOK_S = 5.0
+LOOK_S = 5.0
 _STUCK_LOOKS = 12
 
 
@@ -190,7 +190,7 @@ class Reader:
         """Surfaces what failed in the background, a log that was lost, and a reader that stands still."""
         before, looks = dict(self._next), 0
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
             if self.app.crashed:
                 raise Stuck("the stream processors of live windows have crashed; the log says why")
             await self._handle([])
@@ -199,12 +199,13 @@ class Reader:
             except (KafkaError, TimeoutError) as failed:  # faust waits for it, too
                 log.warning("the end of the log cannot be had", reason=repr(failed))
                 continue
+            self._handler.saw({partition: ends[partition] for partition in now}, 0.0)
             if lost := sorted(partition for partition, at in self._read_to.items() if at > ends.get(partition, at)):
                 raise LogGap(f"partitions {lost} of {SESSIONS.name} end before what was read; live windows begin anew.")
             behind = any(at < ends[partition] for partition, at in now.items())
             looks = looks + 1 if behind and now == before else 0
             if looks > _STUCK_LOOKS:
-                raise Stuck(f"live windows have been behind without progress for {looks * _LOOK_S:.0f} s")
+                raise Stuck(f"live windows have been behind without progress for {looks * LOOK_S:.0f} s")
             before = now
 
 

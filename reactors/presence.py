@@ -14,11 +14,12 @@ PASS_S = 2.0
 
 
 class Presence:
-    def __init__(self) -> None:
+    def __init__(self, began: float = 0.0) -> None:
         self._heard_at: dict[str, float] = {}
         self._passed_at: float | None = None
         self._unbroken_since: float | None = None
-        self._read_as_of = 0.0
+        self.read_as_of = began
+        """When the topic was last known to have been read to its end."""
 
     @property
     def at_end(self) -> bool:
@@ -27,7 +28,7 @@ class Presence:
     @property
     def judges(self) -> bool:
         """Whether silence means anything now."""
-        return self._unbroken_since is not None and self._read_as_of - self._unbroken_since >= LOST_AFTER_S
+        return self._unbroken_since is not None and self.read_as_of - self._unbroken_since >= LOST_AFTER_S
 
     def passes(self, now: float) -> None:
         """A pass of the loop begins."""
@@ -50,11 +51,11 @@ class Presence:
         if now - as_of > PASS_S:
             self._unbroken_since = None
             return
-        self._read_as_of = as_of
+        self.read_as_of = as_of
         if self._unbroken_since is None:
             self._unbroken_since = as_of
 
     def silent(self) -> list[str]:
         if not self.judges:
             return []
-        return [worker_id for worker_id, at in self._heard_at.items() if self._read_as_of - at > LOST_AFTER_S]
+        return [worker_id for worker_id, at in self._heard_at.items() if self.read_as_of - at > LOST_AFTER_S]

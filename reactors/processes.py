@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 from typing import Any, assert_never
 
 import structlog
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry
 
+from events import metrics as events_metrics
 from events.avatars import FOLD as AVATARS_FOLD
 from events.avatars import Avatar
 from events.consumer import LogConsumer
@@ -20,14 +21,18 @@ from events.producer import EventProducer
 from events.sealing import Keyring
 from events.session_state import State
 from events.sessions import FOLD as SESSIONS_FOLD
+from projections import metrics as projections_metrics
 from projections import names
 from projections.avatars import AvatarsProjection
 from projections.folding import FoldingHandler, Projection
 from projections.history import HistoryProjection
 from projections.names import Name
+from projections.progress import Progress
 from projections.sessions import SessionsProjection
 from projections.together import Together
 from projections.usage import UsageProjection
+from reactors import metrics, roster_metrics
+from reactors.counting import count
 from reactors.deliver import Deliverer
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
@@ -36,12 +41,17 @@ from reactors.roster import Roster
 from reactors.settings import DeliverSettings, ProjectSettings
 from reactors.spending import Spending
 from schemas.background import until_one_ends
+from schemas.internal_port import opened
+from store import database
+from store import metrics as store_metrics
 from store.accounts import DataKeys
 from store.database import Pool, pool
 
 log = structlog.get_logger()
 
 _CONNECTIONS = 6
+DELIVER_TOLD: Sequence[CollectorRegistry] = (metrics.REGISTRY, store_metrics.REGISTRY)
+"""What a deliverer's /metrics says."""
 
 
 async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
@@ -51,17 +61,19 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
-        _tell_metrics(stack, settings.metrics_port)
         producer = await stack.enter_async_context(EventProducer(settings))
-        work: list[Coroutine[Any, Any, None]] = []
+        work: list[Coroutine[Any, Any, None]] = [count(connections, wanted)]
+        progresses: list[Progress] = []
         found = [_projection(name, connections, keyring, producer) for name in wanted]
         shared = [projection for projection in found if projection is not None]
         if shared:
             work.append(Together(settings, connections, shared).run())
+            progresses += [projection.progress for projection in shared]
         for of_avatars in _of_avatars(wanted, DataKeys(connections, keyring)):
             # Each by itself: what one has forgotten of an avatar must not become what the other knows of it.
             handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
+            progresses.append(of_avatars.progress)
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)
@@ -70,7 +82,21 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             folding = FoldingHandler(connections, SESSIONS_FOLD, [roster])
             work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
             work.extend((directory.run(), roster.run(), spending.run()))
+            progresses.append(roster.progress)
+
+        async def ready() -> Sequence[str]:
+            behind = [missing for progress in progresses if (missing := progress.missing) is not None]
+            return [*behind, *await database.missing(connections)]
+
+        port = opened("project", settings.metrics_host, settings.metrics_port, ready, project_told(wanted))
+        await stack.enter_async_context(port)
         await until_stopped(work)
+
+
+def project_told(wanted: Sequence[Name]) -> Sequence[CollectorRegistry]:
+    """What its /metrics says."""
+    roster = (roster_metrics.REGISTRY,) if names.ROSTER in wanted else ()
+    return (projections_metrics.REGISTRY, *roster, events_metrics.REGISTRY, store_metrics.REGISTRY)
 
 
 def _projection(name: Name, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection[State] | None:
@@ -100,14 +126,14 @@ async def deliver(settings: DeliverSettings) -> None:
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
-        _tell_metrics(stack, settings.deliver_metrics_port)
-        await until_stopped([Deliverer(connections, keyring, settings).run()])
+        deliverer = Deliverer(connections, keyring, settings)
 
+        async def ready() -> Sequence[str]:
+            return [*deliverer.missing, *await database.missing(connections)]
 
-def _tell_metrics(stack: AsyncExitStack, port: int) -> None:
-    if port:
-        server, _ = start_http_server(port, addr="127.0.0.1")
-        stack.callback(server.shutdown)
+        port = opened("deliver", settings.metrics_host, settings.deliver_metrics_port, ready, DELIVER_TOLD)
+        await stack.enter_async_context(port)
+        await until_stopped([deliverer.run()])
 
 
 async def until_stopped(work: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import assert_never
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from events.producer import UnknownOutcome
-from events.session_state import State
+from events.session_state import State, Status
 from projections import names
 from projections.folding import Refusal, SessionChange, SessionsFolded
 from projections.states import SessionStates
+from reactors import roster_metrics as metrics
 from reactors.decisions import Assign, Close, Decision, Fail, RequestEnd, decide, silent
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
@@ -74,6 +76,17 @@ class Roster(SessionStates):
         self._asked = Asked()
         self._missing = Dropped()
         self._background = Background()
+        self._tell()
+
+    def _tell(self) -> None:
+        for status in metrics.STATUSES:
+            metrics.SESSIONS.labels(status).set_function(partial(self._count, status))
+        for phase in metrics.PHASES:
+            metrics.WORKERS.labels(phase).set_function(partial(self._directory.count, phase))
+        metrics.AT_END_AGE.set_function(lambda: self._directory.unread_s)
+
+    def _count(self, status: Status) -> int:
+        return sum(state.status == status for state in self._live.values())
 
     # The projection
 
@@ -182,12 +195,12 @@ class Roster(SessionStates):
                 if not await self._assign(state, reason) and otherwise is not None:
                     await self._carry_out(state, otherwise)
             case RequestEnd(reason):
-                await self._append(state, SessionEndRequested(sid, "roster", reason, expected_seq=seq))
+                await self._append(state, SessionEndRequested(sid, "roster", reason, expected_seq=seq), reason)
             case Close(reason):
-                await self._append(state, SessionEnded(sid, state.attempt, reason, expected_seq=seq))
+                await self._append(state, SessionEnded(sid, state.attempt, reason, expected_seq=seq), reason)
             case Fail(code):
                 failed = SessionFailed(sid, state.attempt, code, _MESSAGES[code], expected_seq=seq)
-                await self._append(state, failed)
+                await self._append(state, failed, code)
             case _:
                 assert_never(decision)
 
@@ -200,11 +213,12 @@ class Roster(SessionStates):
         if worker_id is None:
             self._asked.take_back(sid, seq)  # nothing was asked: look again at the next tick
             return False
-        await self._append(state, SessionAssigned(sid, attempt, worker_id, reason, expected_seq=seq))
+        await self._append(state, SessionAssigned(sid, attempt, worker_id, reason, expected_seq=seq), reason)
         return True
 
-    async def _append(self, state: State, data: SessionEvent) -> None:
+    async def _append(self, state: State, data: SessionEvent, reason: str) -> None:
         log.info("decided", session_id=state.session_id, type=TYPE_OF[type(data)], seq=state.seq)
+        metrics.DECISIONS.labels(TYPE_OF[type(data)], reason).inc()
         await self._dispatch.append(data, state.created.account_id if state.created else None)
 
     async def _prune(self) -> None:

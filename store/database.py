@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from store import metrics
 
 Row = tuple[Any, ...]
 Connection = psycopg.AsyncConnection[Row]
@@ -23,6 +25,7 @@ CONNECT_TIMEOUT_S = 3
 POOL_TIMEOUT_S = 3.0
 ANSWER_WITHIN_S = 30.0
 BATCH = 2000
+_READY_WITHIN_S = 2.0
 _KEEP_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """Of a connection that only listens: a server that is gone without a word would never be noticed."""
 
@@ -120,9 +123,20 @@ async def pool(
     with translated():
         await opened.open(wait=True, timeout=wait_s)
     try:
-        yield opened
+        with metrics.of_pool(opened):
+            yield opened
     finally:
         await opened.close(timeout=5)
+
+
+async def missing(pool: Pool) -> Sequence[str]:
+    """For a process' readiness: nothing when the database answers."""
+    try:
+        async with pool.connection(_READY_WITHIN_S, within_s=_READY_WITHIN_S) as connection:
+            await connection.execute("SELECT 1")
+    except DatabaseUnreachable:
+        return ["the database does not answer"]
+    return []
 
 
 async def delete_by_batches(pool: Pool, table: str, key: str, condition: str, older_s: float = 0) -> int:

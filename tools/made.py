@@ -1,11 +1,11 @@
-"""All that is generated below `docs/`: (path, content) of each file, as it must be committed."""
+"""All that is generated below `docs/` and `deploy/`: (path, content) of each file, as it must be committed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import architecture_picture, error_codes, session_states
+from tools import architecture_picture, dashboard, error_codes, metrics_table, session_states
 from tools.pages import ROOT, with_part
 
 DOCS = ROOT / "docs"
@@ -15,7 +15,10 @@ def made() -> Iterator[tuple[Path, str]]:
     errors = DOCS / "errors.md"
     text = with_part(errors.read_text(), "codes", error_codes.table())
     yield errors, with_part(text, "rules", error_codes.rules())
+    metrics = DOCS / "metrics.md"
+    yield metrics, with_part(metrics.read_text(), "metrics", metrics_table.table())
     architecture = DOCS / "architecture.md"
     yield architecture, with_part(architecture.read_text(), "session states", session_states.table())
     yield DOCS / "pictures" / "session-states.svg", session_states.picture()
     yield DOCS / "pictures" / "architecture.svg", architecture_picture.picture()
+    yield ROOT / "deploy" / "grafana" / "greenroom.json", dashboard.document()

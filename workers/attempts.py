@@ -15,9 +15,11 @@ from schemas.events import (
     SessionEnded,
     SessionEnding,
     SessionFailed,
+    SessionFirstFrame,
     SessionHeartbeat,
     SessionStarting,
 )
+from workers import metrics
 from workers.appending import EventAppender
 from workers.children import Child
 from workers.messages import AttemptEvent, Said
@@ -45,7 +47,7 @@ class HeldAttempt:
     """`child` is None until a warm one is there; `over`: only its last events are on their way.
 
     `deadline`: loop time of the first frame at the latest. `patience`: the wait for a child, while there is one.
-    `n`, `meter`: of its last heartbeat. They are all that is left of a process that died.
+    `n`, `meter`: of its last heartbeat. They are all that is left of a process that died. `late`, `dropped`: frames.
     """
 
     session_id: str
@@ -58,6 +60,8 @@ class HeldAttempt:
     end: EndReason | None = None
     n: int = 0
     meter: Meter = field(default_factory=lambda: Meter(0, 0, 0))
+    late: int = 0
+    dropped: int = 0
     over: bool = False
 
     def started(self) -> None:
@@ -71,10 +75,28 @@ class HeldAttempt:
         if isinstance(event, SessionHeartbeat | SessionEnded | SessionFailed) and event.n != self.n + 1:
             raise NotAnEvent(f"{said.event_type} has another number than the next")
         self.appender.append(event)
+        self._measure(event)
         if isinstance(event, SessionHeartbeat):
             self.n, self.meter = event.n, event.meter
+            self.late, self.dropped = event.late_frames, event.dropped_frames
         self.over = self.over or isinstance(event, SessionEnded | SessionFailed)
         return event
+
+    def _measure(self, event: AttemptEvent) -> None:
+        """What a session process says is no truth to build on: no label is of its making, no counter goes back."""
+        if isinstance(event, SessionHeartbeat):
+            metrics.FRAMES.inc(max(0, event.meter.frames - self.meter.frames))
+            metrics.BILLABLE.inc(max(0, event.meter.billable_ms - self.meter.billable_ms) / 1000)
+            metrics.LATE.inc(max(0, event.late_frames - self.late))
+            metrics.DROPPED.inc(max(0, event.dropped_frames - self.dropped))
+        elif isinstance(event, SessionFirstFrame) and self.number == 1:
+            for phase in metrics.PHASES:
+                if phase in event.latencies_ms:
+                    metrics.FIRST_FRAME.labels(phase).observe(event.latencies_ms[phase] / 1000)
+        elif isinstance(event, SessionEnded) and not self.over:
+            metrics.ATTEMPTS.labels("ended", event.reason).inc()
+        elif isinstance(event, SessionFailed) and not self.over:
+            metrics.ATTEMPTS.labels("failed", event.code).inc()
 
     def ended(self, reason: EndReason) -> None:
         """Told to end before a process had it."""
@@ -83,6 +105,7 @@ class HeldAttempt:
         self.appender.append(
             SessionEnded(sid, self.number, reason, worker_id=worker, n=self.n + 1, meter=self.meter),
         )
+        metrics.ATTEMPTS.labels("ended", reason).inc()
         self.over = True
 
     def failed(self, code: FailureCode, message: str) -> None:
@@ -98,4 +121,5 @@ class HeldAttempt:
                 meter=self.meter,
             )
         )
+        metrics.ATTEMPTS.labels("failed", code).inc()
         self.over = True

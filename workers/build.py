@@ -9,6 +9,7 @@ same do no harm, since the first verdict in the log counts.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ from faces.portrait import MOST_KEPT_BYTES, BadImage
 from faces.portrait import decode as decode_portrait
 from schemas.background import until_one_ends
 from schemas.events import AvatarFailed, AvatarReady
+from schemas.internal_port import opened
+from workers import build_metrics as metrics
 from workers.playback import TICK_SAMPLES
 from workers.renderers import FORMATS, RENDERED
 from workers.settings import BuildSettings
@@ -105,6 +108,7 @@ class Builder:
         self._renderer = NeuralRenderer(device="cpu")
         self._mine: dict[int, _Partition] = {}
         self._news = asyncio.Event()
+        metrics.WAITING.set_function(lambda: sum(len(partition.wanted) for partition in self._mine.values()))
 
     def positions(self) -> Mapping[int, int]:
         return {number: partition.next for number, partition in self._mine.items()}
@@ -121,6 +125,9 @@ class Builder:
 
     async def drain(self) -> None:
         return
+
+    def saw(self, ends: Mapping[int, int], heard_s: float) -> None:
+        """What waits is known by itself."""
 
     async def handle(self, batches: Batches) -> None:
         tell("build", [each for number, records in batches.items() for each in self._follow(number, records)])
@@ -182,13 +189,16 @@ class Builder:
         """If the process dies in here, the face may be stored without a verdict in the log: it is built anew then,
         or, when the avatar was deleted meanwhile, removed by its owner's name."""
         avatar_id = avatar.avatar_id
+        began = time.perf_counter()
         try:
             verdict = await asyncio.to_thread(self._build, avatar)
+            metrics.BUILD_SECONDS.observe(time.perf_counter() - began)
             if avatar_id in partition.wanted and self._holds(partition):
                 await self._say(partition, avatar, verdict)
             elif avatar_id not in partition.unreadable:  # deleted while it was built, say
                 partition.useless.setdefault(avatar_id, set()).update(_face(verdict))
         except (OSError, MemoryError, UnknownOutcome) as failed:  # not the portrait's fault; others may have more luck
+            metrics.HINDERED.inc()
             log.error("avatar not built, tried again", avatar_id=avatar_id, error=repr(failed))
             if avatar_id in partition.wanted:
                 del partition.wanted[avatar_id]
@@ -223,6 +233,7 @@ class Builder:
         """Raises UnknownOutcome. Not wanted any more before it is read back: else it would be built once more."""
         event = new_event(verdict, source=SOURCE, subject=avatar.avatar_id, account=avatar.account_id)
         await self._producer.send(AVATARS, event)
+        metrics.BUILT.labels("ready" if isinstance(verdict, AvatarReady) else "failed").inc()
         log.info("avatar built", avatar_id=avatar.avatar_id, verdict=event.type)
         partition.wanted.pop(avatar.avatar_id, None)
 
@@ -249,4 +260,10 @@ async def serve(settings: BuildSettings) -> None:
 
     async with EventProducer(settings) as producer:
         builder = Builder(producer, Assets(settings.assets), ends)
-        await until_one_ends(LogConsumer(settings, AVATARS, "build", builder).run(), builder.run())
+        consumer = LogConsumer(settings, AVATARS, "build", builder)
+
+        async def ready() -> list[str]:
+            return [] if consumer.joined else ["it has not been given its partitions"]
+
+        async with opened("build", settings.metrics_host, settings.build_metrics_port, ready, metrics.TOLD):
+            await until_one_ends(consumer.run(), builder.run())

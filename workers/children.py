@@ -154,6 +154,11 @@ class WarmPool:
         self._spawning = Background()
         self._news = asyncio.Event()
 
+    @property
+    def warm(self) -> int:
+        """How many there are."""
+        return sum(child.running for child in self._warm)
+
     async def fill(self) -> None:
         self._warm.extend(await asyncio.gather(*(_session() for _ in range(self._size))))
 

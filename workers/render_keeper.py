@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from workers import metrics
 from workers.children import Child
 
 log = structlog.get_logger()
@@ -36,6 +37,8 @@ class RenderKeeper:
         self._folder = Path(tempfile.mkdtemp(prefix="greenroom-"))
         self.path = self._folder / "renderer"
         self._child: Child | None = None
+        self.up = False
+        """Whether there is a process that can draw."""
         self.keeping: asyncio.Task[None] | None = None
         """Done, nobody starts it again."""
 
@@ -55,6 +58,7 @@ class RenderKeeper:
             ready = await self._child.begin(_IMPORT_TIMEOUT_S)
         except (TimeoutError, OSError) as failed:
             raise RendererGone("the renderer process ended before it was ready; its log says why") from failed
+        self.up = True
         log.info("renderer ready", device=ready.device, pid=self.pid)
         return ready.device
 
@@ -66,6 +70,8 @@ class RenderKeeper:
             assert child is not None
             while await child.receive() is not None:
                 pass
+            self.up = False
+            metrics.RENDERER_ENDS.inc()
             child.kill()  # without its pipe it is of no use
             await child.ended()
             failures = 0 if time.monotonic() - began > _STEADY_S else failures + 1

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.settings import JoinSettings, LogSettings, RoomSettings
+from events.settings import InternalSettings, JoinSettings, LogSettings, RoomSettings
 from faces.settings import AssetSettings
 
 
-class BuildSettings(LogSettings, AssetSettings):
+class BuildSettings(LogSettings, AssetSettings, InternalSettings):
     """Settings of `greenroom build`."""
 
+    build_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics of `greenroom build`. 0: none."
+    )
 
-class WorkerSettings(JoinSettings, AssetSettings, RoomSettings):
+
+class WorkerSettings(JoinSettings, AssetSettings, RoomSettings, InternalSettings):
+    worker_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of /healthz, /readyz, /metrics of a worker. 0: none. Two on one machine need two.",
+    )
     worker_slots: int = Field(2, ge=1, le=64, description="Sessions that this worker holds at once.")
     worker_renderer: str = Field(
         "neural",

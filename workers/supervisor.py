@@ -39,8 +39,9 @@ from schemas.events import (
     WorkerState,
 )
 from schemas.ids import WORKER, new_id
+from schemas.internal_port import opened
 from schemas.times import now_ms
-from workers import watch
+from workers import metrics, watch
 from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
@@ -84,6 +85,27 @@ class Supervisor:
         self._state_now = asyncio.Event()
         self._tasks = Background()
         self.renewed_at = boottime()
+        self._said = False
+        """Whether Kafka has acknowledged one of its states."""
+        self._tell()
+
+    def _tell(self) -> None:
+        metrics.LEASE_AGE.set_function(lambda: boottime() - self.renewed_at)
+        metrics.SLOTS.set_function(lambda: 0 if self._draining else self._settings.worker_slots)
+        metrics.HELD.set_function(lambda: sum(not held.over for held in self._held.values()))
+        metrics.WARM.set_function(lambda: self._pool.warm)
+        metrics.RENDERER_UP.set_function(lambda: self._renderer is None or self._renderer.up)
+
+    async def missing(self) -> list[str]:
+        """For readiness: what keeps it from taking a session. Whether the roster has registered it, it cannot know."""
+        lease = phase(self.renewed_at, boottime())
+        reasons = {
+            "no state record is in the log yet": not self._said,
+            f"the lease is {lease}": lease != "valid",
+            "it drains": self._draining,
+            "the renderer process is away": self._renderer is not None and not self._renderer.up,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
 
     @property
     def partition(self) -> int:
@@ -150,7 +172,7 @@ class Supervisor:
             sent_at = boottime()
             try:
                 await self._producer.send(WORKERS, self._state(), timeout_s=3)
-                self.renewed_at = sent_at
+                self.renewed_at, self._said = sent_at, True
                 for held in self._held.values():
                     if held.child is not None:
                         held.child.pipe.send(Lease(sent_at))
@@ -234,6 +256,7 @@ class Supervisor:
         log.info("session taken", session_id=sid, attempt=attempt)
 
     def _decline(self, command: AssignmentAssign, reason: DeclineReason) -> None:
+        metrics.DECLINED.labels(reason).inc()
         log.warning("session declined", session_id=command.session_id, reason=reason)
         data = SessionDeclined(command.session_id, command.attempt, self.worker_id, reason)
         event = new_event(data, source=f"greenroom/worker/{self.worker_id}", subject=command.session_id)
@@ -354,4 +377,7 @@ class Supervisor:
 
 async def serve(settings: WorkerSettings) -> None:
     async with EventProducer(settings) as producer:
-        await Supervisor(settings, producer).run()
+        supervisor = Supervisor(settings, producer)
+        host, port = settings.metrics_host, settings.worker_metrics_port
+        async with opened("worker", host, port, supervisor.missing, metrics.TOLD):
+            await supervisor.run()

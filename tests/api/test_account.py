@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -111,6 +112,31 @@ async def test_metrics_count_by_operation(running: World, client: httpx.AsyncCli
     assert "greenroom_streams 0.0" in text
     assert "greenroom_creates_waiting 0.0" in text
     assert "sess_made_up" not in text
+
+
+async def test_labels_stay_few_whatever_is_asked(running: World, client: httpx.AsyncClient) -> None:
+    """Hundreds of made-up paths, methods, fields, ids, keys and codes: the series are those of the operations."""
+
+    async def ask(n: int) -> None:
+        made_up = f"made_up_{n}"
+        await client.get(f"/{made_up}/{made_up}?{made_up}={made_up}")
+        await client.get(f"/v1/sessions/sess_{made_up}")
+        await client.request(made_up.upper(), "/v1/sessions")
+        await client.post("/v1/sessions", json=running.request() | {made_up: made_up})
+        await client.post("/v1/sessions", json=running.request(transport={made_up: 1}))
+        await client.get("/v1/account", headers={"Authorization": f"Bearer sk_{made_up}", "X-Request-Id": made_up})
+
+    async def series() -> set[str]:
+        async with httpx.AsyncClient(trust_env=False) as inside:
+            text = (await inside.get(f"http://127.0.0.1:{running.internal_port}/metrics")).text
+        return {line.rpartition(" ")[0] for line in text.splitlines() if line.startswith("greenroom_")}
+
+    await ask(0)
+    before = await series()
+    await asyncio.gather(*(ask(n) for n in range(1, 60)))
+    after = await series()
+    assert after == before
+    assert not [line for line in after if "made_up" in line.lower()]
 
 
 async def test_status_says_what_does_not_work(running: World) -> None:

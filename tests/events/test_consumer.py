@@ -42,6 +42,9 @@ class Slow:
     def positions(self) -> Mapping[int, int]:
         return {partition: len(seen) for partition, seen in self.seen.items()}
 
+    def saw(self, ends: Mapping[int, int], heard_s: float) -> None:
+        self.ends, self.heard_s = ends, heard_s
+
 
 async def test_the_hint_in_kafka_is_never_where_it_begins(world: World) -> None:
     """The group has committed the last offset but one. What was fetched from there while the handler was asked is

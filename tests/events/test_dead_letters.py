@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from events import dead_letters
+from events import metrics
 from events.consumer import Recoverable
 from events.dead_letters import DeadLetters, tell
 from events.producer import EventProducer, UnknownOutcome
@@ -80,9 +80,9 @@ async def test_an_outage_has_the_batch_tried_again_and_then_goes_on_without(
     for _ in range(4):
         with pytest.raises(Recoverable):
             await letters.copy([(BROKEN, "why")])
-    given_up = dead_letters.NOT_COPIED._value.get()
+    given_up = metrics.NOT_COPIED._value.get()
     await letters.copy([(BROKEN, "why")])
-    assert dead_letters.NOT_COPIED._value.get() == given_up + 1
+    assert metrics.NOT_COPIED._value.get() == given_up + 1
     producer.away = False
     await letters.copy([(BROKEN, "why")])
     assert len(producer.sent) == 1
@@ -92,7 +92,7 @@ async def test_an_outage_has_the_batch_tried_again_and_then_goes_on_without(
 
 
 def test_a_flood_is_counted_and_does_not_fill_the_log() -> None:
-    counter = dead_letters.MALFORMED.labels("flooded")
+    counter = metrics.MALFORMED.labels("flooded")
     with structlog.testing.capture_logs() as lines:
         tell("flooded", [(BROKEN, "why")] * 5000)
     assert counter._value.get() == 5000

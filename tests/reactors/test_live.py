@@ -42,10 +42,10 @@ async def log(world: World) -> list[tuple[Event, int]]:
 
 
 async def caught_up(world: World) -> None:
-    """It has read all that is in the log now."""
-    total = len(await world.records(SESSIONS))
+    """It has read all that is in the log now, whatever others, a roster say, append meanwhile."""
 
     async def probe() -> bool:
+        total = len(await world.records(SESSIONS))
         (read,) = (await world.sql("SELECT coalesce(sum(next_offset), 0) FROM checkpoints WHERE name = 'live'"))[0]
         return int(read) == total
 

@@ -17,11 +17,19 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from cli.processes import INTERNAL_PORTS
 from tests import portraits
+from tests.deploy import queries
+from tools import metrics_table
 
 pytestmark = pytest.mark.servers
 
+KINDS = set(INTERNAL_PORTS)
+LATE = {"build", "live"}
+"""Importing torch, or faust, takes its time."""
+OF_CALLERS = {"account", "account_id", "session", "session_id", "worker", "worker_id", "avatar", "avatar_id", "path"}
 FOREIGN = {"AWS_SECRET_ACCESS_KEY": "what-up-itself-knows", "HTTPS_PROXY": "http://what-up-itself-knows@127.0.0.1:1"}
 KNOWN_TO: dict[str, set[str]] = {
     "api": {"database", "master keys", "pepper"},
@@ -98,6 +106,47 @@ def test_it_is_described_and_answers(folder: Path) -> None:
     headers = {"Authorization": f"Bearer {stack['api_key']}"}
     answer = httpx.get(f"{stack['api_url']}/v1/sessions", headers=headers, trust_env=False)
     assert answer.json() == {"object": "list", "data": [], "has_more": False, "next_cursor": None}
+
+
+def internal(stack: dict[str, Any], kind: str, path: str) -> httpx.Response:
+    return httpx.get(f"http://127.0.0.1:{stack['ports'][f'{kind}_metrics']}{path}", trust_env=False)
+
+
+def is_ready(stack: dict[str, Any], kind: str) -> bool:
+    try:
+        return internal(stack, kind, "/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False  # it is coming up
+
+
+def test_every_process_tells_whether_it_is_ready(folder: Path) -> None:
+    """When `up` returns, all but those for which nobody waits."""
+    stack = described(folder)
+    assert {kind for kind in KINDS - LATE if not is_ready(stack, kind)} == set()
+    until(lambda: all(is_ready(stack, kind) for kind in LATE))
+    for kind in KINDS:
+        assert internal(stack, kind, "/healthz").text == "ok\n"
+        assert f'greenroom_process_info{{kind="{kind}"' in internal(stack, kind, "/metrics").text
+
+
+def test_every_process_tells_what_the_table_says_and_what_is_looked_at(folder: Path) -> None:
+    """docs/metrics.md is true both ways, and what the dashboard and the alert rules name is there to be scraped."""
+    stack = described(folder)
+    until(lambda: all(is_ready(stack, kind) for kind in LATE))
+    told: dict[str, set[str]] = {}
+    for kind in KINDS:
+        families = list(text_string_to_metric_families(internal(stack, kind, "/metrics").text))
+        names = {f.name + ("_total" if f.type == "counter" else "") for f in families}
+        told[kind] = {name for name in names if name.startswith(("greenroom_", "process_"))}
+        for family in families:
+            assert all(sample.labels.keys() & OF_CALLERS == set() for sample in family.samples)
+    table = {row.name: kinds for row, kinds in metrics_table.rows().items()}
+    for kind in KINDS:
+        ours = {name for name in told[kind] if name.startswith("greenroom_")} - {"greenroom_process_info"}
+        assert ours == {name for name, kinds in table.items() if kind in kinds}
+    everything = set().union(*told.values())
+    everything |= {series for row in metrics_table.rows() if row.name in everything for series in row.series}
+    assert {metric for query in queries.every() for metric in queries.metrics(query)} <= everything
 
 
 def test_a_process_knows_the_secrets_of_its_kind_alone(folder: Path) -> None:

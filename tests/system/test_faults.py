@@ -32,6 +32,8 @@ from tests.world import World, eventually, stored
 
 pytestmark = pytest.mark.servers
 
+(METRICS_PORT,) = free_ports(1)
+
 
 class Broken:
     """A world whose Kafka and Postgres can be taken away."""
@@ -60,13 +62,38 @@ async def broken(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
     world = World(own, Path(tmp_path_factory.mktemp("processes")))
     try:
         await world.open()
-        await world.start("api", "sessions", "usage", "roster")
+        await world.start("api", "usage", "roster")
+        await world.start("sessions", GREENROOM_METRICS_PORT=str(METRICS_PORT))
         await world.fake_worker(600)
         yield Broken(world, *processes)
     finally:
         await world.close()
         for process in processes:
             await process.stop()
+
+
+async def told(path: str) -> httpx.Response:
+    """By the sessions projection."""
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        return await client.get(f"http://127.0.0.1:{METRICS_PORT}{path}")
+
+
+async def lag_s() -> float:
+    for line in (await told("/metrics")).text.splitlines():
+        if line.startswith('greenroom_projection_lag_seconds{consumer="sessions"}'):
+            return float(line.split()[-1])
+    raise AssertionError("no lag is told")
+
+
+async def is_ready() -> bool:
+    try:
+        return (await told("/readyz")).status_code == 200
+    except httpx.HTTPError:
+        return False  # it is coming up
+
+
+async def no_lag() -> bool:
+    return await lag_s() == 0
 
 
 async def held(world: World) -> int:
@@ -87,6 +114,8 @@ async def test_a_dead_kafka_is_told_in_time_and_leaves_no_slot_taken(broken: Bro
     async with world.client() as client:
         kept = await world.create(client)
         before = await held(world)
+        await eventually(is_ready)
+        await eventually(no_lag)
         os.kill(broken.kafka.pid, signal.SIGSTOP)  # there, and not answering: the worse kind of dead
         try:
             started = time.monotonic()
@@ -99,6 +128,9 @@ async def test_a_dead_kafka_is_told_in_time_and_leaves_no_slot_taken(broken: Bro
             assert await code_of(ending) == (503, "log.unavailable")
             assert "may still happen" in ending.json()["error"]["message"]
             assert (await world.status(client, kept["id"]))["status"] == "queued"  # nothing was promised
+            # Nobody knows any more where the log ends.
+            assert 5 <= await lag_s() <= time.monotonic() - started + 2
+            assert (await told("/healthz")).status_code == 200
         finally:
             os.kill(broken.kafka.pid, signal.SIGCONT)
 
@@ -106,6 +138,7 @@ async def test_a_dead_kafka_is_told_in_time_and_leaves_no_slot_taken(broken: Bro
             return (await client.post("/v1/sessions", json=world.request())).status_code == 201
 
         await eventually(works)
+        await eventually(no_lag)
         await world.until(client, kept["id"], "canceled")  # that end was in the log after all
         assert (await client.post(f"/v1/sessions/{kept['id']}/end")).status_code == 200
 
@@ -177,6 +210,11 @@ async def test_a_dead_postgres_is_told(broken: Broken) -> None:
         assert time.monotonic() - started < 10
         appended = SessionStarting(kept["id"], 1, "wrk_nobody")
         await world.append(appended)  # the log goes on without it
+        assert ((await told("/readyz")).status_code, (await told("/readyz")).text) == (
+            503,
+            "the database does not answer\n",
+        )
+        assert await lag_s() > 0
         await broken.postgres.start()
         await broken.postgres.wait_ready()
 
@@ -184,6 +222,8 @@ async def test_a_dead_postgres_is_told(broken: Broken) -> None:
             return (await client.post("/v1/sessions", json=world.request())).status_code == 201
 
         await eventually(works)
+        await eventually(is_ready)
+        await eventually(no_lag)
         assert (await world.status(client, kept["id"]))["status"] == "queued"
 
 

@@ -9,24 +9,29 @@ import time
 from itertools import pairwise
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
 from events.topics import WORKERS
 from stack.ports import free_ports
 from tests.system.stage import FINISHED, STARTED, audit_holds
 from tests.world import World, eventually
+from workers.metrics import PHASES
 
 pytestmark = pytest.mark.media
+
+(METRICS_PORT,) = free_ports(1)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def running(world: World) -> World:
     await world.start("api", "all", "deliver")
-    await world.start("worker")
+    await world.start("worker", GREENROOM_WORKER_METRICS_PORT=str(METRICS_PORT))
     return world
 
 
@@ -59,6 +64,28 @@ async def test_speech_is_played_reported_and_billed(stage: Any, running: World) 
     ]
     assert "session.heartbeat" in kinds
     await audit_holds(running)
+
+
+async def test_a_worker_tells_of_the_session_that_it_has_played(running: World) -> None:
+    """After the first test. Its session process has no port: the supervisor tells."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{METRICS_PORT}", trust_env=False) as client:
+        assert (await client.get("/readyz")).text == "ok\n"
+        text = (await client.get("/metrics")).text
+    told = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    points = [told["greenroom_first_frame_seconds_sum", phase] for phase in PHASES]
+    assert [told["greenroom_first_frame_seconds_count", phase] for phase in PHASES] == [1.0] * 4
+    assert points == sorted(points)
+    assert 0 < points[-1] < 15
+    assert told["greenroom_worker_attempts_total", "api_request", "ended"] == 1
+    assert told["greenroom_worker_frames_total",] > 25
+    assert told["greenroom_worker_billable_seconds_total",] > 1
+    assert (told["greenroom_worker_sessions",], told["greenroom_worker_slots",]) == (0, 2)
+    assert told["greenroom_worker_lease_age_seconds",] < 10
+    assert told["greenroom_append_seconds_count", "sessions.v1"] >= 6
 
 
 async def test_picture_and_pace(stage: Any) -> None:

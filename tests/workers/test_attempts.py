@@ -16,6 +16,7 @@ from schemas.events import (
     SessionHeartbeat,
     SessionStarting,
 )
+from workers import metrics
 from workers.attempts import HeldAttempt, NotAnEvent, read
 from workers.messages import AttemptEvent, Said
 
@@ -125,3 +126,48 @@ def test_an_event_arrives_as_it_was_said() -> None:
 def test_what_is_no_event_of_a_session_process(said: Said) -> None:
     with pytest.raises(NotAnEvent):
         read(said)
+
+
+def counted(metric: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(metric, labels) or 0.0
+
+
+def beat(n: int, frames: int, late: int, dropped: int) -> Said:
+    return Said.of(SessionHeartbeat("sess_1", 2, "wrk_1", n, Meter(frames * 40, frames, 0), None, late, dropped, None))
+
+
+def test_frames_are_counted_over_all_heartbeats(attempt: HeldAttempt) -> None:
+    """And a process that counts back takes nothing back."""
+    names = [f"greenroom_worker_{each}_total" for each in ("frames", "late_frames", "dropped_frames")]
+    before = [counted(name) for name in names]
+    for said in (beat(1, 100, 2, 1), beat(2, 250, 2, 1), beat(3, 10, 0, 0), beat(4, 60, 5, 4)):
+        attempt.hear(said)
+    assert [counted(name) - was for name, was in zip(names, before, strict=True)] == [300, 7, 5]
+
+
+def test_a_first_frame_is_measured_at_the_points_that_we_know(log: Log) -> None:
+    """Whatever points a process makes up: none becomes a label. A later attempt is no start."""
+    first, again = (HeldAttempt("sess_1", number, "wrk_1", log, deadline=0.0) for number in (1, 2))  # type: ignore[arg-type]
+    before = counted("greenroom_first_frame_seconds_sum", phase="first_frame")
+    latencies = {"received": 30, "first_frame": 500} | {f"made up {n}": 1 for n in range(100)}
+    for attempt in (first, again):
+        attempt.hear(Said.of(SessionFirstFrame("sess_1", attempt.number, "wrk_1", latencies)))
+    assert counted("greenroom_first_frame_seconds_sum", phase="first_frame") - before == pytest.approx(0.5)
+    phases = {sample.labels.get("phase") for family in metrics.REGISTRY.collect() for sample in family.samples}
+    assert phases == {None, *metrics.PHASES}
+
+
+def test_an_attempt_is_over_once(attempt: HeldAttempt) -> None:
+    """Also when its process says more than its last word, or its supervisor says it in its place."""
+
+    def over() -> float:
+        families = [family for family in metrics.REGISTRY.collect() if family.name == "greenroom_worker_attempts"]
+        return sum(sample.value for family in families for sample in family.samples)
+
+    before = over()
+    attempt.hear(Said.of(BEAT))
+    attempt.hear(Said.of(LAST))
+    assert over() == before + 1
+    assert counted("greenroom_worker_attempts_total", result="ended", reason="idle_timeout") >= 1
+    attempt.hear(Said.of(LAST))
+    assert over() == before + 1

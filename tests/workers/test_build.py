@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from events import dead_letters
+from events import metrics
 from events.codec import decode, encode, new_event
 from events.producer import EventProducer
 from events.topics import AVATARS
@@ -129,7 +129,7 @@ async def test_what_can_never_be_read_is_counted_and_passed(shop: Workshop) -> N
     await builder.assigned(frozenset({0}), fresh=True)
     events = [new_event(AvatarDeleted(avatar), source="tests", subject=avatar) for avatar in ("av_1", "av_2")]
     good, broken = (record(event, offset) for offset, event in enumerate(events))
-    counted = dead_letters.MALFORMED.labels("build")
+    counted = metrics.MALFORMED.labels("build")
     before = counted._value.get()
     await builder.handle({0: [good, replace(broken, value=b"no JSON")]})
     assert counted._value.get() == before + 1

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
-from events import dead_letters
+from events import metrics
 from events.codec import Event, encode, new_event
 from events.producer import EventProducer
 from events.sealing import public_text, seal
@@ -259,7 +259,7 @@ async def test_a_command_that_can_never_be_read_is_counted_and_passed() -> None:
         command("sess_4", worker="wrk_other", value=b"no JSON"),  # another worker counts it
         command("sess_5"),
     )
-    counted = dead_letters.MALFORMED.labels("worker")
+    counted = metrics.MALFORMED.labels("worker")
     before = counted._value.get()
     with pytest.raises(asyncio.CancelledError):
         await supervisor._take_commands(commands)
