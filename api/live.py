@@ -25,6 +25,8 @@ router = APIRouter(prefix="/v1/live", tags=["Account"])
 _MOST_WINDOWS = 60
 _OPEN = LATENESS_MS // WINDOW_MS + 2
 """Windows that may still change: the one of now, those that the lateness reaches, and one that it touches."""
+_LOOKED_BACK = 15
+"""Windows that a stream looks at: those of a quarter of an hour come again when they are caught up with."""
 _LOOK_S = 20.0
 
 
@@ -75,17 +77,17 @@ def _view(name: WindowName, complete: bool, found: Sequence[Window]) -> LiveReso
 
 def _stream(ctx: Context, caller: Principal, name: WindowName, since_ms: int | None) -> Response:
     """All open windows first, and then each that has changed. Those that closed while nobody listened come first."""
-    told: dict[int, Window] = {}
+    told: dict[int, Window] | None = None
     at = to_wire(since_ms or now_ms())
 
     async def look() -> Sequence[sse.Item]:
-        nonlocal at
-        first = not told
-        behind = (now_ms() - since_ms) // WINDOW_MS + 1 if first and since_ms is not None else 0
-        found, _ = await _windows(ctx, caller, name, max(_OPEN, min(behind, _MOST_WINDOWS)))
+        nonlocal at, told
+        missed = (now_ms() - since_ms) // WINDOW_MS + 1 if told is None and since_ms is not None else 0
+        found, _ = await _windows(ctx, caller, name, max(_LOOKED_BACK, min(missed, _MOST_WINDOWS)))
+        if told is None:
+            told = {each.from_ms: each for each in found[: -max(_OPEN, missed)]}
         changed = [each for each in found if told.get(each.from_ms) != each]
-        told.clear()
-        told.update({each.from_ms: each for each in found})
+        told = {each.from_ms: each for each in found}
         if changed:
             at = to_wire(found[-1].from_ms)
         return [sse.Item(to_wire(each.from_ms), "window", _item(each)) for each in changed]

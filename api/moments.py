@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.errors import Unprocessable
-from schemas.times import from_wire
+from schemas.times import from_wire, to_wire
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
@@ -17,8 +17,10 @@ def moment(name: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return from_wire(text.replace(" ", "+"))  # a + of an unescaped zone arrives as a space
-    except ValueError:
+        found = from_wire(text.replace(" ", "+"))  # a + of an unescaped zone arrives as a space
+        to_wire(found)  # in its own zone it was a year that there is; in UTC it may be none
+        return found
+    except (ValueError, OverflowError):
         raise Unprocessable(
             f"{name} must be an ISO 8601 time with a zone, such as 2026-11-23T05:00:00Z.",
             code=f"{name}.invalid",

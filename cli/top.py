@@ -160,7 +160,7 @@ def _of(what: str, found: Sequence[Of]) -> RenderableType:
     for each in found:
         window = each.window
         table.add_row(
-            Text(each.key),
+            _name(each.key),
             str(window.starts),
             str(sum(window.active.get(status, 0) for status in _AT_WORK)),
             _ms(window.first_frame.p95_ms),
@@ -175,7 +175,7 @@ def _workers(found: Sequence[WorkerNow]) -> RenderableType:
     for each in found:
         style = "red" if each.age_ms > _SILENT_MS else ""
         table.add_row(
-            Text(each.worker_id), Text(each.phase), str(each.held), str(each.slots), _ms(each.age_ms), style=style
+            _name(each.worker_id), _name(each.phase), str(each.held), str(each.slots), _ms(each.age_ms), style=style
         )
     return table
 
@@ -195,6 +195,11 @@ def _table(first: str, *rest: str) -> Table:
     for name in rest:
         table.add_column(name, justify="right")
     return table
+
+
+def _name(text: str) -> Text:
+    """As others have named it: no markup, and nothing that takes hold of a terminal."""
+    return Text("".join(each if each.isprintable() else "·" for each in text))
 
 
 def _ms(value: int | None) -> str:

@@ -221,21 +221,27 @@ async def bind(
     return {partition: Bound(generation, offset) for partition, generation, offset in await cursor.fetchall()}
 
 
-async def place(connection: Connection, name: str, topic: str, offsets: Mapping[int, int]) -> None:
-    """Where to begin in partitions that this consumer has never had; the others go on from where they are."""
+async def place(
+    connection: Connection, name: str, topic: str, offsets: Mapping[int, int], *, anew: bool = False
+) -> None:
+    """Begin no earlier than at these offsets; `anew`: exactly there. Whoever is at work where that moves is fenced."""
     await connection.execute(
         """
-        INSERT INTO checkpoints (name, topic, partition, generation, next_offset)
-        SELECT %s, %s, p, 0, o FROM unnest(%s::int[], %s::bigint[]) AS x (p, o) ORDER BY p
-        ON CONFLICT DO NOTHING
+        INSERT INTO checkpoints AS c (name, topic, partition, generation, next_offset)
+        SELECT %(name)s, %(topic)s, p, 0, o FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[]) AS x (p, o)
+        ORDER BY p
+        ON CONFLICT (name, topic, partition) DO UPDATE
+            SET next_offset = excluded.next_offset, generation = c.generation + 1
+            WHERE %(anew)s OR c.next_offset < excluded.next_offset
         """,
-        [name, topic, sorted(offsets), [offsets[partition] for partition in sorted(offsets)]],
+        {
+            "name": name,
+            "topic": topic,
+            "partitions": sorted(offsets),
+            "offsets": [offsets[partition] for partition in sorted(offsets)],
+            "anew": anew,
+        },
     )
-
-
-async def forget(connection: Connection, name: str) -> None:
-    """All of this consumer: whoever is at work for it is fenced."""
-    await connection.execute("DELETE FROM checkpoints WHERE name = %s", [name])
 
 
 async def positions(connection: Connection, name: str, topic: str) -> dict[int, int]:

@@ -8,7 +8,7 @@ once, come to the same rows. Nothing that bills or decides reads them.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -229,9 +229,10 @@ async def _keys_of(connection: Connection, minute_ms: int, dimension: Dimension)
 OLDER = "minute_ms < (extract(epoch FROM now()) - %(older_s)s) * 1000"
 
 
-async def begin_anew(connection: Connection) -> None:
-    """Forget all of it: the log is another one than that of which it was counted. One transaction of the caller's."""
-    await checkpoints.forget(connection, names.LIVE)
+async def begin_anew(connection: Connection, since: Mapping[int, int]) -> None:
+    """Forget all of it, and count from these offsets: the log is another one than that of which it was counted. In a
+    transaction of the caller's."""
+    await checkpoints.place(connection, names.LIVE, SESSIONS.name, since, anew=True)
     await states.forget(connection, names.LIVE)
     await parked.forget(connection, names.LIVE)
     await connection.execute("TRUNCATE live_v1.counts")

@@ -6,7 +6,7 @@ A tumbling window is a minute; a hopping one is the sum of its minutes, since ev
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from projections.latencies import percentiles
@@ -94,18 +94,12 @@ async def keys_since(connection: Connection, from_ms: int) -> set[tuple[int, Dim
     return set(await cursor.fetchall())
 
 
-def complete(own: Iterable[int], others: Iterable[int]) -> bool:
-    """Whether nothing of an account can have been counted as OTHER: it has rows of its own wherever somebody was."""
-    return set(others) <= set(own)
-
-
 async def of_account(
     connection: Connection, account_id: str, from_ms: int, to_ms: int
 ) -> tuple[dict[int, dict[str, int]], bool]:
-    """Its minutes, and whether they are `complete`."""
+    """Its minutes, and whether they are complete: in none of them anything was counted as OTHER, which might be its."""
     found = await minutes_of(connection, "account", [account_id, OTHER], from_ms, to_ms)
-    own = found.get(account_id, {})
-    return own, complete(own, found.get(OTHER, {}))
+    return found.get(account_id, {}), OTHER not in found
 
 
 async def workers(connection: Connection, minute_ms: int) -> Workers:

@@ -37,6 +37,7 @@ TOLD: Sequence[CollectorRegistry] = (projections_metrics.REGISTRY, events_metric
 """What its /metrics says."""
 _CONNECTIONS = 4
 _PRUNE_EVERY_S = 60.0
+_LOOKS = 3
 _HOUR_MS = 3_600_000
 
 
@@ -64,25 +65,38 @@ async def serve(settings: LiveSettings) -> None:
 
 
 async def begin(settings: LiveSettings, connections: Pool) -> Offsets:
-    """Put checkpoints where there are none: as far back as windows are kept, and an hour more, which a session lasts at
-    the most. A log other than that of before, rewound or made again, is counted from there, too, and what was counted
-    of the other one is forgotten. Returns where to read `workers.v1`: those states that still say anything.
+    """Put checkpoints where there are none, or none that are recent: as far back as windows are kept, and an hour more,
+    which a session lasts at the most. A log other than that of before, rewound or made again, is counted from there,
+    too, and what was counted of the other one is forgotten. Returns where to read `workers.v1`: those states that still
+    say anything.
 
     If the process dies in here, the next one does it all again.
     """
     now = now_ms()
-    async with connections.connection() as connection:
-        at = await checkpoints.positions(connection, names.LIVE, SESSIONS.name)
-    begins, ends = await extents(settings, SESSIONS)  # after the positions: another process may be reading on
+    at, lost = await _lost(settings, connections)
     since = await offsets_at(settings, SESSIONS, now - round((settings.keep_live_hours + 1) * _HOUR_MS))
-    lost = {partition for partition, place in at.items() if not begins[partition] <= place <= ends[partition]}
     async with connections.connection() as connection, connection.transaction():
         still = await checkpoints.positions(connection, names.LIVE, SESSIONS.name)
         if any(still.get(partition) == at[partition] for partition in lost):  # nobody else has begun anew meanwhile
             log.warning("the log is another one than before; live windows begin anew", partitions=sorted(lost))
-            await live.begin_anew(connection)
-        await checkpoints.place(connection, names.LIVE, SESSIONS.name, since)
+            await live.begin_anew(connection, since)
+        else:
+            await checkpoints.place(connection, names.LIVE, SESSIONS.name, since)
     return await offsets_at(settings, WORKERS, now - LATENESS_MS)
+
+
+async def _lost(settings: LiveSettings, connections: Pool) -> tuple[Offsets, set[int]]:
+    """(where live windows stand, the partitions that do not reach there). Looked at more than once: a leader that has
+    just come up may not know its end yet."""
+    for _ in range(_LOOKS):
+        async with connections.connection() as connection:
+            at = await checkpoints.positions(connection, names.LIVE, SESSIONS.name)
+        begins, ends = await extents(settings, SESSIONS)  # after the positions: another process may be reading on
+        lost = {partition for partition, place in at.items() if not begins[partition] <= place <= ends[partition]}
+        if not lost:
+            break
+        await asyncio.sleep(1)
+    return at, lost
 
 
 async def _keep_pruning(connections: Pool, settings: LiveSettings) -> None:

@@ -8,8 +8,8 @@ closes, so two processes that tell of the same one in the wrong order leave the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -26,10 +26,14 @@ from store.database import Connection, DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 EVERY_S = 2.0
 SETTLED_MS = 10_000
 """After a minute has begun, its predecessors are told once more: what was read meanwhile is in them by then."""
 _SOURCE = "greenroom/live"
+_AT_ONCE = 500
+"""Windows: after a backlog there are a hundred thousand, and the process has other work."""
 
 
 class Due(NamedTuple):
@@ -75,24 +79,26 @@ class Publisher:
     async def _publish(self, changed: set[tuple[int, Dimension, str]]) -> None:
         now = now_ms()
         settling = minute_start(now - SETTLED_MS) > self._settled_ms
-        minutes = await self._seen.store(self._pool)
-        async with self._pool.connection() as connection:
-            if settling:
-                oldest = minute_start(now) - LATENESS_MS - HOPPING_MINUTES * WINDOW_MS
+        if settling:
+            oldest = minute_start(now) - LATENESS_MS - HOPPING_MINUTES * WINDOW_MS
+            async with self._pool.connection() as connection:
                 changed = changed | await keys_since(connection, oldest)
-            events = await _windows(connection, due(changed, now))
-            events += [await _workers(connection, minute_ms) for minute_ms in sorted(minutes)]
-        waiting = [await self._producer.enqueue(LIVE, event) for event in events]
-        try:
-            async with asyncio.timeout(EVERY_S * 2):
-                await asyncio.gather(*waiting)
-        except TimeoutError as failed:
-            raise UnknownOutcome(f"{len(waiting)} windows were not acknowledged") from failed
+        wanted = sorted(due(changed, now))
+        for begin in range(0, len(wanted), _AT_ONCE):
+            await self._tell(_windows, wanted[begin : begin + _AT_ONCE])
+        await self._tell(_workers, sorted(await self._seen.store(self._pool)))
         if settling:
             self._settled_ms = minute_start(now - SETTLED_MS)
 
+    async def _tell(
+        self, read: Callable[[Connection, Sequence[T]], Awaitable[list[Event]]], wanted: Sequence[T]
+    ) -> None:
+        async with self._pool.connection() as connection:
+            events = await read(connection, wanted)
+        await asyncio.gather(*(self._producer.send(LIVE, event) for event in events))
 
-async def _windows(connection: Connection, wanted: set[Due]) -> list[Event]:
+
+async def _windows(connection: Connection, wanted: Sequence[Due]) -> list[Event]:
     events: list[Event] = []
     for dimension in DIMENSIONS:
         of_it = [each for each in wanted if each.dimension == dimension]
@@ -106,7 +112,7 @@ async def _windows(connection: Connection, wanted: set[Due]) -> list[Event]:
             first - (HOPPING_MINUTES - 1) * WINDOW_MS,
             last + WINDOW_MS,
         )
-        for each in sorted(of_it):
+        for each in of_it:
             count = MINUTES[each.name]
             counted = window(minutes.get(each.key, {}), each.last_ms - (count - 1) * WINDOW_MS, count)
             data = LiveWindow(each.name, dimension, each.key, counted)
@@ -115,7 +121,10 @@ async def _windows(connection: Connection, wanted: set[Due]) -> list[Event]:
     return events
 
 
-async def _workers(connection: Connection, minute_ms: int) -> Event:
-    found = await workers(connection, minute_ms)
-    data = LiveWorkers(minute_ms, found.phases, found.slots, found.held)
-    return new_event(data, source=_SOURCE, subject=f"workers/{to_wire(minute_ms)}")
+async def _workers(connection: Connection, minutes: Sequence[int]) -> list[Event]:
+    events: list[Event] = []
+    for minute_ms in minutes:
+        found = await workers(connection, minute_ms)
+        data = LiveWorkers(minute_ms, found.phases, found.slots, found.held)
+        events.append(new_event(data, source=_SOURCE, subject=f"workers/{to_wire(minute_ms)}"))
+    return events

@@ -37,6 +37,9 @@ WITHIN_S = 0.5
 """Records are gathered for so long: windows that people look at need no more, and each batch is a transaction."""
 LOOK_S = 5.0
 _STUCK_LOOKS = 12
+_START_WITHIN_S = 60.0
+_PLACED_WITHIN_S = 8.0
+"""Faust asks for 10 s where to go on; without an answer it would go on without a word, and without a record."""
 
 
 class Read(NamedTuple):
@@ -58,6 +61,11 @@ class _Consumer(Consumer):
         places: Mapping[TP, int] = await self.app.conf.live_reader.places(self.assignment())
         await self.seek_wait(places)
         return places
+
+
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """For tables, of which there are none: it would make them wherever it is started."""
 
 
 class Reader:
@@ -85,7 +93,7 @@ class Reader:
 
     def _application(self) -> faust.App:
         prefix = self._settings.topic_prefix
-        app = faust.App(
+        app = _App(
             f"{prefix}live",
             broker=[f"kafka://{each.strip()}" for each in self._settings.kafka_bootstrap.split(",")],
             topic_allow_declare=False,  # `greenroom topics apply` makes topics
@@ -112,8 +120,9 @@ class Reader:
         logging.getLogger("faust").setLevel(logging.WARNING)
         logging.getLogger("mode").setLevel(logging.WARNING)
         watching = asyncio.create_task(self._watch())
-        await self.app.start()
         try:
+            async with asyncio.timeout(_START_WITHIN_S):
+                await self.app.start()
             await asyncio.wait([self._failed, watching], return_when=asyncio.FIRST_COMPLETED)
             for done in (self._failed, watching):
                 if done.done():
@@ -130,16 +139,16 @@ class Reader:
     async def places(self, assigned: frozenset[TP] | set[TP]) -> dict[TP, int]:
         """Where each of these partitions goes on. From now on they are this process's."""
         name = self._settings.topic_prefix + SESSIONS.name
-        async with self._lock:
-            try:
-                mine = frozenset(place.partition for place in assigned if place.topic == name)
+        mine = frozenset(place.partition for place in assigned if place.topic == name)
+        try:
+            async with asyncio.timeout(_PLACED_WITHIN_S), self._lock:
                 self._next = dict(await self._handler.assigned(mine, fresh=True))
-            except asyncio.CancelledError:  # faust waits for 10 s, and would go on without a word
-                self._fail(Stuck("the database did not say in time where live windows go on"))
-                raise
-            except Exception as failed:
-                self._fail(failed)
-                raise
+        except (TimeoutError, asyncio.CancelledError):
+            self._fail(Stuck("the database did not say in time where live windows go on"))
+            raise
+        except Exception as failed:
+            self._fail(failed)
+            raise
         return {
             place: self._next[place.partition] if place.topic == name else self._workers_at.get(place.partition, 0)
             for place in assigned
@@ -188,24 +197,26 @@ class Reader:
 
     async def _watch(self) -> None:
         """Surfaces what failed in the background, a log that was lost, and a reader that stands still."""
-        before, looks = dict(self._next), 0
+        stood: dict[int, int] = {}
+        before = dict(self._next)
         while True:
             await asyncio.sleep(LOOK_S)
             if self.app.crashed:
                 raise Stuck("the stream processors of live windows have crashed; the log says why")
             await self._handle([])
             try:
-                now, ends = dict(self._next), await end_offsets(self._settings, SESSIONS)
+                now, read = dict(self._next), dict(self._read_to)
+                ends = await end_offsets(self._settings, SESSIONS)
             except (KafkaError, TimeoutError) as failed:  # faust waits for it, too
                 log.warning("the end of the log cannot be had", reason=repr(failed))
                 continue
             self._handler.saw({partition: ends[partition] for partition in now}, 0.0)
-            if lost := sorted(partition for partition, at in self._read_to.items() if at > ends.get(partition, at)):
+            if lost := sorted(partition for partition, at in read.items() if at > ends.get(partition, at)):
                 raise LogGap(f"partitions {lost} of {SESSIONS.name} end before what was read; live windows begin anew.")
-            behind = any(at < ends[partition] for partition, at in now.items())
-            looks = looks + 1 if behind and now == before else 0
-            if looks > _STUCK_LOOKS:
-                raise Stuck(f"live windows have been behind without progress for {looks * LOOK_S:.0f} s")
+            stand = [partition for partition, at in now.items() if at < ends[partition] and before.get(partition) == at]
+            stood = {partition: stood.get(partition, 0) + 1 for partition in stand}
+            if stuck := sorted(partition for partition, looks in stood.items() if looks > _STUCK_LOOKS):
+                raise Stuck(f"partitions {stuck} are behind without progress for {_STUCK_LOOKS * LOOK_S:.0f} s")
             before = now
 
 

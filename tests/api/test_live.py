@@ -106,3 +106,22 @@ async def test_operators_see_all_on_the_internal_port(running: World) -> None:
         return any(each["key"] == "acct_x" and each["window"]["starts"] == 1 for each in found["accounts"])
 
     await eventually(seen, what="every account's windows on the internal port")
+
+
+@pytest.mark.parametrize("last", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_a_year_that_there_is_not_in_utc_is_refused(client: httpx.AsyncClient, last: str) -> None:
+    answer = await client.get("/v1/live", headers={**ACCEPT, "Last-Event-ID": last})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "last_event_id.invalid")
+
+
+async def test_a_window_that_is_caught_up_with_is_told(
+    running: World, account: tuple[str, str], client: httpx.AsyncClient
+) -> None:
+    """Live windows were away for ten minutes: what they count now is in windows that have closed by the clock."""
+    minute = now_ms() // WINDOW_MS * WINDOW_MS - 10 * WINDOW_MS
+    async with opened(client, "/v1/live") as stream:
+        assert len(await stream.until(4)) == 4
+        await running.sql("INSERT INTO live_v1.counts VALUES (%s, 'account', %s, 'starts', 7)", minute, account[0])
+        await running.sql("SELECT pg_notify('live', %s)", f"live:{account[0]}")
+        told = (await stream.until(5))[4]
+        assert (told.data["start"], told.data["starts"]) == (to_wire(minute), 7)

@@ -13,7 +13,7 @@ from events.codec import Event
 from events.fold import Evolved
 from projections.latencies import bucket
 from projections.live import FOLD, Add, Seen, minute_of
-from projections.windows import complete, window, windows
+from projections.windows import window, windows
 from schemas.events import (
     SessionAssigned,
     SessionAudioStalled,
@@ -122,12 +122,6 @@ def test_windows_end_with_the_minute_of_now() -> None:
     found = windows({MINUTE: {"starts": 1}}, MINUTE + 59_999, 3, 1)
     assert [each.from_ms - MINUTE for each in found] == [-2 * WINDOW_MS, -WINDOW_MS, 0]
     assert [each.starts for each in found] == [0, 0, 1]
-
-
-def test_a_view_is_complete_where_the_account_has_rows_of_its_own() -> None:
-    assert complete([1, 2], [])
-    assert complete([1, 2], [2])
-    assert not complete([1], [1, 2])
 
 
 def _running(sid: str) -> list[tuple[Event, int]]:

@@ -6,20 +6,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from events import topics
-from events.codec import Event, Malformed
+from events.codec import Event, Malformed, new_event
+from events.consumer import Stuck
+from events.offsets import extents
 from events.producer import EventProducer
 from events.sessions import decode_session_event
 from events.topics import LIVE, SESSIONS, WORKERS
+from projections import checkpoints, names
+from projections.checkpoints import Fenced, Step
+from projections.folding import FoldingHandler
+from projections.live import FOLD, LiveProjection, begin_anew
 from projections.windows import window
-from schemas.events import LiveWindow, LiveWorkers, SessionEvent
+from reactors import live, live_reading
+from reactors.live_workers import MOST, WorkersSeen
+from reactors.settings import LiveSettings
+from schemas.events import LiveWindow, LiveWorkers, SessionEvent, WorkerState
 from schemas.live import MINUTES
 from schemas.times import now_ms
-from tests.builders import created, event, life, session_id
+from store.database import pool
+from tests.builders import T0, created, event, life, record, session_id
 from tests.projections.windows_again import differences
 from tests.world import World, delete_topic, eventually
 
@@ -35,9 +48,9 @@ async def rows(world: World) -> list[tuple[int, str, str, str, int]]:
 async def log(world: World) -> list[tuple[Event, int]]:
     """(event, append time) of what can be read."""
     found = []
-    for record in await world.records(SESSIONS):
+    for each in await world.records(SESSIONS):
         with contextlib.suppress(Malformed):
-            found.append((decode_session_event(record), record.timestamp))
+            found.append((decode_session_event(each), each.timestamp))
     return found
 
 
@@ -184,3 +197,88 @@ async def test_another_log_is_counted_from_its_beginning(world: World) -> None:
     await caught_up(world)
     assert not differences(await rows(world), await log(world))
     await world.stop("live")
+
+
+def settings(world: World) -> LiveSettings:
+    return LiveSettings(**world.settings.model_dump(include=set(LiveSettings.model_fields)))
+
+
+async def test_who_begins_forgets_nothing_of_who_reads_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a look at the log and one at the checkpoints another process has come further: that is no other log."""
+    await world.start("live")
+    await produce(world, lives(2), random.Random(1))
+    await caught_up(world)
+    generations = "SELECT partition, generation FROM checkpoints WHERE name = 'live' ORDER BY 1"
+    before, real = await world.sql(generations), extents
+
+    async def meanwhile(*args: Any) -> Any:
+        await produce(world, lives(2), random.Random(2))
+        await caught_up(world)
+        found = await real(*args)
+        await produce(world, lives(2), random.Random(3))
+        await caught_up(world)
+        return found
+
+    monkeypatch.setattr(live, "extents", meanwhile)
+    async with pool(world.database_url, 2) as connections:
+        await live.begin(settings(world), connections)
+    assert await world.sql(generations) == before
+    assert not differences(await rows(world), await log(world))
+    await world.stop("live")
+    assert not list(Path.cwd().glob("*live-data")), "faust has made a folder where it was started"
+
+
+async def test_it_begins_no_earlier_than_windows_are_kept(world: World) -> None:
+    """After three months away nobody waits for the windows of three months."""
+    topic = SESSIONS.name
+    async with pool(world.database_url, 1) as connections, connections.connection() as connection:
+        await checkpoints.place(connection, "tests", topic, {0: 5, 1: 5}, anew=True)
+        before = await checkpoints.bind(connection, "tests", topic, frozenset({0, 1}))
+        await checkpoints.place(connection, "tests", topic, {0: 3, 1: 7, 2: 1})
+        assert await checkpoints.positions(connection, "tests", topic) == {0: 5, 1: 7, 2: 1}
+        await checkpoints.advance(connection, topic, [Step("tests", 0, before[0].generation, 5, 6)])
+        with pytest.raises(Fenced):
+            await checkpoints.advance(connection, topic, [Step("tests", 1, before[1].generation, 5, 6)])
+
+
+async def test_no_answer_where_to_begin_ends_the_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust itself waits for it for a while, and then reads nothing more, without a word."""
+    monkeypatch.setattr(live_reading, "_PLACED_WITHIN_S", 0.3)
+
+    class Silent(FoldingHandler[Any]):
+        async def assigned(self, partitions: frozenset[int], fresh: bool) -> Mapping[int, int]:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    async with pool(world.database_url, 2) as connections:
+        workers_from = await live.begin(settings(world), connections)
+        reader = live_reading.Reader(
+            settings(world), Silent(connections, FOLD, [LiveProjection()]), WorkersSeen(), workers_from
+        )
+        with pytest.raises(Stuck):
+            await asyncio.wait_for(reader.run(), 60)
+
+
+def test_a_minute_has_no_more_workers_than_it_may() -> None:
+    """However often what was heard is stored: whoever can write to `workers.v1` fills no table."""
+    seen = WorkersSeen()
+    for n in range(MOST + 50):
+        state = WorkerState(f"wrk_{n}", "ready", 1, ["mock"], "none", "k", 0, [], [], "0", 0, "")
+        seen.hear(record(new_event(state, source="tests", subject=state.worker_id)))
+        assert len(seen._heard) == (n < MOST)
+        seen._heard.clear()  # as if it were stored
+    seen.hear(record(new_event(structs.replace(state, worker_id="wrk_0"), source="tests", subject="wrk_0")))
+    assert list(seen._heard) == [(T0 // 60_000 * 60_000, "wrk_0")]
+
+
+async def test_who_worked_on_another_log_is_fenced(world: World) -> None:
+    """A process that was paused with a batch in its hands, while the next one began anew and came as far as it."""
+    topic = SESSIONS.name
+    async with pool(world.database_url, 1) as connections, connections.connection() as connection:
+        await checkpoints.place(connection, names.LIVE, topic, {0: 5}, anew=True)
+        first = (await checkpoints.bind(connection, names.LIVE, topic, frozenset({0})))[0]
+        async with connection.transaction():
+            await begin_anew(connection, {0: 5})
+        await checkpoints.bind(connection, names.LIVE, topic, frozenset({0}))
+        with pytest.raises(Fenced):
+            await checkpoints.advance(connection, topic, [Step(names.LIVE, 0, first.generation, 5, 9)])
