@@ -65,6 +65,7 @@ async def broken(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
         await world.start("api", "usage", "roster")
         await world.start("sessions", GREENROOM_METRICS_PORT=str(METRICS_PORT))
         await world.fake_worker(600)
+        await eventually(is_ready)
         yield Broken(world, *processes)
     finally:
         await world.close()
