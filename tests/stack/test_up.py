@@ -56,10 +56,11 @@ def greenroom(folder: Path, *args: str, env: dict[str, str] | None = None) -> su
     )
 
 
-def until(probe: Callable[[], Any], timeout_s: float = 60) -> Any:
+def until(probe: Callable[[], Any], timeout_s: float = 60, told: Callable[[], Any] = lambda: "") -> Any:
+    """`told`: what there is to say when it does not come true."""
     deadline = time.monotonic() + timeout_s
     while not (value := probe()):
-        assert time.monotonic() < deadline, "the condition did not come true"
+        assert time.monotonic() < deadline, f"the condition did not come true {told()}"
         time.sleep(0.05)
     return value
 
@@ -276,8 +277,9 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_is_kept(folder: Path) -
     assert greenroom(folder, "up", "--detach").returncode == 0
     stack = described(folder)
     pids = family(stack)
+    named = {pid: " ".join(psutil.Process(pid).cmdline()[-3:]) for pid in pids}
     os.kill(stack["supervisor"]["pid"], signal.SIGKILL)
-    until(lambda: not alive(pids), 90)
+    until(lambda: not alive(pids), 90, lambda: [named[pid] for pid in alive(pids)])
     assert greenroom(folder, "down").returncode == 0
     assert greenroom(folder, "reset", "--yes").returncode == 0
     assert not (folder / ".greenroom").exists()
