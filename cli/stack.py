@@ -27,6 +27,7 @@ from cli.processes import PREFIX, environment
 from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
+from events.signing import SigningKey
 from schemas.jsons import JsonObject
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
@@ -183,6 +184,7 @@ def _environment(
         "GREENROOM_MASTER_KEYS": kept["master_keys"],
         "GREENROOM_KEY_PEPPER": kept["key_pepper"],
         "GREENROOM_JOIN_SECRET": kept["join_secret"],
+        "GREENROOM_SIGNING_KEY": kept["signing_key"],
         "GREENROOM_API_PORT": str(api_port),
         "GREENROOM_INTERNAL_PORT": str(internal_port),
         "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
@@ -196,15 +198,17 @@ def _environment(
 def _secrets() -> dict[str, str]:
     """Made on first use, kept with the stack's data: without them that data cannot be read."""
     path = STACK_FOLDER / "secrets.json"
-    if not path.exists():
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    made = {
+        "master_keys": Keyring.generate("m1"),
+        "key_pepper": secrets.token_urlsafe(32),
+        "join_secret": secrets.token_urlsafe(32),
+        "signing_key": SigningKey.generate("d1"),
+    }
+    if made.keys() - kept.keys():  # all, or what a version before did not have
+        kept = made | kept
         path.touch(mode=0o600)
-        made = {
-            "master_keys": Keyring.generate("m1"),
-            "key_pepper": secrets.token_urlsafe(32),
-            "join_secret": secrets.token_urlsafe(32),
-        }
-        path.write_text(json.dumps(made))
-    kept: dict[str, str] = json.loads(path.read_text())
+        path.write_text(json.dumps(kept))
     return kept
 
 

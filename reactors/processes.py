@@ -20,6 +20,7 @@ from events.producer import EventProducer
 from events.sealing import Keyring
 from events.session_state import State
 from events.sessions import FOLD as SESSIONS_FOLD
+from events.signing import SigningKey
 from projections import names
 from projections.avatars import AvatarsProjection
 from projections.folding import FoldingHandler, Projection
@@ -28,6 +29,7 @@ from projections.names import Name
 from projections.sessions import SessionsProjection
 from projections.together import Together
 from projections.usage import UsageProjection
+from reactors.days import Sealer
 from reactors.deliver import Deliverer
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
@@ -62,6 +64,8 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             # Each by itself: what one has forgotten of an avatar must not become what the other knows of it.
             handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
+        if names.USAGE in wanted:
+            work.extend(_sealer(settings, connections, producer))
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)
@@ -71,6 +75,15 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
             work.extend((directory.run(), roster.run(), spending.run()))
         await until_stopped(work)
+
+
+def _sealer(settings: ProjectSettings, connections: Pool, producer: EventProducer) -> list[Coroutine[Any, Any, None]]:
+    """Raises NoSigningKey for one that is none."""
+    spec = settings.signing_key.get_secret_value()
+    if not spec:
+        log.warning("no day is sealed: GREENROOM_SIGNING_KEY is not set")
+        return []
+    return [Sealer(settings, connections, producer, SigningKey(spec)).run()]
 
 
 def _projection(name: Name, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection[State] | None:

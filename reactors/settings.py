@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from events.settings import JoinSettings
 from store.settings import DatabaseSettings, KeyringSettings, StoreSettings, WebhookSettings
@@ -37,6 +37,10 @@ class LiveSettings(StoreSettings):
 class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings):
     """Settings of `greenroom project`."""
 
+    signing_key: SecretStr = Field(
+        SecretStr(""),
+        description="`name:base64` of 32 bytes: the Ed25519 key that `usage` signs days with. Empty: none is sealed.",
+    )
     metrics_port: int = Field(
         0, description="Where projections tell Prometheus their metrics, on 127.0.0.1. 0: nowhere."
     )
