@@ -108,6 +108,19 @@ class EventProducer:
                 acknowledged.add_done_callback(_ignore_late_outcome)
             raise UnknownOutcome(f"{event.type} {event.id} was not acknowledged within {timeout_s:.0f} s") from failed
 
+    async def send_all(self, topic: Topic, events: Sequence[Event], timeout_s: float = SEND_TIMEOUT_S) -> None:
+        """Append in this order, those of one key at least, and wait for all acknowledgements. Raises UnknownOutcome:
+        any of them may be in the log or not."""
+        sent: list[asyncio.Future[object]] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                for event in events:
+                    sent.append(await self._append(topic, event))
+                    sent[-1].add_done_callback(_ignore_late_outcome)
+                await asyncio.shield(asyncio.gather(*sent))
+        except (TimeoutError, KafkaError) as failed:
+            raise UnknownOutcome(f"{len(events)} events were not all acknowledged: {failed!r}") from failed
+
     async def _append(self, topic: Topic, event: Event) -> asyncio.Future[object]:
         value, headers = codec.encode(event)
         acknowledged: asyncio.Future[object] = await self._producer.send(

@@ -34,6 +34,7 @@ from reactors.deliver import Deliverer
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
 from reactors.fanout import AvatarFanOut, FanOut
+from reactors.publishing import Publisher
 from reactors.roster import Roster
 from reactors.settings import DeliverSettings, ProjectSettings
 from reactors.spending import Spending
@@ -56,7 +57,8 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
         _tell_metrics(stack, settings.metrics_port)
         producer = await stack.enter_async_context(EventProducer(settings))
         work: list[Coroutine[Any, Any, None]] = []
-        found = [_projection(name, connections, keyring, producer) for name in wanted]
+        publisher = Publisher(connections, producer)
+        found = [_projection(name, connections, keyring, producer, publisher) for name in wanted]
         shared = [projection for projection in found if projection is not None]
         if shared:
             work.append(Together(settings, connections, shared).run())
@@ -65,6 +67,7 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
         if names.USAGE in wanted:
+            work.append(publisher.run())
             work.extend(_sealer(settings, connections, producer))
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
@@ -86,13 +89,15 @@ def _sealer(settings: ProjectSettings, connections: Pool, producer: EventProduce
     return [Sealer(settings, connections, producer, SigningKey(spec)).run()]
 
 
-def _projection(name: Name, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection[State] | None:
+def _projection(
+    name: Name, connections: Pool, keyring: Keyring, producer: EventProducer, publisher: Publisher
+) -> Projection[State] | None:
     """What reads `sessions.v1` and has no clock of its own."""
     match name:
         case names.SESSIONS:
             return SessionsProjection()
         case names.USAGE:
-            return UsageProjection(DeadLetters(producer))
+            return UsageProjection(DeadLetters(producer), publisher)
         case names.HISTORY:
             return HistoryProjection()
         case names.WEBHOOKS:
