@@ -21,6 +21,7 @@ from cli.credits import credits_app
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
 from cli.parked import parked_app
+from cli.proofs import days, prove
 from cli.rates import rates_app
 from cli.top import top
 from cli.webhooks import webhooks_app
@@ -243,6 +244,8 @@ app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Operation")(top)
 app.command(rich_help_panel="Bills")(audit)
 app.command(rich_help_panel="Bills")(adjust)
+app.command(rich_help_panel="Bills")(prove)
+app.command(rich_help_panel="Bills")(days)
 app.add_typer(rates_app, name="rates", rich_help_panel="Bills")
 app.command(rich_help_panel="Faces")(render)
 app.add_typer(train_app, name="train", rich_help_panel="Faces")

@@ -31,23 +31,21 @@ class SigningKey:
         if len(seed) != _SEED_BYTES or not self.key_id:
             raise NoSigningKey
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public = base64.b64encode(self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
     @staticmethod
     def generate(name: str) -> str:
         return f"{name}:{base64.b64encode(os.urandom(_SEED_BYTES)).decode()}"
 
     def sign(self, content: bytes) -> str:
-        """In base64."""
-        return base64.b64encode(self._key.sign(content)).decode()
+        """In hexadecimal."""
+        return self._key.sign(content).hex()
 
 
 def signed_by(public: str, content: bytes, signature: str) -> bool:
-    """Whether the signature is that of the key, both in base64."""
+    """Whether the signature is that of the key, both in hexadecimal."""
     try:
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True)).verify(
-            base64.b64decode(signature, validate=True), content
-        )
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), content)
     except (ValueError, InvalidSignature):
         return False
     return True

@@ -34,7 +34,7 @@ class Follower(Protocol):
     """Whoever goes on with what the ledger enters: reactors/publishing.py."""
 
     async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None: ...
-    async def entering(self, connection: Connection, places: Sequence[tuple[int, int]]) -> None: ...
+    async def entering(self, connection: Connection, places: Sequence[tuple[int, int, int]]) -> None: ...
     def entered(self) -> None: ...
 
 
@@ -69,7 +69,7 @@ class UsageProjection(SessionStates):
                 for change in charged:
                     await copy.write_row((*row(change), _key_id(change)))
             if self._follower is not None:
-                await self._follower.entering(connection, [(c.partition, c.offset) for c in charged])
+                await self._follower.entering(connection, [(c.partition, c.offset, c.append_ms) for c in charged])
         await self.save(connection, folded)
 
     async def _ensure_months(self, connection: Connection, days: set[int]) -> None:

@@ -23,6 +23,7 @@ from projections.checkpoints import Bound, Fenced, Step
 from projections.resources import ledger_entry
 from projections.summaries import Entry, entered_since
 from schemas.events import USAGE_RECORDED, Source, UsageRecorded
+from schemas.times import now_ms
 from store.database import Connection, DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
@@ -31,8 +32,11 @@ _BATCH = 64
 """Of one partition, before the others have their turn."""
 _LOOK_EVERY_S = 5.0
 _MANY = 500
+_BEHIND_MS = 250
 _BUSY_S = 0.25
-"""After so many entries at once the projection is catching up, and has this process for itself for so long."""
+"""After so many entries at once, or so late, the projection is catching up: it has this process for itself so long."""
+_MOST_BUSY_S = 5.0
+"""Then it is our turn, whatever it is: the broker's clock may be another than ours."""
 _AGAIN_S = 0.5
 
 
@@ -62,12 +66,12 @@ class Publisher:
         self._at = await checkpoints.bind(connection, names.USAGE_PUBLISH, SESSIONS.name, partitions, self._owner)
         self._woken.set()
 
-    async def entering(self, connection: Connection, places: Sequence[tuple[int, int]]) -> None:
-        """(partition, offset) of entries, in the transaction that enters them. It goes back to those that come late."""
+    async def entering(self, connection: Connection, places: Sequence[tuple[int, int, int]]) -> None:
+        """(partition, offset, append time) of entries, in their transaction. It goes back to those that come late."""
         lowest: dict[int, int] = {}
-        if len(places) >= _MANY:
+        if len(places) >= _MANY or now_ms() - places[-1][2] > _BEHIND_MS:
             self._busy_until = time.monotonic() + _BUSY_S
-        for partition, offset in places:
+        for partition, offset, _ in places:
             if offset < self._high.get(partition, 0):
                 lowest[partition] = min(offset, lowest.get(partition, offset))
             else:
@@ -106,7 +110,8 @@ class Publisher:
             return
 
     async def _let_it_catch_up(self) -> None:
-        while (busy_s := self._busy_until - time.monotonic()) > 0:
+        until = time.monotonic() + _MOST_BUSY_S
+        while (busy_s := min(self._busy_until, until) - time.monotonic()) > 0:
             await asyncio.sleep(busy_s)
 
     async def publish(self) -> bool:

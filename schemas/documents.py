@@ -22,7 +22,7 @@ _HEADERS = {
         "content-type": {"const": "application/json"},
         "ce_id": {
             "type": "string",
-            "description": "evt_ and a ULID, of usage.recorded the entry's use_ and ULID; the same when it is sent again",
+            "description": "evt_ and a ULID, of usage.recorded the entry's own; the same when it is sent again",
         },
         "ce_type": {"type": "string"},
         "ce_source": {"type": "string"},

@@ -10,6 +10,7 @@ from typing import LiteralString
 from psycopg.rows import class_row
 
 from schemas.days import BYTES, Leaf, Statement
+from schemas.proofs import Seal
 from store.database import Connection
 
 _SESSIONS = "sessions.v1"
@@ -112,7 +113,9 @@ async def behind(connection: Connection, offsets: Sequence[int]) -> int:
 async def begin(connection: Connection) -> bool:
     """In a transaction: one moment of the database for all that follows. False: another process seals right now."""
     await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    await connection.execute(f"SET LOCAL statement_timeout = '{_MOST_S}s'")
+    # By the indexes: with other statistics the planner would read the whole ledger for a day.
+    for name, value in (("statement_timeout", f"{_MOST_S}s"), ("enable_seqscan", "off")):
+        await connection.execute("SELECT set_config(%s, %s, true)", [name, value])
     cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
     row = await cursor.fetchone()
     return bool(row and row[0])
@@ -146,16 +149,21 @@ _LEAVES = f"""
         UNION
         SELECT unnest(%(before)s::text[])
     ), closed AS MATERIALIZED (
-        SELECT g.session_id FROM grew g
-        WHERE g.session_id <> ALL (%(left_out)s::text[]) AND EXISTS (
-            SELECT 1 FROM r.session_events e JOIN cut ON cut.partition = e.partition
-            WHERE e.session_id = g.session_id AND e.type IN {_ENDS} AND e."offset" < cut.until)
+        SELECT g.session_id, cut.partition, cut.until
+        FROM grew g
+        CROSS JOIN LATERAL (
+            SELECT e.partition, e."offset" FROM r.session_events e
+            WHERE e.session_id = g.session_id AND e.type IN {_ENDS} LIMIT 1) ended
+        JOIN cut ON cut.partition = ended.partition AND ended."offset" < cut.until
+        WHERE g.session_id <> ALL (%(left_out)s::text[])
     )
-    SELECT u.partition, max(u.account_id), sum(u.billable_ms)::bigint, sum(u.credit_us)::bigint, count(*)::integer,
-        sum(u.frames)::bigint, (array_agg(u.hash ORDER BY u."offset" DESC))[1], u.session_id COLLATE "C"
-    FROM closed JOIN r.usage_events u USING (session_id)
-    JOIN cut ON cut.partition = u.partition AND u."offset" < cut.until
-    GROUP BY u.partition, u.session_id ORDER BY u.session_id COLLATE "C"
+    SELECT c.partition, chain.*, c.session_id
+    FROM closed c
+    CROSS JOIN LATERAL (
+        SELECT max(u.account_id), sum(u.billable_ms)::bigint, sum(u.credit_us)::bigint, count(*)::integer AS entries,
+            sum(u.frames)::bigint, (array_agg(u.hash ORDER BY u."offset" DESC))[1]
+        FROM r.usage_events u WHERE u.session_id = c.session_id AND u."offset" < c.until) chain
+    WHERE chain.entries > 0 ORDER BY c.session_id COLLATE "C"
 """  # noqa: S608 - constants of ours
 
 
@@ -199,30 +207,27 @@ async def mark_published(connection: Connection, day: date) -> None:
     await connection.execute("UPDATE sealed_days SET published = true WHERE day = %s", [day])
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a session stands in a day's tree. `path`: the digests beside its way up."""
-
-    day: SealedDay
-    index: int
-    entries: int
-    path: list[bytes]
-
-
-async def places(connection: Connection, session_id: str) -> list[Place]:
-    """In all the days in which its chain grew, in order."""
+async def seals(connection: Connection, session_id: str) -> list[Seal]:
+    """Of all the days in which its chain grew, in order."""
     cursor = await connection.execute(
         "SELECT day, index, entries FROM day_leaves WHERE session_id = %s ORDER BY day", [session_id]
     )
     found = await cursor.fetchall()
     sealed = {each.day: each for each in await of(connection, session_id)}
     return [
-        Place(sealed[day], index, entries, await _path(connection, day, index, sealed[day].leaves))
+        Seal(
+            day=sealed[day].statement,
+            entries=entries,
+            index=index,
+            path=await _path(connection, day, index, sealed[day].leaves),
+            public_key=sealed[day].public_key,
+            signature=sealed[day].signature,
+        )
         for day, index, entries in found
     ]
 
 
-async def _path(connection: Connection, day: date, index: int, size: int) -> list[bytes]:
+async def _path(connection: Connection, day: date, index: int, size: int) -> tuple[str, ...]:
     wanted = []
     for level in range(size.bit_length() + 1):
         if size > 1 and (index ^ 1) < size:
@@ -236,4 +241,4 @@ async def _path(connection: Connection, day: date, index: int, size: int) -> lis
         [[level for level, _ in wanted], [start for _, start in wanted], day],
         binary=True,
     )
-    return [row[0] for row in await cursor.fetchall()]
+    return tuple(row[0].hex() for row in await cursor.fetchall())

@@ -75,7 +75,7 @@ def clock() -> Clock:
 
 @pytest_asyncio.fixture(scope="module")
 async def sealer(world: World, connections: Pool, producer: Flaky, clock: Clock) -> Sealer:
-    await world.start("usage", "history")
+    await world.start("usage", "history", GREENROOM_SIGNING_KEY="")  # nobody else seals, should it be midnight
     return Sealer(world.settings, connections, producer, KEY, clock)
 
 
@@ -98,6 +98,12 @@ async def caught_up(world: World) -> None:
 async def sealed(world: World) -> list[SealedDay]:
     async with pool(world.database_url, 1) as opened, opened.connection() as connection:
         return await days.every(connection)
+
+
+async def told(world: World) -> list[tuple[str, UsageDaySealed]]:
+    """(key, what it says) of each in `usage.v1`."""
+    found = [(event.subject, event.data) for event, _ in await world.log(topic=USAGE)]
+    return [(key, data) for key, data in found if isinstance(data, UsageDaySealed)]
 
 
 async def leaves(world: World, day: SealedDay) -> list[tuple[str, int]]:
@@ -135,15 +141,14 @@ async def test_a_day_is_sealed_when_it_is_over(world: World, sealer: Sealer, clo
     assert signed_by(KEY.public, day.statement.encoded(), day.signature)
     async with pool(world.database_url, 1) as opened, opened.connection() as connection:
         for index, sid in enumerate(ids):
-            [place] = await days.places(connection, sid)
+            [place] = await days.seals(connection, sid)
             assert place.index == index
             tree = (await world.sql("SELECT hashes FROM day_levels WHERE day = %s AND level = 0", day.day))[0][0]
             leaf = tree[32 * index : 32 * index + 32]
-            assert root_from(leaf, index, 7, place.path) == day.root
-        assert await days.places(connection, running) == []
-    [(event, _)] = await world.log(topic=USAGE)
-    assert isinstance(event.data, UsageDaySealed)
-    assert (event.subject, event.data.root, event.data.signature) == ("_days", day.root, day.signature)
+            assert root_from(leaf, index, 7, [bytes.fromhex(each) for each in place.path]) == day.root
+        assert await days.seals(connection, running) == []
+    [(key, said)] = await told(world)
+    assert (key, said.root, said.signature) == ("_days", day.root, day.signature)
 
 
 async def test_a_chain_is_in_each_day_in_which_it_grew(world: World, sealer: Sealer, clock: Clock) -> None:
@@ -212,11 +217,11 @@ async def test_four_at_once_seal_a_day_once(
     ]
     await asyncio.gather(*(each.look() for each in (sealer, *others)))
     assert len(await sealed(world)) == 7
-    events = [event for event, _ in await world.log(topic=USAGE)]
     of_day: dict[str, set[tuple[object, ...]]] = {}
-    for event in events:
-        assert isinstance(event.data, UsageDaySealed)
-        of_day.setdefault(event.data.day, set()).add((event.id, event.time_ms, event.data.root, event.data.signature))
+    for event, _ in await world.log(topic=USAGE):
+        if isinstance(event.data, UsageDaySealed):
+            known = (event.id, event.time_ms, event.data.root, event.data.signature)
+            of_day.setdefault(event.data.day, set()).add(known)
     assert len(of_day) == 7
     assert all(len(said) == 1 for said in of_day.values())
 
@@ -236,8 +241,7 @@ async def test_a_seal_that_was_not_published_is_published_as_it_was(
     assert len(await sealed(world)) == 8
     producer.away = False
     await sealer.look()
-    said = [event.data for event, _ in await world.log(topic=USAGE) if isinstance(event.data, UsageDaySealed)]
-    assert said[-1].signature == day.signature
+    assert (await told(world))[-1][1].signature == day.signature
     assert (await sealed(world))[-1] == replace(day, published=True)
 
 

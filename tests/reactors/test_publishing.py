@@ -15,6 +15,7 @@ from projections import checkpoints, names
 from projections.summaries import entered_since
 from reactors.publishing import Publisher, event_of
 from schemas.events import SessionEvent, UsageAdjusted, UsageRecorded
+from schemas.times import now_ms
 from store.database import Pool, pool
 from tests.builders import life, session_id
 from tests.world import World, eventually
@@ -172,7 +173,7 @@ async def test_an_entry_that_comes_late_is_published_too(world: World, connectio
     async with connections.connection() as connection:
         [first, *_] = [e for e in await entered_since(connection, {place: 0}, 1000) if e.facts["session_id"] == sid]
         async with connection.transaction():
-            await publisher.entering(connection, [(place, first.offset)])
+            await publisher.entering(connection, [(place, first.offset, now_ms())])
             assert not await publisher.publish()  # before that transaction is durable
         publisher.entered()
         assert (await checkpoints.positions(connection, names.USAGE_PUBLISH, SESSIONS.name))[place] == first.offset
@@ -189,13 +190,13 @@ async def test_what_is_under_way_when_one_comes_late_is_not_marked(
     sid = await lived(world)
     place = partition_of(sid.encode())
     async with connections.connection() as connection:
-        await publisher.entering(connection, [(place, 10_000)])
+        await publisher.entering(connection, [(place, 10_000, now_ms())])
     send_all = producer.send_all
 
     async def meanwhile(topic: Topic, events: list[Event], timeout_s: float = 4.0) -> None:
         await send_all(topic, events, timeout_s)
         async with connections.connection() as connection, connection.transaction():
-            await publisher.entering(connection, [(place, 0)])
+            await publisher.entering(connection, [(place, 0, now_ms())])
         publisher.entered()
 
     monkeypatch.setattr(producer, "send_all", meanwhile)
