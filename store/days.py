@@ -111,14 +111,22 @@ async def behind(connection: Connection, offsets: Sequence[int]) -> int:
 
 
 async def begin(connection: Connection) -> bool:
-    """In a transaction: one moment of the database for all that follows. False: another process seals right now."""
+    """In a transaction, as its first statement: one moment of the database for all that follows.
+
+    False: another process seals right now.
+    """
+    await at_one_moment(connection)
+    cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def at_one_moment(connection: Connection) -> None:
+    """In a transaction, as its first statement. `leaves` of a large day takes its time."""
     await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     # By the indexes: with other statistics the planner would read the whole ledger for a day.
     for name, value in (("statement_timeout", f"{_MOST_S}s"), ("enable_seqscan", "off")):
         await connection.execute("SELECT set_config(%s, %s, true)", [name, value])
-    cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-    row = await cursor.fetchone()
-    return bool(row and row[0])
 
 
 async def left_out(connection: Connection, offsets: Sequence[int]) -> tuple[str, ...]:
@@ -201,6 +209,18 @@ async def add(connection: Connection, sealed: SealedDay, tree: Sequence[bytes]) 
     )
     for level, hashes in enumerate(tree):
         await connection.execute("INSERT INTO day_levels VALUES (%s, %s, %b)", [sealed.day, level, hashes])
+
+
+async def tree(connection: Connection, day: date) -> list[bytes]:
+    """As it is stored, from the leaves to the root."""
+    cursor = await connection.execute("SELECT hashes FROM day_levels WHERE day = %s ORDER BY level", [day], binary=True)
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def sessions(connection: Connection, day: date) -> list[str]:
+    """Whose leaves it has, in order, as it is stored."""
+    cursor = await connection.execute("SELECT session_id FROM day_leaves WHERE day = %s ORDER BY index", [day])
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def mark_published(connection: Connection, day: date) -> None:
