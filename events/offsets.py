@@ -1,4 +1,3 @@
-"""Where a topic ends right now, and where it stood at a time."""
 """Where a topic begins and ends right now, and where it was at some time."""
 
 from __future__ import annotations
@@ -18,25 +17,6 @@ _TIMEOUT_S = 5.0
 Offsets = dict[int, int]
 """Partition → offset."""
 
-async def offsets_at(settings: LogSettings, topic: Topic, time_ms: int) -> dict[int, int]:
-    """Partition → the offset of the first record that was appended at this time or later, else its end.
-
-    Raises KafkaError, TimeoutError.
-    """
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap)
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await consumer.start()
-            places = [TopicPartition(settings.topic_prefix + topic.name, p) for p in range(topic.partitions)]
-            ends: dict[TopicPartition, int] = await consumer.end_offsets(places)  # before: what comes later is later
-            found = await consumer.offsets_for_times(dict.fromkeys(places, time_ms))
-            return {p.partition: ends[p] if found[p] is None else found[p].offset for p in places}
-    finally:
-        await stop(consumer)
-
-
-async def end_offsets(settings: LogSettings, topic: Topic, partitions: Collection[int] | None = None) -> dict[int, int]:
-    """Partition (of all, or of these) → the offset that its next record will have. Raises KafkaError, TimeoutError."""
 
 async def end_offsets(settings: LogSettings, topic: Topic, partitions: Collection[int] | None = None) -> Offsets:
     """Of all partitions, or of these: the offset that the next record will have. Raises KafkaError, TimeoutError."""

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from schemas.avatars import Positions, RuntimeType
 from schemas.bounds import Count, Id, Line, Milli, Sentence, Signed, Small
-from schemas.bounds import Count, Id, Line, Sentence, Signed, Small
 from schemas.live import Dimension, Window, WindowName
 from schemas.rates import Rate
 
