@@ -89,8 +89,6 @@ async def _days(settings: LogSettings, connections: Pool, bar: Progress) -> Days
     from store import days, sealed
 
     async with connections.connection() as connection:
-        if await days.last(connection) is None:
-            return 0, []
         count = len(await days.every(connection))
     task = bar.add_task("sealed days", total=count)
     return count, await sealed.check(settings, connections, lambda done, _: bar.update(task, completed=done))

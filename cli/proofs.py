@@ -35,6 +35,10 @@ def prove(
         raise fail(
             f"{session} is in no sealed day: a day is sealed after midnight UTC, with the sessions that have ended."
         )
+    if len(entries) < seals[-1].entries:
+        raise fail(
+            "The ledger has fewer entries than were sealed: it is being made again, or `greenroom audit` says why."
+        )
     proof, path = proof_of(session, entries, seals), to or Path(f"{session}.proof.json")
     if later := len(entries) - len(proof.entries):
         err.print(f"Its last {later} entries are not sealed yet: they are left out until after midnight UTC.")

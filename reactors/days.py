@@ -46,8 +46,10 @@ class Sealer:
         pool: Pool,
         producer: EventProducer,
         key: SigningKey,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
     ) -> None:
+        """`clock`: epoch ms, for tests. Else a day is over when both we and the database say so: one clock that is
+        wrong seals nothing before its time."""
         self._settings = settings
         self._pool = pool
         self._producer = producer
@@ -75,7 +77,8 @@ class Sealer:
         async with self._pool.connection() as connection:
             before = await days.last(connection)
             day = await _next(connection, before)
-        if day is None or self._clock() < _end_ms(day) + _AFTER_MIDNIGHT_MS:
+            at_ms = self._clock() if self._clock else min(now_ms(), await days.now_ms(connection))
+        if day is None or at_ms < _end_ms(day) + _AFTER_MIDNIGHT_MS:
             return False
         found = await offsets_at(self._settings, SESSIONS, _end_ms(day))
         until = [found[partition] for partition in range(SESSIONS.partitions)]
@@ -95,7 +98,7 @@ class Sealer:
                 if not await days.begin(connection):
                     return False
                 await self._write(connection, day, before, until)
-        except (psycopg.errors.UniqueViolation, psycopg.errors.SerializationFailure):
+        except psycopg.errors.UniqueViolation:
             return False  # another process was faster: what it has decided stands
         log.info("day sealed", day=f"{day}")
         return True
@@ -133,7 +136,7 @@ class Sealer:
             key_id=self._key.key_id,
             public_key=self._key.public,
             signature=self._key.sign(statement.encoded()),
-            sealed_ms=self._clock(),
+            sealed_ms=now_ms(),
             published=False,
         )
 

@@ -94,6 +94,14 @@ async def first_entry_ms(connection: Connection, partitions: int) -> int | None:
     return row[0] if row else None
 
 
+async def now_ms(connection: Connection) -> int:
+    """The database's clock."""
+    cursor = await connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def behind(connection: Connection, offsets: Sequence[int]) -> int:
     """How many events of before `offsets` (by partition) the projections that a day is made of have not read."""
     cursor = await connection.execute(

@@ -14,7 +14,7 @@ from events.codec import Malformed, Unknown, decode
 from events.settings import LogSettings
 from events.signing import signed_by
 from events.topics import USAGE, partition_of
-from schemas.days import BYTES, NO_DAY, levels, root_of
+from schemas.days import BYTES, NO_DAY, Statement, levels, root_of
 from schemas.events import DAYS_KEY, UsageDaySealed
 from store import days
 from store.database import Connection, Pool
@@ -37,19 +37,26 @@ async def check(settings: LogSettings, pool: Pool, progress: Callable[[int, int]
     """Of all sealed days, in order. Raises events.whole.CannotRead, DatabaseUnreachable."""
     async with pool.connection(within_s=_MOST_S) as connection:
         sealed = await days.every(connection)
-        published = await _published(settings)
+        published, keys = await _published(settings), {day.public_key for day in sealed}
         found, before = list[DayDifference](), None
         for n, day in enumerate(sealed, 1):
-            found += [*_chained(day, before), *_told(day, published.pop(f"{day.day}", ()))]
+            found += [*_chained(day, before), *_told(day, published.pop(f"{day.day}", ()), keys)]
             found += [each async for each in _made_again(connection, day, before)]
             before = day
             progress(n, len(sealed))
-    missing = [DayDifference("missing_day", day, "it was published, and is not there any more") for day in published]
+    missing = [
+        DayDifference("missing_day", day, "it was published, and is not there any more")
+        for day, said in published.items()
+        if not keys or any(each.public_key in keys for each in said)
+    ]
     return sorted([*found, *missing], key=lambda each: each.day)
 
 
 async def _published(settings: LogSettings) -> dict[str, list[UsageDaySealed]]:
-    """What `usage.v1` has of each day: more than one where it was told more than once."""
+    """What `usage.v1` has of each day: more than one where it was told more than once.
+
+    Without what its own key has not signed: anybody who writes to Kafka may say such.
+    """
     found: dict[str, list[UsageDaySealed]] = {}
     key = DAYS_KEY.encode()
     async with whole.opened(settings, USAGE) as log:
@@ -60,10 +67,23 @@ async def _published(settings: LogSettings) -> dict[str, list[UsageDaySealed]]:
                 try:
                     data = decode(record).data
                 except (Malformed, Unknown):
-                    continue  # not ours: nobody else can sign
-                if isinstance(data, UsageDaySealed):
+                    continue
+                if isinstance(data, UsageDaySealed) and _signed(data):
                     found.setdefault(data.day, []).append(data)
     return found
+
+
+def _signed(data: UsageDaySealed) -> bool:
+    statement = Statement(
+        day=data.day,
+        leaves=data.leaves,
+        left_out=tuple(data.left_out),
+        object="usage_day",
+        offsets=tuple(data.offsets),
+        previous=data.previous,
+        root=data.root,
+    )
+    return signed_by(data.public_key, statement.encoded(), data.signature)
 
 
 def _chained(day: SealedDay, before: SealedDay | None) -> list[DayDifference]:
@@ -80,11 +100,11 @@ def _chained(day: SealedDay, before: SealedDay | None) -> list[DayDifference]:
     return found
 
 
-def _told(day: SealedDay, published: Sequence[UsageDaySealed]) -> list[DayDifference]:
-    name = f"{day.day}"
-    if day.published and not published:
+def _told(day: SealedDay, published: Sequence[UsageDaySealed], keys: set[str]) -> list[DayDifference]:
+    name, seal = f"{day.day}", (day.hash, day.signature)
+    if day.published and not any(each.public_key in keys for each in published):
         return [DayDifference("published_otherwise", name, "usage.v1 does not have it")]
-    if others := {each.root for each in published if (each.hash, each.signature) != (day.hash, day.signature)}:
+    if others := {each.root for each in published if (each.hash, each.signature) != seal and each.public_key in keys}:
         return [
             DayDifference("published_otherwise", name, f"usage.v1 has another seal of it: root {', '.join(others)}")
         ]

@@ -123,7 +123,9 @@ async def test_a_ledger_of_nothing_has_no_day(world: World, sealer: Sealer, cloc
     clock.days = 0
 
 
-async def test_a_day_is_sealed_when_it_is_over(world: World, sealer: Sealer, clock: Clock) -> None:
+async def test_a_day_is_sealed_when_it_is_over(
+    world: World, sealer: Sealer, connections: Pool, producer: Flaky, clock: Clock
+) -> None:
     """What has closed, by session id; what runs waits; the paths lead to the root, which is signed and published."""
     ids = sorted(session_id() for _ in range(7))
     running = session_id()
@@ -132,6 +134,7 @@ async def test_a_day_is_sealed_when_it_is_over(world: World, sealer: Sealer, clo
     await world.append(*life(running, beats=1)[:5])
     await caught_up(world)
     assert not await sealer.look()  # it is still today
+    assert not await Sealer(world.settings, connections, producer, KEY).look()  # by the real clocks, too
     clock.days = 1
     assert await sealer.look()
     assert not await sealer.look()

@@ -136,7 +136,24 @@ async def test_another_seal_in_the_topic_is_told(world: World, connections: Pool
     """Two signed roots of one day: what an operator must never be able to explain away."""
     async with connections.connection() as connection:
         [first, *_] = await days.every(connection)
-    other = replace(first, root="00" * 32, hash="11" * 32, signature=KEY.sign(b"other"))
+    other = replace(first, root="00" * 32)
+    other = replace(other, hash=other.statement.hash(), signature=KEY.sign(other.statement.encoded()))
+    stranger = SigningKey(SigningKey.generate("s"))
+    foreign = replace(other, public_key=stranger.public, signature=stranger.sign(other.statement.encoded()))
+    unsigned = replace(other, signature="00" * 64)
     async with EventProducer(world.settings) as producer:
+        for noise in (foreign, unsigned):  # of whoever may write to Kafka
+            await producer.send(USAGE, event_of(noise))
+        assert await found(world, connections) == set()
         await producer.send(USAGE, event_of(other))
     assert await found(world, connections) == {("published_otherwise", 1)}
+
+
+async def test_days_that_are_all_gone_are_missed(world: World, connections: Pool, sessions: list[str]) -> None:
+    await world.sql("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM sealed_days")
+    await switch(world, "DISABLE")
+    await world.sql("DELETE FROM sealed_days")
+    missed = await found(world, connections)
+    await world.sql("INSERT INTO sealed_days SELECT * FROM kept")
+    await switch(world, "ENABLE")
+    assert missed == {("missing_day", 1), ("missing_day", 2), ("missing_day", 3)}
