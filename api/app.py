@@ -24,6 +24,7 @@ from api import (
     metrics,
     openapi,
     pipecat,
+    proofs,
     sessions,
     spending,
     status,
@@ -70,6 +71,7 @@ _ANSWER_WITHIN_S = 3.0
 _ROUTERS = (
     sessions.router,
     history.router,
+    proofs.router,
     feed.router,
     pipecat.router,
     avatars.router,

@@ -17,7 +17,7 @@ from events.producer import EventProducer, UnknownOutcome
 from events.settings import LogSettings
 from events.signing import SigningKey
 from events.topics import SESSIONS, USAGE
-from schemas.days import NO_DAY, Statement, levels, root_of
+from schemas.days import NO_DAY, Cut, Statement, levels, root_of
 from schemas.events import DAYS_KEY, UsageDaySealed
 from schemas.ids import EVENT, derived_id
 from schemas.times import now_ms
@@ -113,23 +113,23 @@ class Sealer:
             digests += b"".join(leaf.digest() for _, leaf in found)
             count += len(found)
         tree = await asyncio.to_thread(levels, bytes(digests))
+        cut = Cut(left_out, tuple(until))
         statement = Statement(
+            cut=cut.hash(),
             day=f"{day}",
             leaves=count,
-            left_out=left_out,
             object="usage_day",
-            offsets=tuple(until),
             previous=before.hash if before is not None else NO_DAY,
             root=root_of(tree),
         )
-        await days.add(connection, self._signed(day, statement), tree)
+        await days.add(connection, self._signed(day, cut, statement), tree)
 
-    def _signed(self, day: date, statement: Statement) -> SealedDay:
+    def _signed(self, day: date, cut: Cut, statement: Statement) -> SealedDay:
         return SealedDay(
             day=day,
             leaves=statement.leaves,
-            left_out=list(statement.left_out),
-            offsets=list(statement.offsets),
+            left_out=list(cut.left_out),
+            offsets=list(cut.offsets),
             previous=statement.previous,
             root=statement.root,
             hash=statement.hash(),
@@ -153,6 +153,8 @@ def event_of(sealed: SealedDay) -> Event:
     """The same id and the same bytes, whenever and by whomever it is published."""
     data = UsageDaySealed(
         **structs.asdict(sealed.statement),
+        left_out=sealed.left_out,
+        offsets=sealed.offsets,
         hash=sealed.hash,
         key_id=sealed.key_id,
         public_key=sealed.public_key,

@@ -40,18 +40,28 @@ class Leaf(Struct, frozen=True):
         return hashlib.sha256(b"\0" + _encode(self)).digest()
 
 
+class Cut(Struct, frozen=True):
+    """Where a day ends: `offsets`, by partition of `sessions.v1`, where the next one begins, and who was `left_out`:
+    sessions that could not be read then. They are in the first day in which they could.
+    """
+
+    left_out: tuple[str, ...]
+    offsets: tuple[int, ...]
+
+    def hash(self) -> str:
+        return hashlib.sha256(_encode(self)).hexdigest()
+
+
 class Statement(Struct, frozen=True):
     """What is signed of a day. `previous`: the hash of the day before. Fields in alphabetical order.
 
-    `offsets`, by partition of `sessions.v1`: where the next day begins. `left_out`: sessions that could not be read
-    then; they are in the first day in which they could.
+    `cut`: the hash of its Cut, and not the cut itself: customers see this, and no other's sessions.
     """
 
+    cut: str
     day: str
     leaves: int
-    left_out: tuple[str, ...]
     object: Literal["usage_day"]
-    offsets: tuple[int, ...]
     previous: str
     root: str
 

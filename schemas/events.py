@@ -243,15 +243,17 @@ class UsageRecorded(Struct, frozen=True, rename={"from_": "from"}):
 
 
 class UsageDaySealed(Struct, frozen=True):
-    """A sealed day. The first seven fields, as canonical JSON, are what `hash` covers and `signature` signs."""
+    """A sealed day. The first six fields, as canonical JSON, are what `hash` covers and `signature` signs; `cut` is the
+    hash of the canonical JSON of `left_out` and `offsets`."""
 
+    cut: str
     day: str
     leaves: Count
-    left_out: list[Id]
     object: Literal["usage_day"]
-    offsets: list[Count]
     previous: str
     root: str
+    left_out: list[Id]
+    offsets: list[Count]
     hash: str
     key_id: str
     public_key: str

@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from psycopg.rows import class_row
 
-from schemas.days import BYTES, Leaf, Statement
+from schemas.days import BYTES, Cut, Leaf, Statement
 from schemas.proofs import Seal
 from store.database import Connection
 
@@ -40,11 +40,10 @@ class SealedDay:
     @property
     def statement(self) -> Statement:
         return Statement(
+            cut=Cut(tuple(self.left_out), tuple(self.offsets)).hash(),
             day=f"{self.day}",
             leaves=self.leaves,
-            left_out=tuple(self.left_out),
             object="usage_day",
-            offsets=tuple(self.offsets),
             previous=self.previous,
             root=self.root,
         )

@@ -75,11 +75,10 @@ async def _published(settings: LogSettings) -> dict[str, list[UsageDaySealed]]:
 
 def _signed(data: UsageDaySealed) -> bool:
     statement = Statement(
+        cut=data.cut,
         day=data.day,
         leaves=data.leaves,
-        left_out=tuple(data.left_out),
         object="usage_day",
-        offsets=tuple(data.offsets),
         previous=data.previous,
         root=data.root,
     )

@@ -106,7 +106,7 @@ async def test_one_byte_that_is_another_is_refused_wherever_it_is(
     proof = await proof_of(world, sessions[0], tmp_path)
     chosen = random.Random(7)
     places = {proof.index(b'"' + name) + 2 + len(name) + 3 for name in (b"public_key", b"signature", b"path", b"root")}
-    places |= {proof.index(b'"' + name) + 2 for name in (b"index", b"previous", b"left_out", b"version", b"flags")}
+    places |= {proof.index(b'"' + name) + 2 for name in (b"index", b"previous", b"cut", b"version", b"flags")}
     places |= {chosen.randrange(len(proof)) for _ in range(20)}
     for place in sorted(places):
         bit = 1 << chosen.randrange(8)
@@ -154,6 +154,24 @@ async def test_what_cannot_be_proven_is_a_sentence(world: World, sessions: list[
         assert (code, told in " ".join(complained.split())) == (1, True)
     code, _, complained = await greenroom(world, "prove", sessions[1], "--out", "/nowhere/out.json")
     assert (code, "could not be written" in complained) == (1, True)
+
+
+async def test_a_customer_takes_the_very_same_file(world: World, sessions: list[str], tmp_path: Path) -> None:
+    await world.start("api")
+    _, stranger = await world.new_account("stranger")
+    async with world.client() as client, world.client(stranger) as other:
+        answer = await client.get(f"/v1/sessions/{sessions[0]}/proof")
+        assert answer.content == await proof_of(world, sessions[0], tmp_path)
+        assert (await verified(tmp_path, answer.content, KEY.public))[0] == 0
+        for asking, sid, code in (
+            (client, sessions[-1], "session_proof.not_found"),
+            (client, "sess_nobody", "session.not_found"),
+            (other, sessions[0], "session.not_found"),
+        ):
+            answer = await asking.get(f"/v1/sessions/{sid}/proof")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, code)
+    others = {sid.encode() for sid in sessions[1:]}
+    assert not [sid for sid in others if sid in (tmp_path / "proof.json").read_bytes()]
 
 
 async def test_the_days_and_their_keys(world: World, sessions: list[str]) -> None:
