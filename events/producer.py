@@ -116,12 +116,10 @@ class EventProducer:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                sent = [
-                    await self._producer.send_batch(batch, self._prefix + topic.name, partition=partition)
-                    for partition, batch in self._batches(topic, events)
-                ]
-                for future in sent:
-                    future.add_done_callback(_ignore_late_outcome)
+                sent: list[asyncio.Future[object]] = []
+                for partition, batch in self._batches(topic, events):
+                    sent.append(await self._producer.send_batch(batch, self._prefix + topic.name, partition=partition))
+                    sent[-1].add_done_callback(_ignore_late_outcome)
                 await asyncio.shield(asyncio.gather(*sent))
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"{len(events)} events were not all acknowledged: {failed!r}") from failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -216,3 +217,22 @@ async def test_an_event_is_a_function_of_the_row(world: World, connections: Pool
         event = event_of(entry)
         assert encode(event) == encode(event_of(entry))
         assert (event.id, event.causation) == (entry.facts["id"], entry.facts["event_id"])
+
+
+async def test_whatever_is_killed_every_entry_is_there_and_in_order(world: World) -> None:
+    """Two usage processes that share the partitions, killed in turn while sessions go on."""
+    await world.stop_all()
+    await world.start("usage", "usage-2")
+    for name in ("usage", "usage-2", "usage"):
+        living = asyncio.gather(*(world.append(*life(session_id(), beats=3, account=f"acct_{n}")) for n in range(12)))
+        await asyncio.sleep(0.2)
+        await world.kill(name)
+        await living
+        await world.restart(name)
+
+    async def all_told() -> bool:
+        entries = len(await ledger(world))
+        return len({each.id for each in await recorded(world)}) == entries >= 36 * 4
+
+    await eventually(all_told, 120, "usage.recorded of all entries")
+    assert in_order(await recorded(world)) == await ledger(world)
