@@ -46,6 +46,7 @@ def test_an_amount_that_is_refused(text: str) -> None:
 async def lived(world: World, account: str | None = None) -> str:
     """An ended session whose bill is BILLED."""
     sid = session_id()
+    await world.admit(sid)  # or the roster ends it, should it be faster
     await world.append(*life(sid, beats=1, account=account or world.account))
 
     async def known() -> bool:
