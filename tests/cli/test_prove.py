@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from cli.processes import environment
 from events.producer import EventProducer
 from events.signing import SigningKey
 from reactors.days import Sealer
@@ -172,6 +173,18 @@ async def test_a_customer_takes_the_very_same_file(world: World, sessions: list[
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, code)
     others = {sid.encode() for sid in sessions[1:]}
     assert not [sid for sid in others if sid in (tmp_path / "proof.json").read_bytes()]
+
+
+async def test_without_a_signing_key_it_says_so_once_and_a_bad_one_ends_it(world: World, sessions: list[str]) -> None:
+    told = (world.folder / "usage.log").read_text().count("GREENROOM_SIGNING_KEY is not set")
+    assert told == 1
+    env = environment("project", {**world.env, "GREENROOM_SIGNING_KEY": "d1:short"})
+    command = (sys.executable, "-m", "cli.main", "project", "usage")
+    child = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.PIPE)
+    _, complained = await asyncio.wait_for(child.communicate(), 60)
+    assert child.returncode == 1
+    assert "GREENROOM_SIGNING_KEY is not `name:base64`" in " ".join(complained.decode().split())
+    assert "Traceback" not in complained.decode()
 
 
 async def test_the_days_and_their_keys(world: World, sessions: list[str]) -> None:
