@@ -49,7 +49,7 @@ from schemas.assignments import Task
 from schemas.avatars import RuntimeType
 from schemas.events import Encrypted, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
-from schemas.rates import rate_for
+from schemas.rates import Rate
 from schemas.sessions import CreateSession
 from schemas.times import now_ms
 from store import admissions, admitting
@@ -166,7 +166,8 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
     key = await ctx.data_keys.of(caller.account_id)
     clear = _erasable(call)
     hidden = {name: key.encrypt(text, field_aad(session_id, name)) for name, text in clear.items()}
-    created = _event_data(call, session_id, duration, idle, hidden)
+    rate = (await ctx.prices.in_force(at)).rate(body.quality)
+    created = _event_data(call, session_id, duration, idle, hidden, rate)
     first = evolve(None, _created_event(created, "", event_id, at, call.request_id), at)
     assert isinstance(first, Evolved)
     transport = body.transport
@@ -222,7 +223,7 @@ def _erasable(call: Call) -> dict[str, str]:
 
 
 def _event_data(
-    call: Call, session_id: str, duration: int, idle: int, hidden: Mapping[str, Encrypted]
+    call: Call, session_id: str, duration: int, idle: int, hidden: Mapping[str, Encrypted], rate: Rate
 ) -> SessionCreated:
     caller, body = call.caller, call.body
     transport = body.transport
@@ -246,7 +247,7 @@ def _event_data(
         idle_timeout_seconds=idle,
         metadata=hidden["metadata"],
         plan=caller.plan,
-        rate=rate_for(body.quality),
+        rate=rate,
         worker_id="",
         attempt=1,
     )

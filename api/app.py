@@ -24,6 +24,7 @@ from api import (
     metrics,
     openapi,
     pipecat,
+    proofs,
     sessions,
     spending,
     status,
@@ -48,6 +49,7 @@ from api.hosts import LiveKitHosts
 from api.lanes import Lanes
 from api.middleware import RequestBoundary
 from api.news import News
+from api.prices import Prices
 from api.settings import ApiSettings
 from api.turns import Turns
 from events.producer import EventProducer
@@ -69,6 +71,7 @@ _ANSWER_WITHIN_S = 3.0
 _ROUTERS = (
     sessions.router,
     history.router,
+    proofs.router,
     feed.router,
     pipecat.router,
     avatars.router,
@@ -136,6 +139,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             WebhookHosts(settings, resolver),
             LiveKitHosts(settings.livekit_permitted_networks, resolver),
             Turns(settings.capacity_waiters, lambda: _free_slots(connections)),
+            Prices(connections),
             Lanes(settings.api_pool),
             News(settings.api_connections),
         )
@@ -152,6 +156,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             KEY_REVOKED: ctx.news.tell,
         }
         tasks.spawn(listen(settings.database_url, told), "listen")
+        tasks.spawn(ctx.prices.keep_looking(), "rate cards")
         tasks.spawn(uploads.sweep(ctx), "sweep uploads")
         gc.collect()
         gc.freeze()

@@ -12,6 +12,7 @@ from api.decoders import Decoders
 from api.hosts import LiveKitHosts
 from api.lanes import Lanes
 from api.news import News
+from api.prices import Prices
 from api.rates import Attempts
 from api.remembered import Remembered
 from api.settings import ApiSettings
@@ -39,6 +40,8 @@ class Context:
     livekit_hosts: LiveKitHosts
     turns: Turns
     """Of creates that wait for a slot."""
+    prices: Prices
+    """The rate card in force."""
     lanes: Lanes
     """Of creates on their way to the database."""
     news: News

@@ -21,8 +21,8 @@ from api.errors import (
     every_problem,
 )
 from schemas.jsons import JsonObject
-from schemas.rates import rate_for
 from schemas.sessions import MAX_METADATA_BYTES, CreateSession, DryRun, Price, Problem, Warned
+from schemas.times import now_ms
 from store import admitting
 from store.accounts import Principal
 
@@ -81,7 +81,7 @@ async def tried(ctx: Context, caller: Principal, content: JsonObject) -> DryRun:
             for each in problems
         ],
         warnings=_warnings(caller, body) if body is not None else [],
-        price=_price(body) if body is not None else None,
+        price=await _price(ctx, body) if body is not None else None,
     )
 
 
@@ -119,8 +119,8 @@ def _warnings(caller: Principal, body: CreateSession) -> list[Warned]:
     return found
 
 
-def _price(body: CreateSession) -> Price:
-    rate = rate_for(body.quality)
+async def _price(ctx: Context, body: CreateSession) -> Price:
+    rate = (await ctx.prices.in_force(now_ms())).rate(body.quality)
     return Price(
         rate_card=rate.card,
         billed_as=rate.billed_as,

@@ -139,6 +139,13 @@ class SessionNotFound(NotFound):
     message = "There is no such session in your account."
 
 
+class ProofNotFound(NotFound):
+    code = "session_proof.not_found"
+    message = (
+        "This session is in no sealed day yet. A day is sealed after midnight UTC, with the sessions that had ended."
+    )
+
+
 class AvatarNotFound(NotFound):
     code = "avatar.not_found"
     message = "There is no such avatar that your account can use. `av_demo` is there on every install."

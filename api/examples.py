@@ -22,6 +22,7 @@ from schemas.feed import Feed, FeedItem
 from schemas.history import AttemptResource, HistoryEvent, HistoryPage, Latencies, Timeline
 from schemas.jsons import JsonObject
 from schemas.live import FirstFramesResource, LiveResource, LiveWindowResource
+from schemas.proofs import ProofDay, ProofEntry, ProofResource, ProofSeal
 from schemas.sessions import (
     DryRun,
     Price,
@@ -146,6 +147,36 @@ LEDGER_ENTRY = UsageEventResource(
     recorded_at="2026-11-02T09:30:06.131Z",
 )
 
+_PROOF = ProofResource(
+    entries=[
+        ProofEntry(
+            **LEDGER_ENTRY.model_dump(include=set(ProofEntry.model_fields) - {"from_", "to"}),
+            from_=1793611801120,
+            to=1793611806120,
+        )
+    ],
+    object="usage_proof",
+    seals=[
+        ProofSeal(
+            day=ProofDay(
+                cut="5e9a3d7b" * 8,
+                day="2026-11-02",
+                leaves=2,
+                object="usage_day",
+                previous="0" * 64,
+                root="9b2e4c1f" * 8,
+            ),
+            entries=1,
+            index=0,
+            path=["7d1a5f3c" * 8],
+            public_key="4c8e2b6a" * 8,
+            signature="e5f1a7c3" * 16,
+        )
+    ],
+    session_id=SESSION,
+    version=1,
+)
+
 MONTH = "2026-11-01T00:00:00.000Z"
 _LIMITS = LimitsResource(
     period_start=MONTH,
@@ -238,6 +269,7 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
             next_cursor="1",
         ),
         "get_session_timeline": _TIMELINE,
+        "get_session_proof": _PROOF,
         "list_events": Feed(
             data=[
                 FeedItem(

@@ -79,7 +79,9 @@ async def floor(total: int) -> float:
 
 
 async def done(system: World) -> int:
-    rows = await system.sql("SELECT name, sum(next_offset) FROM checkpoints GROUP BY name")
+    rows = await system.sql(
+        "SELECT name, sum(next_offset) FROM checkpoints WHERE name IN ('sessions', 'usage') GROUP BY name"
+    )
     return min((int(n) for _, n in rows), default=0) if len(rows) == 2 else 0
 
 

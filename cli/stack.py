@@ -28,6 +28,7 @@ from cli.processes import INTERNAL_PORTS, PREFIX, environment, internal_port
 from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
+from events.signing import SigningKey
 from schemas.jsons import JsonObject
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
@@ -200,6 +201,7 @@ def _environment(
         "GREENROOM_MASTER_KEYS": kept["master_keys"],
         "GREENROOM_KEY_PEPPER": kept["key_pepper"],
         "GREENROOM_JOIN_SECRET": kept["join_secret"],
+        "GREENROOM_SIGNING_KEY": kept["signing_key"],
         "GREENROOM_API_PORT": str(api_port),
         **{internal_port(kind): str(port) for kind, port in ports.items()},
         "GREENROOM_METRICS_HOST": "127.0.0.1",
@@ -214,15 +216,17 @@ def _environment(
 def _secrets() -> dict[str, str]:
     """Made on first use, kept with the stack's data: without them that data cannot be read."""
     path = STACK_FOLDER / "secrets.json"
-    if not path.exists():
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    made = {
+        "master_keys": Keyring.generate("m1"),
+        "key_pepper": secrets.token_urlsafe(32),
+        "join_secret": secrets.token_urlsafe(32),
+        "signing_key": SigningKey.generate("d1"),
+    }
+    if made.keys() - kept.keys():  # all, or what a version before did not have
+        kept = made | kept
         path.touch(mode=0o600)
-        made = {
-            "master_keys": Keyring.generate("m1"),
-            "key_pepper": secrets.token_urlsafe(32),
-            "join_secret": secrets.token_urlsafe(32),
-        }
-        path.write_text(json.dumps(made))
-    kept: dict[str, str] = json.loads(path.read_text())
+        path.write_text(json.dumps(kept))
     return kept
 
 

@@ -221,6 +221,27 @@ async def bind(
     return {partition: Bound(generation, offset) for partition, generation, offset in await cursor.fetchall()}
 
 
+async def owned(connection: Connection, name: str, topic: str, owner: str) -> dict[int, Bound]:
+    """How those stand that `owner` has bound last."""
+    cursor = await connection.execute(
+        "SELECT partition, generation, next_offset FROM checkpoints WHERE name = %s AND topic = %s AND owner = %s",
+        [name, topic, owner],
+    )
+    return {partition: Bound(generation, offset) for partition, generation, offset in await cursor.fetchall()}
+
+
+async def go_back(connection: Connection, name: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """To these offsets, partition by partition, if it stands beyond. What is under way there is fenced."""
+    await connection.execute(
+        """
+        UPDATE checkpoints c SET generation = c.generation + 1, next_offset = least(c.next_offset, b."offset")
+        FROM unnest(%s::int[], %s::bigint[]) AS b (partition, "offset")
+        WHERE c.name = %s AND c.topic = %s AND c.partition = b.partition
+        """,
+        [list(offsets), list(offsets.values()), name, topic],
+    )
+
+
 async def place(
     connection: Connection, name: str, topic: str, offsets: Mapping[int, int], *, anew: bool = False
 ) -> None:

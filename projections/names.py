@@ -17,4 +17,7 @@ ROSTER: Final = "roster"
 LIVE: Final = "live"
 """`greenroom live`."""
 
+USAGE_PUBLISH: Final = "usage-publish"
+"""How far the ledger's entries are published: beside `usage`, by whom owns its partitions."""
+
 ALL: tuple[Name, ...] = get_args(Name)

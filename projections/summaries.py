@@ -6,11 +6,12 @@ it any more. Rounding happens here and once: per session, up to the next whole s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from projections.folding import SessionChange
-from projections.usage import COLUMNS, row
+from projections.usage import COLUMNS, FACT_COLUMNS, row
+from schemas.usage import UsageFacts
 from store.database import Connection, Row
 
 DAY_MS = 86_400_000
@@ -129,6 +130,36 @@ async def entries(
         },
     )
     return [_entry(row) for row in await cursor.fetchall()]
+
+
+async def entered_since(connection: Connection, offsets: Mapping[int, int], limit: int) -> list[Entry]:
+    """Of each of these partitions the entries from its offset on, in order: `limit` of one at the most."""
+    cursor = await connection.execute(
+        f"""
+        SELECT e.* FROM unnest(%s::int[], %s::bigint[]) AS a (partition, since), LATERAL (
+            SELECT {_SELECTED} FROM r.usage_events u WHERE u.partition = a.partition AND u."offset" >= a.since
+            ORDER BY u."offset" LIMIT %s) e
+        """,  # noqa: S608 - names of ours
+        [list(offsets), list(offsets.values()), limit],
+        binary=True,
+    )
+    return [_entry(row) for row in await cursor.fetchall()]
+
+
+async def chain_of(connection: Connection, session_id: str) -> list[UsageFacts]:
+    """The facts of all entries of a session, in the order of its chain."""
+    cursor = await connection.execute(
+        f'SELECT {_SELECTED} FROM r.usage_events WHERE session_id = %s ORDER BY "offset"',  # noqa: S608 - names of ours
+        [session_id],
+        binary=True,
+    )
+    return [facts_of(row) for row in await cursor.fetchall()]
+
+
+def facts_of(row: Row) -> UsageFacts:
+    """What is under the hash of a row in the order of `COLUMNS`."""
+    values = dict(zip(FACT_COLUMNS, row, strict=False))
+    return UsageFacts(**{**values, "flags": tuple(filter(None, values["flags"].split(",")))})
 
 
 _SELECTED = ", ".join(f'"{column}"' for column in COLUMNS)

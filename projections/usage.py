@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from msgspec import structs
 
@@ -28,16 +30,31 @@ _QUOTED = ", ".join(f'"{c}"' for c in COLUMNS)
 _COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
 
 
+class Follower(Protocol):
+    """Whoever goes on with what the ledger enters: reactors/publishing.py."""
+
+    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None: ...
+    async def entering(self, connection: Connection, places: Sequence[tuple[int, int, int]]) -> None: ...
+    def entered(self) -> None: ...
+
+
 class UsageProjection(SessionStates):
     name = names.USAGE
 
-    def __init__(self, dead_letters: DeadLetters | None = None, schema: str = "usage_v1") -> None:
+    def __init__(
+        self, dead_letters: DeadLetters | None = None, follower: Follower | None = None, schema: str = "usage_v1"
+    ) -> None:
         """It copies what can never be read to `dead_letters`: one of all consumers, so that there is one copy."""
         self._dead_letters = dead_letters
+        self._follower = follower
         self._copy = f"COPY {schema}.usage_events ({_QUOTED}, key_id) FROM STDIN (FORMAT binary)"
         self._ensure = f"SELECT {schema}.ensure_month(%s)"
         self._months: set[int] = set()
         self._ensured: set[int] = set()
+
+    async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
+        if self._follower is not None:
+            await self._follower.assigned(connection, partitions)
 
     async def prepare(self, folded: SessionsFolded) -> None:
         if self._dead_letters is not None:
@@ -51,6 +68,8 @@ class UsageProjection(SessionStates):
                 copy.set_types([*_COPY_TYPES, "text"])
                 for change in charged:
                     await copy.write_row((*row(change), _key_id(change)))
+            if self._follower is not None:
+                await self._follower.entering(connection, [(c.partition, c.offset, c.append_ms) for c in charged])
         await self.save(connection, folded)
 
     async def _ensure_months(self, connection: Connection, days: set[int]) -> None:
@@ -62,6 +81,8 @@ class UsageProjection(SessionStates):
     async def committed(self, folded: SessionsFolded) -> None:
         """Only now: a month of a transaction that was rolled back is not there."""
         self._months |= self._ensured
+        if self._follower is not None:
+            self._follower.entered()
 
 
 def month_start(time_ms: int) -> int:

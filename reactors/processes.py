@@ -21,6 +21,7 @@ from events.producer import EventProducer
 from events.sealing import Keyring
 from events.session_state import State
 from events.sessions import FOLD as SESSIONS_FOLD
+from events.signing import SigningKey
 from projections import metrics as projections_metrics
 from projections import names
 from projections.avatars import AvatarsProjection
@@ -33,10 +34,12 @@ from projections.together import Together
 from projections.usage import UsageProjection
 from reactors import metrics, roster_metrics
 from reactors.counting import count
+from reactors.days import Sealer
 from reactors.deliver import Deliverer
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
 from reactors.fanout import AvatarFanOut, FanOut
+from reactors.publishing import Publisher
 from reactors.roster import Roster
 from reactors.settings import DeliverSettings, ProjectSettings
 from reactors.spending import Spending
@@ -64,7 +67,8 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
         producer = await stack.enter_async_context(EventProducer(settings))
         work: list[Coroutine[Any, Any, None]] = [count(connections, wanted)]
         progresses: list[Progress] = []
-        found = [_projection(name, connections, keyring, producer) for name in wanted]
+        publisher = Publisher(connections, producer)
+        found = [_projection(name, connections, keyring, producer, publisher) for name in wanted]
         shared = [projection for projection in found if projection is not None]
         if shared:
             work.append(Together(settings, connections, shared).run())
@@ -74,6 +78,9 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
             progresses.append(of_avatars.progress)
+        if names.USAGE in wanted:
+            work.append(publisher.run())
+            work.extend(_sealer(settings, connections, producer))
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)
@@ -99,13 +106,24 @@ def project_told(wanted: Sequence[Name]) -> Sequence[CollectorRegistry]:
     return (projections_metrics.REGISTRY, *roster, events_metrics.REGISTRY, store_metrics.REGISTRY)
 
 
-def _projection(name: Name, connections: Pool, keyring: Keyring, producer: EventProducer) -> Projection[State] | None:
+def _sealer(settings: ProjectSettings, connections: Pool, producer: EventProducer) -> list[Coroutine[Any, Any, None]]:
+    """Raises NoSigningKey for one that is none."""
+    spec = settings.signing_key.get_secret_value()
+    if not spec:
+        log.warning("no day is sealed: GREENROOM_SIGNING_KEY is not set")
+        return []
+    return [Sealer(settings, connections, producer, SigningKey(spec)).run()]
+
+
+def _projection(
+    name: Name, connections: Pool, keyring: Keyring, producer: EventProducer, publisher: Publisher
+) -> Projection[State] | None:
     """What reads `sessions.v1` and has no clock of its own."""
     match name:
         case names.SESSIONS:
             return SessionsProjection()
         case names.USAGE:
-            return UsageProjection(DeadLetters(producer))
+            return UsageProjection(DeadLetters(producer), publisher)
         case names.HISTORY:
             return HistoryProjection()
         case names.WEBHOOKS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from events.settings import InternalSettings, JoinSettings
 from store.settings import DatabaseSettings, KeyringSettings, StoreSettings, WebhookSettings
@@ -40,6 +40,10 @@ class LiveSettings(StoreSettings, InternalSettings):
 class ProjectSettings(JoinSettings, StoreSettings, KeyringSettings, RetentionSettings, InternalSettings):
     """Settings of `greenroom project`."""
 
+    signing_key: SecretStr = Field(
+        SecretStr(""),
+        description="`name:base64` of 32 bytes: the Ed25519 key that `usage` signs days with. Empty: none is sealed.",
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics of `greenroom project`. 0: none."
     )

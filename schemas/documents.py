@@ -20,7 +20,10 @@ _HEADERS = {
     "properties": {
         "ce_specversion": {"const": "1.0"},
         "content-type": {"const": "application/json"},
-        "ce_id": {"type": "string", "description": "evt_ and a ULID; the same when the emitter sends it again"},
+        "ce_id": {
+            "type": "string",
+            "description": "evt_ and a ULID, of usage.recorded the entry's own; the same when it is sent again",
+        },
         "ce_type": {"type": "string"},
         "ce_source": {"type": "string"},
         "ce_subject": {"type": "string", "description": "the record's key"},

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 from msgspec import Struct
 
 from schemas.avatars import Positions, RuntimeType
-from schemas.bounds import Count, Id, Line, Sentence, Signed, Small
+from schemas.bounds import Count, Id, Line, Milli, Sentence, Signed, Small
 from schemas.live import Dimension, Window, WindowName
 from schemas.rates import Rate
 
@@ -132,6 +132,14 @@ class Segment(Struct, frozen=True):
     played_ms: Signed
 
 
+class Source(Struct, frozen=True):
+    """A record's place in the log."""
+
+    topic: str
+    partition: Count
+    offset: Count
+
+
 class SessionHeartbeat(WorkerEvent, frozen=True):
     n: Small
     meter: Meter
@@ -201,6 +209,59 @@ class UsageAdjusted(SessionEvent, frozen=True):
     reason: str
     actor: str
     link: str | None = None
+
+
+class UsageRecorded(Struct, frozen=True, rename={"from_": "from"}):
+    """An entry of the ledger, as `/v1/usage_events` shows it. `source`: where its event stands in `sessions.v1`.
+
+    `hash` covers what stands before `prev_hash`, as docs/ledger.md says. 60,000,000 `credit_us` are one credit.
+    """
+
+    id: Id
+    object: Literal["usage_event"]
+    account_id: Id
+    session_id: Id
+    avatar_id: Id
+    attempt: Small
+    n: Count
+    kind: Literal["interval", "adjustment"]
+    quality: Quality
+    billed_as: Id
+    multiplier_milli: Milli
+    rate_card: Id
+    from_: str
+    to: str
+    billable_ms: Count
+    frames: Count
+    credit_us: int
+    flags: list[str]
+    event_id: Id
+    prev_hash: str
+    hash: str
+    source: Source
+    recorded_at: str
+
+
+class UsageDaySealed(Struct, frozen=True):
+    """A sealed day. The first six fields, as canonical JSON, are what `hash` covers and `signature` signs; `cut` is the
+    hash of the canonical JSON of `left_out` and `offsets`."""
+
+    cut: str
+    day: str
+    leaves: Count
+    object: Literal["usage_day"]
+    previous: str
+    root: str
+    left_out: list[Id]
+    offsets: list[Count]
+    hash: str
+    key_id: str
+    public_key: str
+    signature: str
+
+
+DAYS_KEY: Final = "_days"
+"""The key of `usage.day_sealed`: no account's."""
 
 
 class AvatarEvent(Struct, frozen=True):
@@ -317,6 +378,8 @@ CATALOGUE: dict[str, EventType] = {
     "session.ended": EventType(1, SessionEnded, "sessions.v1", public=True),
     "session.failed": EventType(1, SessionFailed, "sessions.v1", public=True),
     "usage.adjusted": EventType(1, UsageAdjusted, "sessions.v1", public=False),
+    "usage.recorded": EventType(1, UsageRecorded, "usage.v1", public=False),
+    "usage.day_sealed": EventType(1, UsageDaySealed, "usage.v1", public=False),
     "avatar.created": EventType(1, AvatarCreated, "avatars.v1", public=False),
     "avatar.ready": EventType(1, AvatarReady, "avatars.v1", public=True),
     "avatar.failed": EventType(1, AvatarFailed, "avatars.v1", public=True),

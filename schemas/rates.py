@@ -1,6 +1,6 @@
-"""The rate card: what a minute of each quality costs.
+"""Rate cards: what a minute of each quality costs.
 
-A session carries a snapshot of its rate in `session.created`; bills are computed from that, never from this table.
+A session carries a snapshot of its rate in `session.created`; bills are computed from that, never from a card.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from msgspec import Struct
 
 from schemas.bounds import Id, Milli
 
-CARD = "2026-11"
 CREDIT_US = 60_000_000
 """credit_us of one credit, which is a minute of `standard`."""
-MULTIPLIER_MILLI = {"lite": 500, "standard": 1000, "pro": 2000}
 BILLED_AS = {"lite": "lite", "standard": "standard", "pro": "pro", "mock": "standard"}
 
 
@@ -24,6 +22,19 @@ class Rate(Struct, frozen=True):
     multiplier_milli: Milli
 
 
-def rate_for(quality: str) -> Rate:
-    billed_as = BILLED_AS[quality]
-    return Rate(card=CARD, billed_as=billed_as, multiplier_milli=MULTIPLIER_MILLI[billed_as])
+class RateCard(Struct, frozen=True):
+    """Multipliers in thousandths, by what a quality is billed as."""
+
+    version: Id
+    lite: Milli
+    standard: Milli
+    pro: Milli
+
+    def rate(self, quality: str) -> Rate:
+        """The snapshot for a session of this quality."""
+        billed_as = BILLED_AS[quality]
+        return Rate(card=self.version, billed_as=billed_as, multiplier_milli=getattr(self, billed_as))
+
+
+FIRST = RateCard("2026-11", 500, 1000, 2000)
+"""In force until another one is: each database begins with it."""

@@ -25,7 +25,7 @@ from schemas.events import (
     SessionStarting,
 )
 from schemas.ids import SESSION, new_id
-from schemas.rates import rate_for
+from schemas.rates import FIRST
 from schemas.times import now_ms
 
 HIDDEN = Encrypted("AAAA", "dk_test")
@@ -45,7 +45,7 @@ def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **chang
         idle_timeout_seconds=30,
         metadata=HIDDEN,
         plan="self_hosted",
-        rate=rate_for("standard"),
+        rate=FIRST.rate("standard"),
         worker_id=worker,
         attempt=1,
     )

@@ -25,6 +25,7 @@ from events import topics
 from events.codec import Event, decode, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, new_worker_key, public_text, sign_state
+from events.signing import SigningKey
 from events.topics import AVATARS, SESSIONS, WORKERS, Topic
 from reactors.settings import ProjectSettings
 from schemas.events import AvatarEvent, SessionEvent, WorkerState
@@ -100,6 +101,7 @@ class World:
             "GREENROOM_MASTER_KEYS": self.master_keys,
             "GREENROOM_KEY_PEPPER": self.pepper,
             "GREENROOM_JOIN_SECRET": "join-secret-of-the-tests",
+            "GREENROOM_SIGNING_KEY": SigningKey.generate("t1"),
             "GREENROOM_API_PORT": str(self.api_port),
             "GREENROOM_INTERNAL_PORT": str(self.internal_port),
             "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",

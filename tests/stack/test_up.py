@@ -33,7 +33,7 @@ OF_CALLERS = {"account", "account_id", "session", "session_id", "worker", "worke
 FOREIGN = {"AWS_SECRET_ACCESS_KEY": "what-up-itself-knows", "HTTPS_PROXY": "http://what-up-itself-knows@127.0.0.1:1"}
 KNOWN_TO: dict[str, set[str]] = {
     "api": {"database", "master keys", "pepper"},
-    "project": {"database", "master keys", "join secret"},
+    "project": {"database", "master keys", "join secret", "signing key"},
     "deliver": {"database", "master keys"},
     "live": {"database"},
     "worker": {"join secret"},
@@ -160,6 +160,7 @@ def test_a_process_knows_the_secrets_of_its_kind_alone(folder: Path) -> None:
         "master keys": stack["environment"]["GREENROOM_MASTER_KEYS"],
         "pepper": stack["environment"]["GREENROOM_KEY_PEPPER"],
         "join secret": stack["environment"]["GREENROOM_JOIN_SECRET"],
+        "signing key": stack["environment"]["GREENROOM_SIGNING_KEY"],
         "livekit": stack["livekit_api_secret"],
         "api key": stack["api_key"],
         "foreign": "what-up-itself-knows",
