@@ -85,7 +85,7 @@ def test_a_signature_is_its_keys_own() -> None:
     assert not signed_by("no key", b"day", signature)
 
 
-@pytest.mark.parametrize("spec", ["", "a", "a:", ":AAAA", "a:AAAA", "a:!", SigningKey.generate("a")[1:] + "="])
+@pytest.mark.parametrize("spec", ["", "a", "a:", ":AAAA", "a:AAAA", "a:!", ":" + "A" * 43 + "="])
 def test_what_is_no_key(spec: str) -> None:
     with pytest.raises(NoSigningKey):
         SigningKey(spec)
