@@ -62,6 +62,11 @@ def audit(
             f"offset {difference.offset}: {difference.detail}",
             markup=False,
         )
-    if not verdict.equal:
+    for left in verdict.unread:
+        place = f"partition {left.partition}, from offset {left.offset} on"
+        out.print(f"not compared: session {left.subject}, {place}: {left.reason}", markup=False)
+    if verdict.found:
         raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
+    if verdict.unread:
+        raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
     out.print("The ledger equals the log.", style="green")

@@ -1,45 +1,55 @@
 """The audit: every usage event recomputed from the log by the same fold, and compared with the ledger.
 
 Two streams in the same order, log and ledger, partition by partition and offset by offset: nothing is held in memory
-but the fold states. It reads only.
+but the fold states. It reads only. Log and ledger are Kafka and PostgreSQL, or the files of an archive.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.codec import Malformed, Record, Unknown
+from events.consumer import Stuck
 from events.fold import Evolved
+from events.reader import LogReader
 from events.session_state import State
 from events.sessions import decode_session_event, evolve
 from events.settings import LogSettings
-from events.stopping import stop
 from events.topics import SESSIONS
-from projections import checkpoints, names, parked
+from projections.entries import CannotRead, Part, Stored
 from projections.folding import Change
+from projections.parked import Parking
 from projections.usage import COLUMNS, row
 from schemas.usage import GENESIS, UsageFacts, chain
-from store.database import Connection, DatabaseUnreachable, Pool, Row
+from store.database import DatabaseUnreachable, Pool, Row
 
-_CATCH_UP_S = 15.0
-_FETCH_TIMEOUT_S = 20.0
-_STANDS_S = 60.0
-_MOST_S = 24 * 3600.0
+__all__ = ["CannotRead", "Difference", "Scope", "Verdict", "audit", "compare"]
+
 _POSITION = {name: i for i, name in enumerate(COLUMNS)}
 _MOST_NAMED = 1000
 
 Progress = Callable[[int, int], None]
 
 
-class CannotRead(Exception):
-    """The audit has no verdict: the log or the ledger could not be read in full. The message says what to do."""
+class Log(Protocol):
+    """`sessions.v1`, wherever it is kept; `events.reader.LogReader` says more."""
+
+    async def begins(self) -> Mapping[int, int]: ...
+    async def ends(self) -> Mapping[int, int]: ...
+    def read(self, partition: int, begin: int, end: int) -> AsyncIterator[Sequence[Record]]: ...
+
+
+class Ledger(Protocol):
+    """The entries, wherever they are kept; `projections.entries.Stored` says more."""
+
+    async def caught_up(self, ends: Mapping[int, int]) -> None: ...
+    def part(self, partition: int) -> AbstractAsyncContextManager[Part]: ...
+    def elsewhere(self) -> AsyncIterator[Row]: ...
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,12 @@ class Verdict:
     found: int = 0
     differences: list[Difference] = field(default_factory=list)
     """The first ones; `found` counts all."""
+    unread: list[Parking] = field(default_factory=list)
+    """Sessions of the scope that are parked, or that this software cannot read: not compared from that offset on."""
 
     @property
     def equal(self) -> bool:
-        return self.found == 0
+        return self.found == 0 and not self.unread
 
     def differs(self, kind: str, entry: Row, detail: str) -> None:
         self.found += 1
@@ -95,162 +107,114 @@ class Scope:
             and (self.to_ms is None or recorded < self.to_ms)
         )
 
+    def holds_session(self, session_id: str, state: State | None) -> bool:
+        """Whether entries of it could be held, as far as is known of it."""
+        created = state.created if state else None
+        return self.session in (None, session_id) and (created is None or self.account in (None, created.account_id))
+
 
 async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progress) -> Verdict:
-    """Raises CannotRead."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap,
-        auto_offset_reset="none",
-        fetch_max_wait_ms=20,  # a place is read after the long poll of the one before has ended
-    )
+    """Kafka and PostgreSQL. Raises CannotRead."""
     try:
-        await asyncio.wait_for(consumer.start(), _FETCH_TIMEOUT_S)
-    except (TimeoutError, KafkaError) as failed:
-        await stop(consumer)
-        raise CannotRead("Kafka cannot be reached; start it and audit again.") from failed
-    try:
-        return await _audit(consumer, settings, pool, scope, progress)
-    except (TimeoutError, KafkaError) as failed:
-        raise CannotRead(f"the log cannot be read: {failed!r}") from failed
+        async with LogReader(settings, SESSIONS) as log, Stored.open(pool) as ledger:
+            return await compare(log, ledger, scope, progress)
+    except (TimeoutError, KafkaError, Stuck) as failed:
+        raise CannotRead(f"the log cannot be read: {failed!r}; is Kafka there?") from failed
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
-    finally:
-        await stop(consumer)
 
 
-async def _audit(
-    consumer: AIOKafkaConsumer, settings: LogSettings, pool: Pool, scope: Scope, progress: Progress
-) -> Verdict:
-    places = [TopicPartition(settings.topic_prefix + SESSIONS.name, p) for p in range(SESSIONS.partitions)]
-    consumer.assign(places)
-    starts = await asyncio.wait_for(consumer.beginning_offsets(places), _FETCH_TIMEOUT_S)
-    ends = await asyncio.wait_for(consumer.end_offsets(places), _FETCH_TIMEOUT_S)
-    cut = [place.partition for place in places if starts[place] > 0]
+async def compare(log: Log, ledger: Ledger, scope: Scope, progress: Progress) -> Verdict:
+    """Raises CannotRead, and what its two sources raise."""
+    begins, ends = await log.begins(), await log.ends()
+    cut = [partition for partition, begin in begins.items() if begin > 0]
     if cut:
         raise CannotRead(f"the log is incomplete: partitions {cut} do not begin at offset 0.")
     verdict, total = Verdict(), sum(ends.values())
-    async with pool.connection(within_s=_MOST_S) as connection:
-        await _nothing_parked(connection)
-        await _caught_up(connection, {place.partition: end for place, end in ends.items()})
-        for place in places:
-            async with _snapshot(connection):
-                done = await _done(connection, consumer, place)
-                log = _entries_of_log(consumer, place, done, verdict, lambda: progress(verdict.events, total))
-                await _compare(log, _entries_of_ledger(connection, place.partition), scope, verdict)
-        async for found in _entries_elsewhere(connection):
-            if scope.holds(found):
-                verdict.differs("extra", found, "the log has no such partition")
+    await ledger.caught_up(ends)
+    for partition in range(SESSIONS.partitions):
+        async with ledger.part(partition) as part:
+            end = (await log.ends())[partition]
+            if part.done > end:
+                raise CannotRead(
+                    f"the log is incomplete: partition {partition} ends at offset {end}, and the ledger was made from"
+                    f" {part.done}: the log has lost its tail; restore it."
+                )
+            reading = Reading(log, partition, part, scope, verdict)
+            await _compare(reading, reading.entries(lambda: progress(verdict.events, total)), part.rows, scope, verdict)
+    async for found in ledger.elsewhere():
+        if scope.holds(found):
+            verdict.differs("extra", found, "the log has no such partition")
     progress(total, total)
     return verdict
 
 
-@asynccontextmanager
-async def _snapshot(connection: Connection) -> AsyncIterator[None]:
-    """Rows and checkpoint of one moment: while the projection writes on, each row has its record before that."""
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it reads the log in between
-        yield
+class Reading:
+    """One partition of both, without what of a session cannot be read."""
 
+    def __init__(self, log: Log, partition: int, part: Part, scope: Scope, verdict: Verdict) -> None:
+        self._log = log
+        self._partition = partition
+        self._part = part
+        self._scope = scope
+        self._verdict = verdict
+        self.states: dict[str, State] = {}
+        self._unread: dict[str, int] = {}
+        """Session → the offset from which on it is not compared."""
 
-async def _done(connection: Connection, consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
-    """Up to where the ledger was made from this partition. It was read there, so the log must still reach that far."""
-    done = (await checkpoints.positions(connection, names.USAGE, SESSIONS.name)).get(place.partition, 0)
-    end = (await asyncio.wait_for(consumer.end_offsets([place]), _FETCH_TIMEOUT_S))[place]
-    if done > end:
-        raise CannotRead(
-            f"partition {place.partition} ends at offset {end}, and the ledger was made from {done}: "
-            "the log has lost its tail; restore it."
-        )
-    return done
+    async def entries(self, report: Callable[[], None]) -> AsyncIterator[Row]:
+        """What the ledger must hold of the partition, in offset order."""
+        async for records in self._log.read(self._partition, 0, self._part.done):
+            for record in records:
+                self._verdict.events += 1
+                entry = self.fold(record)
+                if entry is not None:
+                    yield entry
+            report()
+        self._verdict.sessions += sum(not state.hidden for state in self.states.values())
 
+    def leaves(self, found: Row) -> bool:
+        """Whether a newer version may have made this row of what is not read here. Of what is parked nobody has."""
+        session_id, offset = found[_POSITION["session_id"]], found[_POSITION["offset"]]
+        return session_id not in self._part.parked and offset >= self._unread.get(session_id, offset + 1)
 
-async def _nothing_parked(connection: Connection) -> None:
-    if found := await parked.count(connection, names.USAGE):
-        raise CannotRead(f"{found} sessions are parked; see `greenroom parked list`.")
+    def fold(self, record: Record) -> Row | None:
+        """The entry that the ledger must have of it, if any."""
+        try:
+            event = decode_session_event(record)
+        except Malformed:
+            self._verdict.malformed += 1
+            return None
+        except Unknown as unknown:
+            self._leave((record.key or b"").decode(errors="replace"), record.offset, str(unknown))
+            return None
+        subject = event.subject
+        if (parking := self._part.parked.get(subject)) is not None and record.offset >= parking.offset:
+            self._leave(subject, parking.offset, parking.reason)
+        if record.offset >= self._unread.get(subject, record.offset + 1):
+            return None
+        outcome = evolve(self.states.get(subject), event, record.timestamp)
+        if not isinstance(outcome, Evolved):
+            self._verdict.rejected += 1
+            return None
+        self.states[subject] = outcome.state
+        if outcome.usage is None:
+            return None
+        return row(Change(event, outcome, record.partition, record.offset, record.timestamp))
 
-
-async def _caught_up(connection: Connection, ends: dict[int, int]) -> None:
-    """Wait a moment for the usage projection: an entry that is still on its way is not missing."""
-    deadline = time.monotonic() + _CATCH_UP_S
-    while True:
-        done = await checkpoints.positions(connection, names.USAGE, SESSIONS.name)
-        behind = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.items())
-        if not behind:
+    def _leave(self, subject: str, offset: int, reason: str) -> None:
+        """From here on the session is named instead of compared."""
+        if subject in self._unread:
             return
-        if time.monotonic() > deadline:
-            raise CannotRead(f"the usage projection is {behind} events behind; start `greenroom project usage`.")
-        await asyncio.sleep(0.1)
+        self._unread[subject] = offset
+        if self._scope.holds_session(subject, self.states.get(subject)):
+            self._verdict.unread.append(Parking(subject, self._partition, offset, reason))
 
 
-async def _entries_of_log(
-    consumer: AIOKafkaConsumer, place: TopicPartition, end: int, verdict: Verdict, report: Callable[[], None]
-) -> AsyncIterator[Row]:
-    """What the ledger must hold of one partition, in offset order."""
-    states: dict[str, State] = {}
-    consumer.assign([place])  # alone: otherwise each new place waits for the long poll of the others
-    consumer.seek(place, 0)
-    at, moved = 0, time.monotonic()
-    while at < end:
-        async with asyncio.timeout(_FETCH_TIMEOUT_S):
-            records = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
-            before, at = at, await consumer.position(place)
-        for record in records.get(place, ()):
-            if record.offset >= end:
-                break
-            verdict.events += 1
-            entry = _fold(record, states, verdict)
-            if entry is not None:
-                yield entry
-        report()
-        if at > before:
-            moved = time.monotonic()
-        elif time.monotonic() - moved > _STANDS_S:
-            raise CannotRead(f"partition {place.partition} cannot be read beyond offset {at}.")
-    verdict.sessions += sum(not state.hidden for state in states.values())
-
-
-def _fold(record: Record, states: dict[str, State], verdict: Verdict) -> Row | None:
-    try:
-        event = decode_session_event(record)
-    except Malformed:
-        verdict.malformed += 1
-        return None
-    except Unknown as unknown:
-        raise CannotRead(f"offset {record.offset} of partition {record.partition}: {unknown}.") from unknown
-    outcome = evolve(states.get(event.subject), event, record.timestamp)
-    if not isinstance(outcome, Evolved):
-        verdict.rejected += 1
-        return None
-    states[event.subject] = outcome.state
-    if outcome.usage is None:
-        return None
-    return row(Change(event, outcome, record.partition, record.offset, record.timestamp))
-
-
-_ENTRIES = "SELECT {} FROM r.usage_events".format(", ".join(f'"{c}"' for c in COLUMNS))  # noqa: S608 - names of ours
-
-
-async def _entries_of_ledger(connection: Connection, partition: int) -> AsyncIterator[Row]:
-    """All of them: what stands beyond the checkpoint is explained by no record."""
-    async with connection.cursor(name="audit", binary=True) as cursor:
-        cursor.itersize = 5000
-        await cursor.execute(f'{_ENTRIES} WHERE partition = %s ORDER BY "offset", id', [partition])
-        async for found in cursor:
-            yield found
-
-
-async def _entries_elsewhere(connection: Connection) -> AsyncIterator[Row]:
-    async with connection.transaction(), connection.cursor(name="audit", binary=True) as cursor:
-        await cursor.execute(
-            f'{_ENTRIES} WHERE partition NOT BETWEEN 0 AND %s ORDER BY partition, "offset"', [SESSIONS.partitions - 1]
-        )
-        async for found in cursor:
-            yield found
-
-
-async def _compare(log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: Scope, verdict: Verdict) -> None:
-    """Walk both in offset order."""
+async def _compare(
+    reading: Reading, log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: Scope, verdict: Verdict
+) -> None:
+    """Walk both in offset order. Whatever is looked at of the ledger, the log has been read up to there."""
     offset = _POSITION["offset"]
     hashes: dict[str, str] = {}
     wanted, found = await anext(log, None), await anext(ledger, None)
@@ -260,6 +224,9 @@ async def _compare(log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: S
             if scope.holds(wanted):
                 verdict.differs("missing", wanted, "the ledger has no such entry")
             wanted = await anext(log, None)
+            continue
+        if reading.leaves(found):
+            found = await anext(ledger, None)
             continue
         if scope.holds(found):
             _check_chain(found, hashes, verdict)

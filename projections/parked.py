@@ -1,5 +1,5 @@
 """What a consumer leaves alone because only a newer version of this software can read it: all of a subject, from some
-offset on."""
+offset on, until it is asked to try again."""
 
 from __future__ import annotations
 
@@ -22,19 +22,36 @@ class Parking(NamedTuple):
     reason: str
 
 
-async def since(connection: Connection, consumers: Sequence[str]) -> dict[str, int]:
-    """Subject → the first offset that one of these consumers has left alone."""
+class Parked(NamedTuple):
+    """A row: what `consumer` has left alone in `topic`, and whether somebody waits for it to be tried again."""
+
+    consumer: str
+    topic: str
+    parking: Parking
+    asked: bool
+
+
+_COLUMNS = 'consumer, topic, session_id, partition, "offset", reason, retry_asked IS NOT NULL'
+
+
+async def of(connection: Connection, consumers: Sequence[str], subject: str | None = None) -> list[Parked]:
+    """What these consumers have left alone, of one subject or of all, in the log's order."""
     cursor = await connection.execute(
-        'SELECT session_id, min("offset") FROM parked WHERE consumer = ANY(%s) GROUP BY 1', [list(consumers)]
+        f"SELECT {_COLUMNS} FROM parked WHERE consumer = ANY(%s) AND coalesce(session_id = %s, true)"  # noqa: S608
+        ' ORDER BY topic, partition, "offset", consumer',
+        [list(consumers), subject],
     )
-    return dict(await cursor.fetchall())
+    return [_parked(*row) for row in await cursor.fetchall()]
+
+
+def _parked(consumer: str, topic: str, subject: str, partition: int, offset: int, reason: str, asked: bool) -> Parked:
+    return Parked(consumer, topic, Parking(subject, partition, offset, reason), asked)
 
 
 async def park(connection: Connection, consumer: str, topic: str, parkings: Sequence[Parking]) -> None:
-    """In the transaction of the batch."""
+    """In the transaction of the batch. What is parked already stays where it is."""
     for parking in parkings:
-        log.warning("parked", consumer=consumer, subject=parking.subject, offset=parking.offset, reason=parking.reason)
-        await connection.execute(
+        cursor = await connection.execute(
             """
             INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)
             VALUES (%s, %s, %s, %s, %s, %s)
@@ -42,6 +59,8 @@ async def park(connection: Connection, consumer: str, topic: str, parkings: Sequ
             """,
             [consumer, topic, parking.partition, parking.subject, parking.offset, parking.reason],
         )
+        if cursor.rowcount:
+            _tell(consumer, parking)
 
 
 async def forget(connection: Connection, consumer: str) -> None:
@@ -49,16 +68,48 @@ async def forget(connection: Connection, consumer: str) -> None:
     await connection.execute("DELETE FROM parked WHERE consumer = %s", [consumer])
 
 
-async def count(connection: Connection, consumer: str) -> int:
-    """How many subjects this consumer has left alone."""
-    cursor = await connection.execute("SELECT count(*) FROM parked WHERE consumer = %s", [consumer])
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
-async def everything(connection: Connection) -> list[tuple[str, Parking]]:
-    """(consumer, what it left alone), by consumer."""
+async def ask(connection: Connection, subject: str | None, consumer: str | None) -> list[tuple[str, str]]:
+    """Ask the owners to try again; of all subjects, or consumers, where None is said. Returns (consumer, subject)."""
     cursor = await connection.execute(
-        'SELECT consumer, session_id, partition, "offset", reason FROM parked ORDER BY 1, 2'
+        """
+        UPDATE parked SET retry_asked = now()
+        WHERE coalesce(session_id = %s, true) AND coalesce(consumer = %s, true)
+        RETURNING consumer, session_id
+        """,
+        [subject, consumer],
     )
-    return [(consumer, Parking(*rest)) for consumer, *rest in await cursor.fetchall()]
+    return sorted(await cursor.fetchall())
+
+
+async def settle(connection: Connection, consumer: str, subject: str, still: Parking | None) -> None:
+    """In the transaction of what was folded: it is parked no more, or from another offset on."""
+    if still is None:
+        await connection.execute("DELETE FROM parked WHERE consumer = %s AND session_id = %s", [consumer, subject])
+        log.info("read again", consumer=consumer, subject=subject)
+        return
+    await connection.execute(
+        'UPDATE parked SET "offset" = %s, reason = %s, retry_asked = NULL WHERE consumer = %s AND session_id = %s',
+        [still.offset, still.reason, consumer, subject],
+    )
+    _tell(consumer, still)
+
+
+async def refuse(connection: Connection, consumers: Sequence[str], subject: str, reason: str) -> None:
+    """It stays as it is, and nobody waits any more."""
+    await connection.execute(
+        "UPDATE parked SET reason = %s, retry_asked = NULL WHERE consumer = ANY(%s) AND session_id = %s",
+        [reason, list(consumers), subject],
+    )
+
+
+def _tell(consumer: str, parking: Parking) -> None:
+    log.warning("parked", consumer=consumer, subject=parking.subject, offset=parking.offset, reason=parking.reason)
+
+
+async def everything(connection: Connection, subject: str | None = None) -> list[Parked]:
+    """Of all consumers, by consumer."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} FROM parked WHERE coalesce(session_id = %s, true) ORDER BY consumer, session_id",  # noqa: S608
+        [subject],
+    )
+    return [_parked(*row) for row in await cursor.fetchall()]

@@ -22,7 +22,8 @@ from events.session_state import State
 from events.sessions import FOLD as SESSIONS_FOLD
 from projections import names
 from projections.avatars import AvatarsProjection
-from projections.folding import FoldingHandler, Projection
+from projections.folding import Projection
+from projections.handling import FoldingHandler
 from projections.history import HistoryProjection
 from projections.names import Name
 from projections.sessions import SessionsProjection
@@ -60,14 +61,14 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             work.append(Together(settings, connections, shared).run())
         for of_avatars in _of_avatars(wanted, DataKeys(connections, keyring)):
             # Each by itself: what one has forgotten of an avatar must not become what the other knows of it.
-            handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
+            handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars], log=settings)
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
         if names.ROSTER in wanted:
             dispatch = Dispatch(connections, producer, keyring)
             directory = Directory(settings, connections, dispatch)
             spending = Spending(connections)
             roster = Roster(settings, connections, directory, dispatch, spending)
-            folding = FoldingHandler(connections, SESSIONS_FOLD, [roster])
+            folding = FoldingHandler(connections, SESSIONS_FOLD, [roster], log=settings)
             work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
             work.extend((directory.run(), roster.run(), spending.run()))
         await until_stopped(work)

@@ -1,0 +1,3 @@
+-- Who owns a parked subject's partition looks here whether somebody has asked for it to be read again.
+ALTER TABLE parked ADD COLUMN retry_asked timestamptz;
+COMMENT ON COLUMN parked.retry_asked IS 'since when `greenroom parked retry` waits for its owner; null: nobody asked';
