@@ -11,6 +11,7 @@ import typer
 from rich.progress import Progress
 
 from cli.console import WAIT_S, err, fail, out, run_to_the_end
+from cli.shown import plain
 from schemas.times import from_wire
 
 
@@ -57,14 +58,12 @@ def audit(
         f"{verdict.billable_ms / 1000:.3f} s, {verdict.credit_us / 60_000_000:.6f} credits"
     )
     for difference in verdict.differences:
-        out.print(
-            f"{difference.kind}: session {difference.session_id}, partition {difference.partition}, "
-            f"offset {difference.offset}: {difference.detail}",
-            markup=False,
-        )
+        place = f"partition {difference.partition}, offset {difference.offset}"
+        told = f"{difference.kind}: session {difference.session_id}, {place}: {difference.detail}"
+        out.print(plain(told), markup=False)
     for left in verdict.unread:
         place = f"partition {left.partition}, from offset {left.offset} on"
-        out.print(f"not compared: session {left.subject}, {place}: {left.reason}", markup=False)
+        out.print(plain(f"not compared: session {left.subject}, {place}: {left.reason}"), markup=False)
     if verdict.found:
         raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
     if verdict.unread:

@@ -17,6 +17,7 @@ from cli.avatars import avatars_app
 from cli.bills import audit
 from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
 from cli.credits import credits_app
+from cli.dead_letters import dead_letters_app
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.keys import keys_app
 from cli.parked import parked_app
@@ -233,6 +234,7 @@ app.add_typer(plans_app, name="plans", rich_help_panel="Operation")
 app.add_typer(credits_app, name="credits", rich_help_panel="Operation")
 app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
+app.add_typer(dead_letters_app, name="dead-letters", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Operation")(top)
 app.command(rich_help_panel="Bills")(audit)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.console import err, fail, out, run_to_the_end, with_database
-from cli.shown import shown_record
+from cli.shown import cell, plain, shown_record
 
 if TYPE_CHECKING:
     from events.codec import Record
@@ -31,7 +31,8 @@ def list_parked() -> None:
     table = Table("consumer", "subject", "topic", "partition", "offset", "reason")
     for row in with_database(parked.everything):
         place = row.parking
-        table.add_row(row.consumer, place.subject, row.topic, str(place.partition), str(place.offset), place.reason)
+        said = (row.consumer, place.subject, row.topic, place.partition, place.offset, place.reason)
+        table.add_row(*map(cell, said))
     out.print(table)
 
 
@@ -41,10 +42,8 @@ def show(subject: Subject) -> None:
     found = _parked(subject)
     for row in found:
         place = row.parking
-        out.print(
-            f"{row.consumer}: {row.topic}, partition {place.partition}, offset {place.offset}: {place.reason}",
-            markup=False,
-        )
+        at = f"partition {place.partition}, offset {place.offset}"
+        out.print(f"{row.consumer}: {row.topic}, {at}: {plain(place.reason)}", markup=False)
     for topic, partition, offset in dict.fromkeys((r.topic, r.parking.partition, r.parking.offset) for r in found):
         shown_record(run_to_the_end(_record(topic, partition, offset)))
 
@@ -60,18 +59,12 @@ def _parked(subject: str) -> list[Parked]:
 
 async def _record(topic: str, partition: int, offset: int) -> Record:
     from events import topics
-    from events.consumer import LogGap
     from events.reader import LogReader
     from events.settings import LogSettings
 
     (known,) = (each for each in topics.ALL if each.name == topic)
     async with LogReader(LogSettings(), known) as log:
-        if not (await log.begins())[partition] <= offset < (await log.ends())[partition]:
-            raise LogGap(f"Offset {offset} of partition {partition} of {topic} is not in the log any more.")
-        async for records in log.read(partition, offset, offset + 1):
-            if records:
-                return records[0]
-    raise AssertionError("a read ends behind its last record")
+        return await log.record(partition, offset)
 
 
 @parked_app.command("retry")
@@ -97,7 +90,7 @@ def retry(
     rest = with_database(lambda connection: _until_answered(connection, asked))
     for name, each in asked:
         if (name, each) not in rest:
-            out.print(f"{each}: read again by {name}", markup=False)
+            out.print(f"{plain(each)}: read again by {name}", markup=False)
     for row in rest.values():
         _tell_left(row)
     if rest:
@@ -125,4 +118,4 @@ def _tell_left(row: Parked) -> None:
         told = f"not answered yet; it is done as soon as `greenroom project {row.consumer}` runs and has the time"
     else:
         told = f"still parked, at offset {place.offset}: {place.reason}"
-    err.print(f"{place.subject}: {row.consumer}: {told}", style="red", markup=False)
+    err.print(plain(f"{place.subject}: {row.consumer}: {told}"), style="red", markup=False)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from cli.console import out
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ _MOST = 4096
 def plain(text: str) -> str:
     """The text with all that a terminal, or its reader, may take for something else written as an escape."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def cell(text: object) -> Text:
+    """The same in a table, where a text in brackets would be taken for a style."""
+    return Text(plain(str(text)))
 
 
 def dump(data: bytes) -> Iterator[str]:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.codec import Record
-from events.consumer import Stuck
+from events.consumer import LogGap, Stuck
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import Topic
@@ -60,6 +60,14 @@ class LogReader:
         """Partition → the offset that its next record will have."""
         found = await asyncio.wait_for(self._consumer.end_offsets(self._places), _TIMEOUT_S)
         return {place.partition: offset for place, offset in found.items()}
+
+    async def record(self, partition: int, offset: int) -> Record:
+        """Raises LogGap when the log does not have it, Stuck."""
+        if (await self.begins())[partition] <= offset < (await self.ends())[partition]:
+            async for records in self.read(partition, offset, offset + 1):
+                if records:
+                    return records[0]
+        raise LogGap(f"offset {offset} of partition {partition} of {self._name} is not in the log, or no longer.")
 
     async def read(self, partition: int, begin: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """The records from `begin` to `end` (exclusive), some thousand at a time; empty ones now and then.
