@@ -19,6 +19,7 @@ from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
 from cli.credits import credits_app
 from cli.dead_letters import dead_letters_app
 from cli.faces import faces_app, need_neural, render, train_app
+from cli.inspect import inspect
 from cli.keys import keys_app
 from cli.parked import parked_app
 from cli.top import top
@@ -238,6 +239,7 @@ app.add_typer(dead_letters_app, name="dead-letters", rich_help_panel="Operation"
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Operation")(top)
 app.command(rich_help_panel="Bills")(audit)
+app.command(rich_help_panel="Bills")(inspect)
 app.command(rich_help_panel="Faces")(render)
 app.add_typer(train_app, name="train", rich_help_panel="Faces")
 app.add_typer(faces_app, name="faces", rich_help_panel="Faces")
