@@ -24,13 +24,15 @@ from events.topics import SESSIONS
 from projections.entries import CannotRead, Part, Stored
 from projections.folding import Change
 from projections.parked import Parking
-from projections.usage import COLUMNS, row
-from schemas.usage import GENESIS, UsageFacts, chain
+from projections.usage import COLUMNS, STORED, stored
+from schemas.usage import UsageFacts, chain
 from store.database import DatabaseUnreachable, Pool, Row
 
 __all__ = ["CannotRead", "Difference", "Scope", "Verdict", "audit", "compare"]
 
-_POSITION = {name: i for i, name in enumerate(COLUMNS)}
+_POSITION = {name: i for i, name in enumerate(STORED)}
+_FACTS = len(COLUMNS) - 3
+"""So many columns are under the hash, or are it; the rest is where it stands."""
 _MOST_NAMED = 1000
 
 Progress = Callable[[int, int], None]
@@ -134,11 +136,11 @@ async def compare(log: Log, ledger: Ledger, scope: Scope, progress: Progress) ->
     await ledger.caught_up(ends)
     for partition in range(SESSIONS.partitions):
         async with ledger.part(partition) as part:
-            end = (await log.ends())[partition]
-            if part.done > end:
+            end = ends[partition]
+            if part.reached > end and part.reached > (end := (await log.ends())[partition]):
                 raise CannotRead(
-                    f"the log is incomplete: partition {partition} ends at offset {end}, and the ledger was made from"
-                    f" {part.done}: the log has lost its tail; restore it."
+                    f"the log is incomplete: partition {partition} ends at offset {end} and was read up to"
+                    f" {part.reached}: it has lost its tail; restore it."
                 )
             reading = Reading(log, partition, part, scope, verdict)
             await _compare(reading, reading.entries(lambda: progress(verdict.events, total)), part.rows, scope, verdict)
@@ -200,7 +202,7 @@ class Reading:
         self.states[subject] = outcome.state
         if outcome.usage is None:
             return None
-        return row(Change(event, outcome, record.partition, record.offset, record.timestamp))
+        return stored(Change(event, outcome, record.partition, record.offset, record.timestamp))
 
     def _leave(self, subject: str, offset: int, reason: str) -> None:
         """From here on the session is named instead of compared."""
@@ -216,7 +218,6 @@ async def _compare(
 ) -> None:
     """Walk both in offset order. Whatever is looked at of the ledger, the log has been read up to there."""
     offset = _POSITION["offset"]
-    hashes: dict[str, str] = {}
     wanted, found = await anext(log, None), await anext(ledger, None)
     while wanted is not None or found is not None:
         if found is None or (wanted is not None and wanted[offset] < found[offset]):
@@ -225,38 +226,54 @@ async def _compare(
                 verdict.differs("missing", wanted, "the ledger has no such entry")
             wanted = await anext(log, None)
             continue
-        if reading.leaves(found):
-            found = await anext(ledger, None)
-            continue
-        if scope.holds(found):
-            _check_chain(found, hashes, verdict)
-        hashes[found[_POSITION["session_id"]]] = found[_POSITION["hash"]]  # a chain may begin before the scope
-        if wanted is None or found[offset] < wanted[offset]:
-            if scope.holds(found):
-                verdict.differs("extra", found, "the log has no accepted reading at this offset")
-        else:
-            if scope.holds(wanted):
-                _check_fields(wanted, found, verdict)
+        here = [found]
+        while (found := await anext(ledger, None)) is not None and found[offset] == here[0][offset]:
+            here.append(found)
+        rows = [row for row in here if not reading.leaves(row)]
+        if wanted is not None and wanted[offset] == here[0][offset]:
+            _check(wanted, rows, scope, verdict)
             wanted = await anext(log, None)
-        found = await anext(ledger, None)
+        else:
+            _extra(rows, scope, verdict, "the log has no accepted reading at this offset")
 
 
-def _check_fields(wanted: Row, found: Row, verdict: Verdict) -> None:
-    verdict.entries += 1
-    verdict.billable_ms += wanted[_POSITION["billable_ms"]]
-    verdict.credit_us += wanted[_POSITION["credit_us"]]
-    for name, at in _POSITION.items():
-        if wanted[at] != found[at]:
-            verdict.differs("changed", found, f"{name} is {found[at]!r}, the log says {wanted[at]!r}")
+def _check(wanted: Row, rows: list[Row], scope: Scope, verdict: Verdict) -> None:
+    """One of the rows must be the entry, and there must be no other."""
+    if not rows:
+        if scope.holds(wanted):
+            verdict.differs("missing", wanted, "the ledger has no such entry")
+        return
+    entry = min(rows, key=lambda row: len(_changed(wanted, row)))
+    if scope.holds(wanted) or scope.holds(entry):
+        verdict.entries += 1
+        verdict.billable_ms += wanted[_POSITION["billable_ms"]]
+        verdict.credit_us += wanted[_POSITION["credit_us"]]
+        for name in _changed(wanted, entry):
+            at = _POSITION[name]
+            verdict.differs("changed", entry, f"{name} is {entry[at]!r}, the log says {wanted[at]!r}")
+        if entry[:_FACTS] != wanted[:_FACTS]:
+            _check_hash(entry, verdict)
+    _extra([row for row in rows if row is not entry], scope, verdict, "another entry stands at its offset")
 
 
-def _check_chain(found: Row, hashes: dict[str, str], verdict: Verdict) -> None:
-    """The rows' own hashes, without the log: each over its facts and the hash before."""
-    values = dict(zip(COLUMNS, found, strict=True))
-    sid, prev = values["session_id"], values["prev_hash"]
-    if prev != hashes.get(sid, GENESIS):
-        verdict.differs("broken_chain", found, "prev_hash is not the hash of the entry before")
+def _changed(wanted: Row, row: Row) -> list[str]:
+    """The columns in which the row is not what the log says. A version before wrote no key."""
+    if wanted == row:
+        return []
+    return [n for n, at in _POSITION.items() if wanted[at] != row[at] and not (n == "key_id" and row[at] is None)]
+
+
+def _extra(rows: list[Row], scope: Scope, verdict: Verdict, detail: str) -> None:
+    for row in rows:
+        if scope.holds(row):
+            verdict.differs("extra", row, detail)
+            _check_hash(row, verdict)
+
+
+def _check_hash(row: Row, verdict: Verdict) -> None:
+    """Of a row that differs: whether who made it has chained it, too. One that does not has the log's own hash."""
+    values = dict(zip(STORED, row, strict=True))
     facts = {name: values[name] for name in UsageFacts.__struct_fields__}
     facts["flags"] = tuple(filter(None, values["flags"].split(",")))
-    if chain(UsageFacts(**facts), prev).hash != values["hash"]:
-        verdict.differs("broken_chain", found, "hash is not that of the entry's own fields")
+    if chain(UsageFacts(**facts), values["prev_hash"]).hash != values["hash"]:
+        verdict.differs("broken_chain", row, "hash is not that of the entry's own fields")

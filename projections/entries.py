@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from events.topics import SESSIONS
 from projections import checkpoints, names, parked
 from projections.parked import Parking
-from projections.usage import COLUMNS
+from projections.usage import STORED
 from store.database import Connection, Pool, Row
 
 _CATCH_UP_S = 15.0
 _MOST_S = 24 * 3600.0
 _ROWS = 5000
-_ENTRIES = "SELECT {} FROM r.usage_events".format(", ".join(f'"{c}"' for c in COLUMNS))  # noqa: S608 - names of ours
+_ENTRIES = "SELECT {} FROM r.usage_events".format(", ".join(f'"{c}"' for c in STORED))  # noqa: S608 - names of ours
 
 
 class CannotRead(Exception):
@@ -26,10 +26,14 @@ class CannotRead(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """What the ledger says of one partition of the log. `done`: up to where it was made from it; what stands beyond
-    is explained by no record. `parked`: session → from where on nothing was made of it. `rows`: in offset order."""
+    """What the ledger says of one partition of the log.
+
+    `done`: up to where it was made from it; what stands beyond is explained by no record. `reached`: how far anybody
+    has read it. `parked`: session → from where on nothing was made of it. `rows`: in the order of STORED, by offset.
+    """
 
     done: int
+    reached: int
     parked: Mapping[str, Parking]
     rows: AsyncIterator[Row]
 
@@ -72,6 +76,7 @@ class Stored:
             left = [row.parking for row in await parked.of(self._connection, [names.USAGE])]
             yield Part(
                 done.get(partition, 0),
+                await checkpoints.foremost(self._connection, SESSIONS.name, partition),
                 {parking.subject: parking for parking in left if parking.partition == partition},
                 self._rows(f'WHERE partition = {partition} ORDER BY "offset", id'),
             )

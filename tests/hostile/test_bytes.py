@@ -82,7 +82,7 @@ class Consumers:
     def __init__(self) -> None:
         self.state: State | None = None
         self.verdict = audit.Verdict()
-        part = Part(0, {}, cast(AsyncIterator[Row], None))
+        part = Part(0, 0, {}, cast(AsyncIterator[Row], None))
         self.audit = audit.Reading(cast(audit.Log, None), 0, part, audit.Scope(), self.verdict)
 
     def take(self, item: ConsumerRecord[Any, Any]) -> None:
@@ -100,8 +100,8 @@ class Consumers:
             fits(column, value)
         assert not read_all or self.state == self.audit.states[SID]
         if evolved.usage is not None:
-            assert found == (usage.row(change) if read_all else None)
-            for column, value in zip(usage.COLUMNS, usage.row(change), strict=True):
+            assert found == (usage.stored(change) if read_all else None)
+            for column, value in zip(usage.STORED, usage.stored(change), strict=True):
                 fits(column, value)
         if evolved.transition is not None and self.state.created is not None:
             for (column, _), value in zip(history._COLUMNS, history._row(change), strict=True):

@@ -152,8 +152,6 @@ async def test_the_audit_names_what_was_tampered_with(world: World, tampering: s
             verdict = await audit.audit(world.settings, connections, audit.Scope(), lambda _, __: None)
         assert verdict.equal == (kind is None)
         assert ({d.kind for d in verdict.differences} >= {kind}) or kind is None
-        if kind is not None:
-            assert "broken_chain" in {d.kind for d in verdict.differences}
     finally:
         await world.sql("DELETE FROM usage_v1.usage_events; INSERT INTO usage_v1.usage_events SELECT * FROM backup")
         await world.sql("DROP TABLE backup; ALTER TABLE usage_v1.usage_events ENABLE TRIGGER append_only")
