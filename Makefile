@@ -107,7 +107,7 @@ $(STAMP): requirements/$(SET).lock pyproject.toml
 	@touch $@
 
 lock: ## resolve the lock files again
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live pyproject.toml -o requirements/run.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 from rich.progress import Progress
 
+from cli.archive import Report, need_archive
 from cli.console import WAIT_S, err, fail, out, run_to_the_end
 from cli.shown import plain
 from schemas.times import from_wire
+
+if TYPE_CHECKING:
+    from projections.audit import Scope, Verdict
 
 
 def audit(
@@ -20,6 +24,12 @@ def audit(
     session: Annotated[str | None, typer.Option(help="Only this session's entries.")] = None,
     since: Annotated[str | None, typer.Option("--from", help="Recorded at or after this time.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Recorded before this time.")] = None,
+    from_archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Of `greenroom export`: needs neither Kafka nor PostgreSQL.")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --from-archive: this ledger, a Parquet file.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdict here, as JSON.")] = None,
 ) -> None:
     """Recompute every usage event from the log and compare it with the ledger.
@@ -30,6 +40,8 @@ def audit(
     from store.database import pool
     from store.settings import StoreSettings
 
+    if ledger is not None and from_archive is None:
+        raise fail("--ledger goes with --from-archive.", 2)
     try:
         scope = auditing.Scope(
             account, session, from_wire(since) if since else None, from_wire(until) if until else None
@@ -38,13 +50,17 @@ def audit(
         raise fail(f"--from and --to are ISO 8601 times: {wrong}", 2) from None
 
     async def run() -> auditing.Verdict:
-        settings = StoreSettings()
         with Progress(console=err, transient=True) as bar:
             task = bar.add_task("audit", total=None)
+
+            def tell(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            if from_archive is not None:
+                return await _of_archive(from_archive, ledger, scope, tell)
+            settings = StoreSettings()
             async with pool(settings.database_url, 1, WAIT_S) as connections:
-                return await auditing.audit(
-                    settings, connections, scope, lambda done, total: bar.update(task, completed=done, total=total)
-                )
+                return await auditing.audit(settings, connections, scope, tell)
 
     try:
         verdict = run_to_the_end(run(), code=2)
@@ -69,3 +85,10 @@ def audit(
     if verdict.unread:
         raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
     out.print("The ledger equals the log.", style="green")
+
+
+async def _of_archive(folder: Path, ledger: Path | None, scope: Scope, tell: Report) -> Verdict:
+    need_archive()
+    from projections.archive import audit as audit_archive
+
+    return await audit_archive(folder, ledger, scope, tell)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.accounts import accounts_app, plans_app
+from cli.archive import export, restore
 from cli.avatars import avatars_app
 from cli.bills import audit
 from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
@@ -240,6 +241,8 @@ app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Operation")(top)
 app.command(rich_help_panel="Bills")(audit)
 app.command(rich_help_panel="Bills")(inspect)
+app.command(rich_help_panel="Operation")(export)
+app.command(rich_help_panel="Operation")(restore)
 app.command(rich_help_panel="Faces")(render)
 app.add_typer(train_app, name="train", rich_help_panel="Faces")
 app.add_typer(faces_app, name="faces", rich_help_panel="Faces")

@@ -54,12 +54,12 @@ class LogReader:
     async def begins(self) -> dict[int, int]:
         """Partition → offset of its first record."""
         found = await asyncio.wait_for(self._consumer.beginning_offsets(self._places), _TIMEOUT_S)
-        return {place.partition: offset for place, offset in found.items()}
+        return {place.partition: found[place] for place in self._places}
 
     async def ends(self) -> dict[int, int]:
         """Partition → the offset that its next record will have."""
         found = await asyncio.wait_for(self._consumer.end_offsets(self._places), _TIMEOUT_S)
-        return {place.partition: offset for place, offset in found.items()}
+        return {place.partition: found[place] for place in self._places}
 
     async def record(self, partition: int, offset: int) -> Record:
         """Raises LogGap when the log does not have it, Stuck."""

@@ -18,7 +18,7 @@ FACT_COLUMNS = tuple(field.name for field in structs.fields(UsageFacts))
 COLUMNS = (*FACT_COLUMNS, "prev_hash", "hash", "partition", "offset", "recorded_ms")
 STORED = (*COLUMNS, "key_id")
 """With what no fact of the bill is, for the totals; null where a version before wrote it."""
-_TYPES = {
+TYPES = {
     "attempt": "int4",
     "n": "int4",
     "multiplier_milli": "int4",
@@ -27,7 +27,7 @@ _TYPES = {
 }
 _DAY_MS = 86_400_000
 _QUOTED = ", ".join(f'"{c}"' for c in STORED)
-_COPY_TYPES = [_TYPES.get(column, "text") for column in STORED]
+_COPY_TYPES = [TYPES.get(column, "text") for column in STORED]
 
 
 class UsageProjection(SessionStates):
