@@ -13,6 +13,7 @@ import sys
 import time
 
 import psutil
+import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from bench.common import quantile, report, run, world
@@ -52,7 +53,7 @@ async def backlog(system: World, events: int) -> int:
 
 
 async def floor(total: int) -> tuple[float, float]:
-    """Events/s, and CPU µs an event, of reading, decoding and copying alone: no fold, no hash, no order between partitions, no checkpoint."""
+    """Events/s, and CPU µs an event, of reading, decoding and copying alone: no fold, no hash, no checkpoint."""
     settings = StoreSettings()
     topic = settings.topic_prefix + SESSIONS.name
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="earliest")
@@ -206,6 +207,6 @@ if __name__ == "__main__":
     if given.floor:
         print(*asyncio.run(floor(given.floor)))
     elif given.child:
-        asyncio.run(project(ProjectSettings(), ("sessions", "usage")))
+        uvloop.run(project(ProjectSettings(), ("sessions", "usage")))
     else:
         run(main(given.events, given.rounds))

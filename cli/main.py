@@ -135,11 +135,14 @@ def worker() -> None:
 @app.command(rich_help_panel="Processes")
 def project(which: Annotated[Literal[Name, "all"], typer.Argument(help="`all` runs them in one process.")]) -> None:
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
+    import uvloop
+
     from projections import names
     from reactors.processes import project as run_projections
     from reactors.settings import ProjectSettings
 
-    run_to_the_end(run_projections(ProjectSettings(), names.ALL if which == "all" else (which,)))
+    wanted = names.ALL if which == "all" else (which,)
+    run_to_the_end(run_projections(ProjectSettings(), wanted), run=uvloop.run)
 
 
 @app.command(rich_help_panel="Processes")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
+from msgspec import Struct
+
 from events.codec import Event, Record
 from events.fold import Evolved, Rejected
 from events.session_state import State
@@ -16,7 +18,7 @@ from store.database import Connection
 S = TypeVar("S")
 
 
-class Change(NamedTuple, Generic[S]):
+class Change(Struct, Generic[S], frozen=True, gc=False):
     """An accepted event and what it did."""
 
     event: Event
@@ -70,29 +72,24 @@ class Folded(Generic[S]):
         )
 
 
-class Placed(NamedTuple):
-    """An event and its place in the log."""
-
-    event: Event
-    partition: int
-    offset: int
-    append_ms: int
-
+Placed = tuple[Event, int, int, int]
+"""An event, its partition, offset and append time. A bare tuple: there is one for each event of a batch."""
 
 Evolve = Callable[[S | None, Event, int], Evolved[S] | Rejected]
 
 
 def fold(folded: Folded[S], events: Iterable[Placed], states: MutableMapping[str, S | None], evolve: Evolve[S]) -> None:
     """Fold events in the log's order on `states`, which are brought forward, into `folded`."""
+    changed, partition_of, add = folded.states, folded.partition_of, folded.changes.append
     for event, partition, offset, append_ms in events:
         subject = event.subject
         outcome = evolve(states.get(subject), event, append_ms)
         if isinstance(outcome, Rejected):
             folded.refusals.append(Refusal(event, outcome, states.get(subject), offset, partition))
             continue
-        states[subject] = folded.states[subject] = outcome.state
-        folded.partition_of[subject] = partition
-        folded.changes.append(Change(event, outcome, partition, offset, append_ms))
+        states[subject] = changed[subject] = outcome.state
+        partition_of[subject] = partition
+        add(Change(event, outcome, partition, offset, append_ms))
 
 
 class Projection(ABC, Generic[S]):

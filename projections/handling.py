@@ -26,6 +26,8 @@ from store.database import DatabaseUnreachable, Pool
 S = TypeVar("S")
 
 _CACHED_STATES = 10_000
+_SLICE = 64
+"""Events that are worked on at a time while a commit is under way."""
 
 
 class FoldingHandler(Generic[S]):
@@ -128,19 +130,28 @@ class FoldingHandler(Generic[S]):
 
     async def _fold_batch(self, batches: Batches) -> Folded[S]:
         folded: Folded[S] = Folded()
-        events = self._decode(batches, folded)
-        await self._load({placed.event.subject: placed.partition for placed in events})
-        fold(folded, events, self._cache, self._fold.evolve)
+        events = await self._decode(batches, folded)
+        await self._load({event.subject: partition for event, partition, _, _ in events})
+        for at in range(0, len(events), _SLICE):
+            fold(folded, events[at : at + _SLICE], self._cache, self._fold.evolve)
+            await self._give_way()
         return folded
 
-    def _decode(self, batches: Batches, folded: Folded[S]) -> list[Placed]:
+    async def _give_way(self) -> None:
+        """The commit under way takes some steps of the event loop, and would wait for a whole batch at each."""
+        if self._pending is not None:
+            await asyncio.sleep(0)
+
+    async def _decode(self, batches: Batches, folded: Folded[S]) -> list[Placed]:
         """Readable events in order. An unreadable one parks its subject from here on."""
         slowest, decode = self.positions(), self._fold.decode
         events: list[Placed] = []
         for partition, records in batches.items():
             if partition not in slowest:
                 continue
-            for record in records:
+            for n, record in enumerate(records):
+                if n % _SLICE == 0:
+                    await self._give_way()
                 if record.offset < slowest[partition]:
                     continue
                 folded.begins.setdefault(partition, record.offset)
@@ -157,7 +168,7 @@ class FoldingHandler(Generic[S]):
                     self._retries.skipped(subject, record)
                 else:
                     if record.offset < self._parked.get(event.subject, record.offset + 1):
-                        events.append(Placed(event, partition, record.offset, record.timestamp))
+                        events.append((event, partition, record.offset, record.timestamp))
                     else:
                         self._skip(event.subject, record, folded)
         return events

@@ -240,7 +240,7 @@ def refold(
         if not parking.offset <= record.offset < end:
             continue
         try:
-            events.append(Placed(rules.decode(record), record.partition, record.offset, record.timestamp))
+            events.append((rules.decode(record), record.partition, record.offset, record.timestamp))
         except Malformed:
             continue  # counted and copied when it was skipped
         except Unknown as unknown:

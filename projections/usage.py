@@ -51,8 +51,10 @@ class UsageProjection(SessionStates):
         if charged:
             async with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
                 copy.set_types(_COPY_TYPES)
+                pack = copy.formatter.write_row  # `copy.write_row` without a coroutine for each
                 for change in charged:
-                    await copy.write_row(stored(change))
+                    if block := pack(stored(change)):
+                        await copy.writer.write(block)
         await self.save(connection, folded)
 
     async def _ensure_months(self, connection: Connection, days: set[int]) -> None:

@@ -47,8 +47,8 @@ _CONNECTIONS = 6
 
 async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
     """Run these (of `projections/names.py`) until SIGTERM. The roster has a fold of its own, and a clock."""
-    # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
-    gc.set_threshold(50_000, 20, 100)
+    # Short-lived objects only, and most of them exempt: the default thresholds would spend a third of the time on them.
+    gc.set_threshold(500_000, 20, 100)
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
