@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from projections.audit import Scope, Verdict
 
 
+_MOST_TOLD = 1000
+
+
 def audit(
     account: Annotated[str | None, typer.Option(help="Only this account's entries.")] = None,
     session: Annotated[str | None, typer.Option(help="Only this session's entries.")] = None,
@@ -77,7 +80,7 @@ def audit(
         place = f"partition {difference.partition}, offset {difference.offset}"
         told = f"{difference.kind}: session {difference.session_id}, {place}: {difference.detail}"
         out.print(plain(told), markup=False)
-    for left in verdict.unread:
+    for left in verdict.unread[:_MOST_TOLD]:
         place = f"partition {left.partition}, from offset {left.offset} on"
         out.print(plain(f"not compared: session {left.subject}, {place}: {left.reason}"), markup=False)
     if verdict.found:

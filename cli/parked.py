@@ -87,7 +87,7 @@ def retry(
     if not asked:
         out.print("Nothing is parked." if everything else f"Nothing is parked of {subject}.", markup=False)
         return
-    rest = with_database(lambda connection: _until_answered(connection, asked))
+    rest = with_database(lambda connection: _until_answered(connection, subject, consumer, asked))
     for name, each in asked:
         if (name, each) not in rest:
             out.print(f"{plain(each)}: read again by {name}", markup=False)
@@ -97,19 +97,19 @@ def retry(
         raise typer.Exit(1)
 
 
-async def _until_answered(connection: Connection, asked: list[tuple[str, str]]) -> dict[tuple[str, str], Parked]:
+async def _until_answered(
+    connection: Connection, subject: str | None, consumer: str | None, asked: list[tuple[str, str]]
+) -> dict[tuple[str, str], Parked]:
     """What of it is still parked, once nobody's answer is waited for any more, or after _WAIT_S."""
     import asyncio
 
     from projections import parked
 
     deadline = time.monotonic() + _WAIT_S
-    while True:
-        rows = {(row.consumer, row.parking.subject): row for row in await parked.everything(connection)}
-        rest = {key: rows[key] for key in asked if key in rows}
-        if not any(row.asked for row in rest.values()) or time.monotonic() > deadline:
-            return rest
+    while await parked.waiting(connection, subject, consumer) and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
+    rows = {(row.consumer, row.parking.subject): row for row in await parked.everything(connection, subject)}
+    return {key: rows[key] for key in asked if key in rows}
 
 
 def _tell_left(row: Parked) -> None:

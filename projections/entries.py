@@ -73,11 +73,11 @@ class Stored:
             # it reads the log in between
             await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             done = await checkpoints.positions(self._connection, names.USAGE, SESSIONS.name)
-            left = [row.parking for row in await parked.of(self._connection, [names.USAGE])]
+            left = await parked.of(self._connection, [names.USAGE], partition=partition)
             yield Part(
                 done.get(partition, 0),
                 await checkpoints.foremost(self._connection, SESSIONS.name, partition),
-                {parking.subject: parking for parking in left if parking.partition == partition},
+                {row.parking.subject: row.parking for row in left},
                 self._rows(f'WHERE partition = {partition} ORDER BY "offset", id'),
             )
 

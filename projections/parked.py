@@ -34,14 +34,41 @@ class Parked(NamedTuple):
 _COLUMNS = 'consumer, topic, session_id, partition, "offset", reason, retry_asked IS NOT NULL'
 
 
-async def of(connection: Connection, consumers: Sequence[str], subject: str | None = None) -> list[Parked]:
-    """What these consumers have left alone, of one subject or of all, in the log's order."""
+async def of(
+    connection: Connection, consumers: Sequence[str], subject: str | None = None, partition: int | None = None
+) -> list[Parked]:
+    """What these consumers have left alone: of one subject, of one partition, or all."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM parked WHERE consumer = ANY(%s) AND coalesce(session_id = %s, true)"  # noqa: S608
-        ' ORDER BY topic, partition, "offset", consumer',
-        [list(consumers), subject],
+        f"SELECT {_COLUMNS} FROM parked WHERE consumer = ANY(%s)"  # noqa: S608 - names of ours
+        " AND coalesce(session_id = %s, true) AND coalesce(partition = %s, true)",
+        [list(consumers), subject, partition],
     )
     return [_parked(*row) for row in await cursor.fetchall()]
+
+
+async def asked(
+    connection: Connection, consumers: Sequence[str], topic: str, partitions: Sequence[int], limit: int
+) -> list[Parked]:
+    """Of what these have left alone in these partitions the first that somebody waits for, in the log's order.
+
+    Looked at each second while anything is parked, which anybody can have done to any number of subjects.
+    """
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} FROM parked WHERE retry_asked IS NOT NULL AND topic = %s AND partition = ANY(%s)"  # noqa: S608
+        ' AND consumer = ANY(%s) ORDER BY topic, partition, "offset" LIMIT %s',
+        [topic, list(partitions), list(consumers), limit],
+    )
+    return [_parked(*row) for row in await cursor.fetchall()]
+
+
+async def waiting(connection: Connection, subject: str | None, consumer: str | None) -> bool:
+    """Whether anything that `ask` has asked for has no answer yet."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM parked WHERE retry_asked IS NOT NULL"
+        " AND coalesce(session_id = %s, true) AND coalesce(consumer = %s, true) LIMIT 1",
+        [subject, consumer],
+    )
+    return await cursor.fetchone() is not None
 
 
 def _parked(consumer: str, topic: str, subject: str, partition: int, offset: int, reason: str, asked: bool) -> Parked:

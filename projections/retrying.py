@@ -36,6 +36,8 @@ _PAUSE_S = 0.1
 """How long the live batches wait for what is ready, at a time; at least for one subject."""
 _AT_ONCE = 100
 _MOST_BYTES = 128 * 2**20
+_AROUND = 2000
+"""Of a record in memory what is not its bytes."""
 
 TOO_LARGE = f"its records take more than {_MOST_BYTES >> 20} MiB"
 
@@ -60,6 +62,7 @@ class _Round:
         """Raises _TooMuch."""
         self.records[subject].append(record)
         self.size += sum(len(name) + len(value or b"") for name, value in record.headers) + len(record.value or b"")
+        self.size += _AROUND
         if self.size > _MOST_BYTES:
             raise _TooMuch
 
@@ -120,14 +123,15 @@ class Retries(Generic[S]):
         if self._settings is None or self._round is not None or time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_EVERY_S
+        consumers, bound = list(self._claims.of), list(self._claims.positions())
         async with self._pool.connection() as connection:
-            asked = [row for row in await parked.of(connection, list(self._claims.of)) if row.asked and self._owns(row)]
+            rows = await parked.asked(connection, consumers, self._topic, bound, self._at_once)
+            asked = [row.parking for row in rows if self._owns(row)]
             if not asked:
                 return
-            partition = asked[0].parking.partition
-            subjects = list(dict.fromkeys(r.parking.subject for r in asked if r.parking.partition == partition))
-            chosen = subjects[: self._at_once]
-            found = [row for each in chosen for row in await parked.of(connection, list(self._claims.of), each)]
+            partition = asked[0].partition
+            chosen = list(dict.fromkeys(each.subject for each in asked if each.partition == partition))
+            found = [row for each in chosen for row in await parked.of(connection, consumers, each)]
         begin = min(row.parking.offset for row in found if self._owns(row))
         since = max(begin, self._claims.positions()[partition])
         self._round = _Round(partition, begin, since, {subject: [] for subject in chosen}, ready=chosen)

@@ -14,16 +14,19 @@ from aiokafka import AIOKafkaProducer
 from cli.processes import environment
 from events import codec
 from events.codec import encode
+from events.consumer import Recoverable
 from events.sessions import FOLD
 from events.topics import AVATARS, SESSIONS, Topic
 from projections import audit, names, parked, retrying
+from projections.checkpoints import bind
+from projections.folding import SessionsFolded
 from projections.handling import FoldingHandler
 from projections.parked import Parking
 from projections.sessions import SessionsProjection
 from projections.usage import UsageProjection
 from schemas.events import AvatarCreated, AvatarEvent, AvatarReady, SessionEvent
 from stack.process import Process, ProcessSpec
-from store.database import pool
+from store.database import Connection, DatabaseUnreachable, pool
 from tests.builders import HIDDEN, event, life, record, session_id
 from tests.cli.test_admin import greenroom
 from tests.projections import newer
@@ -257,11 +260,58 @@ async def test_too_many_bytes_are_refused(world: World, monkeypatch: pytest.Monk
     assert await world.sql("SELECT reason FROM parked WHERE session_id = %s", sid) == [(retrying.TOO_LARGE,)]
 
 
+class Failing(UsageProjection):
+    """Its first transaction is lost, however far it came."""
+
+    def __init__(self, before: bool) -> None:
+        super().__init__()
+        self.before = before
+        self.left = 1
+
+    async def apply(self, connection: Connection, folded: SessionsFolded) -> None:
+        if not self.before:
+            await super().apply(connection, folded)
+        if self.left:
+            self.left -= 1
+            raise DatabaseUnreachable("away")
+        if self.before:
+            await super().apply(connection, folded)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before its rows", "after its rows"])
+async def test_a_transaction_that_is_lost_comes_again(
+    world: World, writer: Writer, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    sid = session_id()
+    await world.start("usage")
+    for n, data in enumerate(life(sid)):
+        await writer.put(data, of_second=n == 5)
+    await at_the_end(world, "usage")
+    await world.stop_all()
+    assert ("usage", sid) in await parked_now(world)
+    monkeypatch.setattr(codec, "_NAME_OF_SCHEMA", {**codec._NAME_OF_SCHEMA, **newer.SECOND})
+    async with Owner(world, Failing(before)) as (handler, connections):
+        async with connections.connection() as connection:
+            await parked.ask(connection, sid, None)
+        failed = 0
+
+        async def answered() -> bool:
+            nonlocal failed
+            try:
+                await handler.handle({})
+            except Recoverable:
+                failed += 1
+                await handler.assigned(frozenset(range(SESSIONS.partitions)), False)
+            return ("usage", sid) not in await parked_now(world)
+
+        await eventually(answered)
+    assert failed == 1
+    found = await world.sql("SELECT n FROM r.usage_events WHERE session_id = %s ORDER BY n", sid)
+    assert found == [(1,), (2,), (3,), (4,)]
+
+
 async def test_a_new_owner_in_between_has_the_last_word(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fenced while it folds: nothing is stored, and the row still says that somebody waits."""
-    from events.consumer import Recoverable
-    from projections.checkpoints import bind
-
     newer_names = {**codec._NAME_OF_SCHEMA, **newer.SECOND}
     monkeypatch.setattr(codec, "_NAME_OF_SCHEMA", newer_names)
     (sid,) = [subject for _, subject in await parked_now(world)][:1]
