@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import multiprocessing
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import orjson
 import typer
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from projections.audit import Scope, Verdict
 
 
+T = TypeVar("T")
 _MOST_TOLD = 1000
 
 
@@ -33,6 +40,7 @@ def audit(
     ledger: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --from-archive: this ledger, a Parquet file.")
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=24, help="Share the partitions out to so many.")] = 1,
     report: Annotated[Path | None, typer.Option(help="Also write the verdict here, as JSON.")] = None,
 ) -> None:
     """Recompute every usage event from the log and compare it with the ledger.
@@ -40,8 +48,6 @@ def audit(
     Exit 0: equal. 1: differs, each difference is named. 2: could not be read.
     """
     from projections import audit as auditing
-    from store.database import pool
-    from store.settings import StoreSettings
 
     if ledger is not None and from_archive is None:
         raise fail("--ledger goes with --from-archive.", 2)
@@ -61,12 +67,12 @@ def audit(
 
             if from_archive is not None:
                 return await _of_archive(from_archive, ledger, scope, tell)
-            settings = StoreSettings()
-            async with pool(settings.database_url, 1, WAIT_S) as connections:
-                return await auditing.audit(settings, connections, scope, tell)
+            if processes > 1:
+                return await _shared_out(scope, processes, tell)
+            return await _of_partitions(scope, auditing.ALL, True, tell)
 
     try:
-        verdict = run_to_the_end(run(), code=2)
+        verdict = run_to_the_end(run(), code=2, run=_run)
     except auditing.CannotRead as failed:
         raise fail(f"No verdict: {failed}", 2) from None
     if report is not None:
@@ -88,6 +94,47 @@ def audit(
     if verdict.unread:
         raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
     out.print("The ledger equals the log.", style="green")
+
+
+async def _of_partitions(scope: Scope, partitions: Sequence[int], elsewhere: bool, tell: Report) -> Verdict:
+    from projections import audit as auditing
+    from store.database import pool
+    from store.settings import StoreSettings
+
+    settings = StoreSettings()
+    async with pool(settings.database_url, 1, WAIT_S) as connections:
+        return await auditing.audit(settings, connections, scope, tell, partitions, elsewhere)
+
+
+async def _shared_out(scope: Scope, processes: int, tell: Report) -> Verdict:
+    """Each process has partitions of its own, and the first what the ledger has of none. Told as each of them ends."""
+    from projections.audit import ALL, CannotRead, Verdict
+
+    verdict = Verdict()
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        shares = [ALL[n::processes] for n in range(processes)]
+        loop = asyncio.get_running_loop()
+        parts = [loop.run_in_executor(pool, _share, scope, share, n == 0) for n, share in enumerate(shares)]
+        try:
+            for done, part in enumerate(asyncio.as_completed(parts), 1):
+                verdict.add(await part)
+                tell(done, processes)
+        except BrokenProcessPool:
+            raise CannotRead("one of its processes was killed; audit again.") from None
+    return verdict
+
+
+def _share(scope: Scope, partitions: Sequence[int], elsewhere: bool) -> Verdict:
+    """In a process of its own. Raises what the audit raises."""
+    return _run(_of_partitions(scope, partitions, elsewhere, lambda _, __: None))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """As a projection runs: on uvloop, and without looking for cycles among events, which have none."""
+    import uvloop
+
+    gc.set_threshold(500_000, 20, 100)
+    return uvloop.run(work)
 
 
 async def _of_archive(folder: Path, ledger: Path | None, scope: Scope, tell: Report) -> Verdict:

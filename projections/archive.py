@@ -111,21 +111,19 @@ class Export:
         for partition, end in ends.items():
             async with ledger.part(partition) as part:
                 parked = [Left(p.subject, p.offset, p.reason) for p in part.parked.values() if p.offset < end]
-                rows = (row async for row in part.rows if row[_OFFSET] < end or row[_OFFSET] >= part.done)
+                explained = range(end, part.done)  # by the log that came after
+                rows = ([row for row in batch if row[_OFFSET] not in explained] async for batch in part.rows)
                 found.append(await self._entries(partition, end, parked, rows))
         return [*found, await self._entries(_ELSEWHERE, 0, [], ledger.elsewhere())]
 
-    async def _entries(self, partition: int, done: int, parked: list[Left], rows: AsyncIterator[Row]) -> Entries:
+    async def _entries(
+        self, partition: int, done: int, parked: list[Left], batches: AsyncIterator[list[Row]]
+    ) -> Entries:
         file = Entries(self._manifest.serial, partition, done, parked, "")
         with whole(self._folder / file.name) as path:
             with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
-                held: list[Row] = []
-                async for row in rows:
-                    held.append(row)
-                    if len(held) == _ROWS:
-                        writer.write_batch(_batch(held))
-                        held = []
-                writer.write_batch(_batch(held))
+                async for rows in batches:
+                    writer.write_batch(_batch(rows))
             digest = sha256(path)
         return Entries(file.serial, partition, done, parked, digest)
 
@@ -183,17 +181,16 @@ class ArchivedLedger:
         )
         yield Part(done, done, parked, self._rows(pc.field("partition") == partition))
 
-    async def elsewhere(self) -> AsyncIterator[Row]:
+    async def elsewhere(self) -> AsyncIterator[list[Row]]:
         last = SESSIONS.partitions - 1
-        async for row in self._rows((pc.field("partition") < 0) | (pc.field("partition") > last)):
-            yield row
+        async for rows in self._rows((pc.field("partition") < 0) | (pc.field("partition") > last)):
+            yield rows
 
-    async def _rows(self, which: pc.Expression) -> AsyncIterator[Row]:
+    async def _rows(self, which: pc.Expression) -> AsyncIterator[list[Row]]:
         """Raises Damaged."""
         try:
             found = ds.dataset(self._paths, format="parquet").to_table(columns=list(STORED), filter=which).cast(_SCHEMA)
         except (pa.ArrowException, KeyError) as broken:
             raise Damaged(f"the ledger is no Parquet file of entries: {type(broken).__name__}.") from broken
         for batch in found.sort_by([("partition", "ascending"), ("offset", "ascending")]).to_batches(_ROWS):
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield row
+            yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))

@@ -6,9 +6,11 @@ but the fold states. It reads only. Log and ledger are Kafka and PostgreSQL, or 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
@@ -34,6 +36,7 @@ _POSITION = {name: i for i, name in enumerate(STORED)}
 _FACTS = len(COLUMNS) - 3
 """So many columns are under the hash, or are it; the rest is where it stands."""
 _MOST_NAMED = 1000
+ALL = tuple(range(SESSIONS.partitions))
 
 Progress = Callable[[int, int], None]
 
@@ -51,7 +54,7 @@ class Ledger(Protocol):
 
     async def caught_up(self, ends: Mapping[int, int]) -> None: ...
     def part(self, partition: int) -> AbstractAsyncContextManager[Part]: ...
-    def elsewhere(self) -> AsyncIterator[Row]: ...
+    def elsewhere(self) -> AsyncIterator[list[Row]]: ...
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,19 @@ class Verdict:
     def equal(self) -> bool:
         return self.found == 0 and not self.unread
 
+    def counts(self, entries: list[Row]) -> None:
+        ms, credit = _POSITION["billable_ms"], _POSITION["credit_us"]
+        self.entries += len(entries)
+        self.billable_ms += sum(entry[ms] for entry in entries)
+        self.credit_us += sum(entry[credit] for entry in entries)
+
+    def add(self, other: Verdict) -> None:
+        """What another has found in other partitions."""
+        for name in ("events", "rejected", "malformed", "entries", "sessions", "billable_ms", "credit_us", "found"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.differences = (self.differences + other.differences)[:_MOST_NAMED]
+        self.unread += other.unread
+
     def differs(self, kind: str, entry: Row, detail: str) -> None:
         self.found += 1
         if len(self.differences) < _MOST_NAMED:
@@ -115,26 +131,41 @@ class Scope:
         return self.session in (None, session_id) and (created is None or self.account in (None, created.account_id))
 
 
-async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progress) -> Verdict:
-    """Kafka and PostgreSQL. Raises CannotRead."""
+EVERYTHING = Scope()
+
+
+async def audit(
+    settings: LogSettings,
+    pool: Pool,
+    scope: Scope,
+    progress: Progress,
+    partitions: Sequence[int] = ALL,
+    elsewhere: bool = True,
+) -> Verdict:
+    """`compare` of Kafka and PostgreSQL. Raises CannotRead."""
     try:
         async with LogReader(settings, SESSIONS) as log, Stored.open(pool) as ledger:
-            return await compare(log, ledger, scope, progress)
+            return await compare(log, ledger, scope, progress, partitions, elsewhere)
     except (TimeoutError, KafkaError, Stuck) as failed:
         raise CannotRead(f"the log cannot be read: {failed!r}; is Kafka there?") from failed
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
 
 
-async def compare(log: Log, ledger: Ledger, scope: Scope, progress: Progress) -> Verdict:
-    """Raises CannotRead, and what its two sources raise."""
+async def compare(
+    log: Log, ledger: Ledger, scope: Scope, progress: Progress, partitions: Sequence[int] = ALL, elsewhere: bool = True
+) -> Verdict:
+    """`partitions`: of the log, those that are compared; `elsewhere`: with what the ledger has of none.
+
+    Raises CannotRead, and what its two sources raise.
+    """
     begins, ends = await log.begins(), await log.ends()
     cut = [partition for partition, begin in begins.items() if begin > 0]
     if cut:
         raise CannotRead(f"the log is incomplete: partitions {cut} do not begin at offset 0.")
-    verdict, total = Verdict(), sum(ends.values())
+    verdict, total = Verdict(), sum(ends[partition] for partition in partitions)
     await ledger.caught_up(ends)
-    for partition in range(SESSIONS.partitions):
+    for partition in partitions:
         async with ledger.part(partition) as part:
             end = ends[partition]
             if part.reached > end and part.reached > (end := (await log.ends())[partition]):
@@ -143,10 +174,10 @@ async def compare(log: Log, ledger: Ledger, scope: Scope, progress: Progress) ->
                     f" {part.reached}: it has lost its tail; restore it."
                 )
             reading = Reading(log, partition, part, scope, verdict)
-            await _compare(reading, reading.entries(lambda: progress(verdict.events, total)), part.rows, scope, verdict)
-    async for found in ledger.elsewhere():
-        if scope.holds(found):
-            verdict.differs("extra", found, "the log has no such partition")
+            await reading.compare(lambda: progress(verdict.events, total))
+    if elsewhere:
+        async for rows in ledger.elsewhere():
+            _extra(rows, scope, verdict, "the log has no such partition")
     progress(total, total)
     return verdict
 
@@ -164,18 +195,36 @@ class Reading:
         self._unread: dict[str, int] = {}
         """Session → the offset from which on it is not compared."""
 
-    async def entries(self, report: Callable[[], None]) -> AsyncIterator[Row]:
-        """What the ledger must hold of the partition, in offset order."""
+    async def compare(self, report: Callable[[], None]) -> None:
+        """Both in offset order, a batch of the log at a time, with what the ledger has up to there."""
+        ledger = _Ahead(self._part.rows)
         async for records in self._log.read(self._partition, 0, self._part.done):
-            for record in records:
-                self._verdict.events += 1
-                entry = self.fold(record)
-                if entry is not None:
-                    yield entry
+            if not records:
+                continue
+            wanted = [entry for record in records if (entry := self.fold(record)) is not None]
+            self._match(wanted, await ledger.before(records[-1].offset + 1))
+            self._verdict.events += len(records)
             report()
+        async for rows in ledger.rest():
+            self._match([], rows)
         self._verdict.sessions += sum(not state.hidden for state in self.states.values())
 
-    def leaves(self, found: Row) -> bool:
+    def _match(self, wanted: list[Row], found: list[Row]) -> None:
+        """Of some offsets all that the ledger must hold, and all that it holds. Nearly always that is the same."""
+        if wanted == found and self._scope == EVERYTHING:
+            self._verdict.counts(wanted)
+            return
+        at = _POSITION["offset"]
+        here: dict[int, list[Row]] = {}
+        for row in found:
+            if not self._leaves(row):
+                here.setdefault(row[at], []).append(row)
+        for entry in wanted:
+            _check(entry, here.pop(entry[at], []), self._scope, self._verdict)
+        for rows in here.values():
+            _extra(rows, self._scope, self._verdict, "the log has no accepted reading at this offset")
+
+    def _leaves(self, found: Row) -> bool:
         """Whether a newer version may have made this row of what is not read here. Of what is parked nobody has."""
         session_id, offset = found[_POSITION["session_id"]], found[_POSITION["offset"]]
         return session_id not in self._part.parked and offset >= self._unread.get(session_id, offset + 1)
@@ -213,28 +262,30 @@ class Reading:
             self._verdict.unread.append(Parking(subject, self._partition, offset, reason))
 
 
-async def _compare(
-    reading: Reading, log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: Scope, verdict: Verdict
-) -> None:
-    """Walk both in offset order. Whatever is looked at of the ledger, the log has been read up to there."""
-    offset = _POSITION["offset"]
-    wanted, found = await anext(log, None), await anext(ledger, None)
-    while wanted is not None or found is not None:
-        if found is None or (wanted is not None and wanted[offset] < found[offset]):
-            assert wanted is not None
-            if scope.holds(wanted):
-                verdict.differs("missing", wanted, "the ledger has no such entry")
-            wanted = await anext(log, None)
-            continue
-        here = [found]
-        while (found := await anext(ledger, None)) is not None and found[offset] == here[0][offset]:
-            here.append(found)
-        rows = [row for row in here if not reading.leaves(row)]
-        if wanted is not None and wanted[offset] == here[0][offset]:
-            _check(wanted, rows, scope, verdict)
-            wanted = await anext(log, None)
-        else:
-            _extra(rows, scope, verdict, "the log has no accepted reading at this offset")
+class _Ahead:
+    """Rows in offset order, taken up to an offset at a time."""
+
+    def __init__(self, batches: AsyncIterator[list[Row]]) -> None:
+        self._batches = batches
+        self._held: list[Row] = []
+
+    async def before(self, end: int) -> list[Row]:
+        """All that are before `end`, and not taken yet."""
+        at = _POSITION["offset"]
+        while not self._held or self._held[-1][at] < end:
+            more = await anext(self._batches, None)
+            if more is None:
+                break
+            self._held += more
+        cut = bisect_left(self._held, end, key=itemgetter(at))
+        taken, self._held = self._held[:cut], self._held[cut:]
+        return taken
+
+    async def rest(self) -> AsyncIterator[list[Row]]:
+        """What is left, some at a time."""
+        yield self._held
+        async for rows in self._batches:
+            yield rows
 
 
 def _check(wanted: Row, rows: list[Row], scope: Scope, verdict: Verdict) -> None:
@@ -245,9 +296,7 @@ def _check(wanted: Row, rows: list[Row], scope: Scope, verdict: Verdict) -> None
         return
     entry = min(rows, key=lambda row: len(_changed(wanted, row)))
     if scope.holds(wanted) or scope.holds(entry):
-        verdict.entries += 1
-        verdict.billable_ms += wanted[_POSITION["billable_ms"]]
-        verdict.credit_us += wanted[_POSITION["credit_us"]]
+        verdict.counts([wanted])
         for name in _changed(wanted, entry):
             at = _POSITION[name]
             verdict.differs("changed", entry, f"{name} is {entry[at]!r}, the log says {wanted[at]!r}")

@@ -82,7 +82,7 @@ class Consumers:
     def __init__(self) -> None:
         self.state: State | None = None
         self.verdict = audit.Verdict()
-        part = Part(0, 0, {}, cast(AsyncIterator[Row], None))
+        part = Part(0, 0, {}, cast(AsyncIterator[list[Row]], None))
         self.audit = audit.Reading(cast(audit.Log, None), 0, part, audit.Scope(), self.verdict)
 
     def take(self, item: ConsumerRecord[Any, Any]) -> None:

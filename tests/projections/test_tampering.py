@@ -16,6 +16,7 @@ from events.topics import SESSIONS, partition_of
 from projections import audit, names
 from projections.usage import COLUMNS, FACT_COLUMNS, STORED
 from schemas.usage import UsageFacts, chain
+from tests.cli.test_admin import greenroom
 from tests.projections.test_audit import billed, verdict
 from tests.world import World
 
@@ -214,6 +215,15 @@ async def test_a_session_that_was_given_to_another_account(world: World, superus
     assert await named(world) == expected
     for account in ("acct_1", "acct_x"):  # told to both: who misses it, and who has it
         assert (await verdict(world, audit.Scope(account=account))).found == 2 * len(expected)
+
+
+async def test_several_processes_find_what_one_does(world: World, superuser: Superuser, sids: list[str]) -> None:
+    await superuser.execute(COPY, {"sid": sids[0], "change": psycopg.types.json.Jsonb({"partition": 99})})
+    await superuser.execute(f"DELETE FROM {TABLE} WHERE session_id = %s AND n = 4", [sids[1]])
+    one, several = [await greenroom(world, "audit", *more) for more in ([], ["--processes", "3"])]
+    assert one[0] == several[0] == 1
+    assert sorted(one[1].splitlines()) == sorted(several[1].splitlines())
+    assert "The ledger differs from the log in 2 places" in several[2]
 
 
 async def test_a_key_that_nobody_wrote_down_is_no_difference(
