@@ -81,8 +81,9 @@ def retry(
 
     if (subject is None) is not everything:
         raise fail("Say which session or avatar, or --all.")
-    if consumer is not None and consumer not in names.ALL:
-        raise fail(f"There is no consumer {consumer}. There are {', '.join(names.ALL)}.")
+    known = (*names.ALL, names.LIVE)
+    if consumer is not None and consumer not in known:
+        raise fail(f"There is no consumer {consumer}. There are {', '.join(known)}.")
     asked = with_database(lambda connection: parked.ask(connection, subject, consumer))
     if not asked:
         out.print("Nothing is parked." if everything else f"Nothing is parked of {subject}.", markup=False)
@@ -113,9 +114,12 @@ async def _until_answered(
 
 
 def _tell_left(row: Parked) -> None:
+    from projections import names
+
     place = row.parking
     if row.asked:
-        told = f"not answered yet; it is done as soon as `greenroom project {row.consumer}` runs and has the time"
+        owner = "greenroom live" if row.consumer == names.LIVE else f"greenroom project {row.consumer}"
+        told = f"not answered yet; it is done as soon as `{owner}` runs and has the time"
     else:
         told = f"still parked, at offset {place.offset}: {place.reason}"
     err.print(plain(f"{place.subject}: {row.consumer}: {told}"), style="red", markup=False)

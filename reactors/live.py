@@ -12,7 +12,7 @@ from events.offsets import Offsets, extents, offsets_at
 from events.producer import EventProducer
 from events.topics import SESSIONS, WORKERS
 from projections import checkpoints, live, names, states
-from projections.folding import FoldingHandler
+from projections.handling import FoldingHandler
 from projections.live import FOLD, LiveProjection
 from reactors import live_workers
 from reactors.live_publishing import Publisher
@@ -40,7 +40,7 @@ async def serve(settings: LiveSettings) -> None:
         producer = await stack.enter_async_context(EventProducer(settings))
         workers_from = await begin(settings, connections)
         projection, seen = LiveProjection(settings.live_accounts), WorkersSeen()
-        reader = Reader(settings, FoldingHandler(connections, FOLD, [projection]), seen, workers_from)
+        reader = Reader(settings, FoldingHandler(connections, FOLD, [projection], log=settings), seen, workers_from)
         publisher = Publisher(connections, producer, projection, seen)
         await until_stopped([reader.run(), publisher.run(), _keep_pruning(connections, settings)])
 

@@ -34,7 +34,7 @@ from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
 
-OF_SESSIONS = [name for name in names.ALL if not name.startswith("avatar")]
+OF_SESSIONS = [*(name for name in names.ALL if not name.startswith("avatar")), names.LIVE]
 
 
 def second(data: SessionEvent | AvatarEvent) -> tuple[str, bytes, codec.Headers]:
@@ -69,9 +69,10 @@ async def writer(world: World) -> AsyncIterator[Writer]:
 
 async def start_newer(world: World, *wanted: str) -> None:
     command = [sys.executable, "-m", "tests.projections.newer", *wanted]
-    spec = ProcessSpec("newer", command, environment("project", world.env))
-    world.processes["newer"] = Process(spec, world.folder)
-    await world.processes["newer"].start()
+    name = "newer-" + "-".join(wanted)
+    spec = ProcessSpec(name, command, environment("live" if wanted == (names.LIVE,) else "project", world.env))
+    world.processes[name] = Process(spec, world.folder)
+    await world.processes[name].start()
 
 
 async def at_the_end(world: World, *consumers: str) -> None:
@@ -109,7 +110,7 @@ async def parked_now(world: World) -> set[tuple[str, str]]:
 async def test_all_of_it_comes_back_while_everything_goes_on(world: World, writer: Writer) -> None:
     """Two sessions with events of a newer version, and an avatar. The rows are those of a log that was never parked."""
     sids = [session_id(), session_id()]
-    await world.start("all")
+    await world.start("all", "live")
     for sid in sids:
         await world.admit(sid)
         first, *rest = life(sid, beats=30, account=world.account)
@@ -130,6 +131,7 @@ async def test_all_of_it_comes_back_while_everything_goes_on(world: World, write
     assert "newer than this software" in complained
     await world.stop_all()
     await start_newer(world)
+    await start_newer(world, names.LIVE)
     going = asyncio.create_task(_go_on(writer, sids))
     code, said, complained = await greenroom(world, "parked", "retry", "--all")
     assert code == 0, complained

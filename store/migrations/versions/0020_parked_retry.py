@@ -3,7 +3,7 @@
 from store.migrate import run_beside
 
 revision = "0020"
-down_revision = "0015"
+down_revision = "0016"
 
 
 def upgrade() -> None:
