@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import time
 
+import psutil
 import uvloop
 
 from bench.common import report, run, world
@@ -35,20 +37,19 @@ async def raw() -> int:
     return count
 
 
-async def timed(system: World, *command: str) -> tuple[float, float, int]:
+def timed(env: dict[str, str], *command: str) -> tuple[float, float, int]:
     """(seconds, CPU seconds of it and of its children, peak MiB of the largest) of a process of its own."""
-
-    def wait() -> tuple[float, float, int]:
-        began = time.monotonic()
-        child = subprocess.Popen(
-            [sys.executable, "-m", *command], env=os.environ | system.env, stdout=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.returncode == 0, command
-        return time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024
-
-    return await asyncio.to_thread(wait)
+    began, peak = time.monotonic(), 0
+    child = subprocess.Popen([sys.executable, "-m", *command], env=os.environ | env, stdout=subprocess.DEVNULL)
+    while not (found := os.wait4(child.pid, os.WNOHANG))[0]:
+        with contextlib.suppress(psutil.Error):  # one of them has just ended
+            top = psutil.Process(child.pid)
+            peak = max(peak, *(each.memory_info().rss >> 20 for each in (top, *top.children(recursive=True))))
+        time.sleep(0.1)
+    _, status, used = found
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, command
+    return time.monotonic() - began, used.ru_utime + used.ru_stime, peak
 
 
 async def projected(system: World, total: int) -> None:
@@ -76,7 +77,7 @@ async def main(events: int, rounds: int) -> None:
         await projected(system, total)
         for n in range(rounds):
             for name, command in work.items():
-                took, burnt, memory = await timed(system, *command)
+                took, burnt, memory = await asyncio.to_thread(timed, system.env, *command)
                 found[name].append((total / took, burnt / total * 1e6, memory))
                 print(f"  round {n + 1}, {name}: {total / took:.0f}/s, {burnt / total * 1e6:.1f} µs", flush=True)
     report(

@@ -72,7 +72,7 @@ class LogReader:
     async def read(self, partition: int, begin: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """The records from `begin` to `end` (exclusive), some thousand at a time; empty ones now and then.
 
-        Raises Stuck when they do not come, KafkaError when the log begins behind `begin`.
+        Raises Stuck when they do not come, LogGap when one is not there, KafkaError when the log begins behind `begin`.
         """
         place, at, moved = self._place(partition), begin, time.monotonic()
         self._consumer.assign([place])  # alone: otherwise each new place waits for the long poll of the others
@@ -81,6 +81,8 @@ class LogReader:
             async with asyncio.timeout(_TIMEOUT_S):
                 records = (await self._consumer.getmany(place, timeout_ms=1000, max_records=_RECORDS)).get(place, [])
                 before, at = at, await self._consumer.position(place)
+            if at != before + len(records) or (records and records[0].offset != before):
+                raise LogGap(f"partition {partition} of {self._name} lacks some of its offsets {before} to {at - 1}.")
             yield records if at <= end else [record for record in records if record.offset < end]
             if at > before:
                 moved = time.monotonic()

@@ -76,6 +76,7 @@ class Export:
                 self._total = sum(end - begins[p] for _, _, begins, ends in work for p, end in ends.items())
                 for topic, log, begins, ends in work:
                     await self._topic(topic, log, begins, ends)
+            write_manifest(self._folder, self._manifest)  # the longer log stays, also when the ledger cannot be had
             self._manifest.ledger = await self._ledger(ledger, work[0][3]) if ledger is not None else []
             write_manifest(self._folder, self._manifest)
             self._forget_others()

@@ -16,7 +16,7 @@ from typing import Protocol
 from aiokafka.errors import KafkaError
 
 from events.codec import Malformed, Record, Unknown
-from events.consumer import Stuck
+from events.consumer import LogGap, Stuck
 from events.fold import Evolved
 from events.reader import LogReader
 from events.session_state import State
@@ -148,6 +148,8 @@ async def audit(
             return await compare(log, ledger, scope, progress, partitions, elsewhere)
     except (TimeoutError, KafkaError, Stuck) as failed:
         raise CannotRead(f"the log cannot be read: {failed!r}; is Kafka there?") from failed
+    except LogGap as gap:
+        raise CannotRead(f"the log is incomplete: {gap}") from gap
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
 
