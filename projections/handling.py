@@ -147,15 +147,13 @@ class FoldingHandler(Generic[S]):
         slowest, decode = self.positions(), self._fold.decode
         events: list[Placed] = []
         for partition, records in batches.items():
-            if partition not in slowest:
+            fresh = [r for r in records if r.offset >= slowest[partition]] if partition in slowest else ()
+            if not fresh:
                 continue
-            for n, record in enumerate(records):
+            folded.begins[partition], folded.ends[partition] = fresh[0].offset, fresh[-1].offset + 1
+            for n, record in enumerate(fresh):
                 if n % _SLICE == 0:
                     await self._give_way()
-                if record.offset < slowest[partition]:
-                    continue
-                folded.begins.setdefault(partition, record.offset)
-                folded.ends[partition] = record.offset + 1
                 try:
                     event = decode(record)
                 except Malformed as broken:
@@ -167,7 +165,7 @@ class FoldingHandler(Generic[S]):
                         folded.parkings.append(Parking(subject, partition, record.offset, str(unknown)))
                     self._retries.skipped(subject, record)
                 else:
-                    if record.offset < self._parked.get(event.subject, record.offset + 1):
+                    if not self._parked or record.offset < self._parked.get(event.subject, record.offset + 1):
                         events.append((event, partition, record.offset, record.timestamp))
                     else:
                         self._skip(event.subject, record, folded)
