@@ -51,6 +51,8 @@ def audit(
 
     if ledger is not None and from_archive is None:
         raise fail("--ledger goes with --from-archive.", 2)
+    if processes > 1 and from_archive is not None:
+        raise fail("--processes does not go with --from-archive.", 2)
     try:
         scope = auditing.Scope(
             account, session, from_wire(since) if since else None, from_wire(until) if until else None
@@ -77,6 +79,15 @@ def audit(
         raise fail(f"No verdict: {failed}", 2) from None
     if report is not None:
         report.write_bytes(orjson.dumps({"equal": verdict.equal, **asdict(verdict)}, option=orjson.OPT_INDENT_2))
+    _tell(verdict)
+    if verdict.found:
+        raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
+    if verdict.unread:
+        raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
+    out.print("The ledger equals the log.", style="green")
+
+
+def _tell(verdict: Verdict) -> None:
     out.print(
         f"{verdict.events} events, {verdict.rejected} rejected, {verdict.malformed} malformed; "
         f"{verdict.sessions} sessions, {verdict.entries} entries, "
@@ -89,11 +100,6 @@ def audit(
     for left in verdict.unread[:_MOST_TOLD]:
         place = f"partition {left.partition}, from offset {left.offset} on"
         out.print(plain(f"not compared: session {left.subject}, {place}: {left.reason}"), markup=False)
-    if verdict.found:
-        raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
-    if verdict.unread:
-        raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
-    out.print("The ledger equals the log.", style="green")
 
 
 async def _of_partitions(scope: Scope, partitions: Sequence[int], elsewhere: bool, tell: Report) -> Verdict:

@@ -129,11 +129,13 @@ class Export:
         return Entries(file.serial, partition, done, parked, digest)
 
     def _forget_others(self) -> None:
-        """Ledgers of exports before this one, and of some that did not come to their end."""
+        """Ledgers of exports before this one, and what some that did not come to their end have left."""
         kept = {self._folder / each.name for each in self._manifest.ledger}
         for path in (self._folder / "usage_events").glob("*.parquet"):
             if path not in kept:
                 path.unlink(missing_ok=True)
+        for path in self._folder.rglob(".*.unfinished"):
+            path.unlink(missing_ok=True)
 
 
 def _batch(rows: list[Row]) -> pa.RecordBatch:

@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from cli.processes import environment
 from events import archive, topics
 from events.archive import Busy, Damaged, locked, read_manifest, verify
 from events.reader import LogReader
@@ -33,7 +34,7 @@ from tests.builders import HIDDEN, life, session_id
 from tests.cli.test_admin import greenroom
 from tests.hostile.test_log import malformed, write
 from tests.projections.test_audit import billed
-from tests.world import World
+from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -166,6 +167,28 @@ async def test_a_full_disk_leaves_no_half_file(world: World, tmp_path: Path, mon
     await export(world, tmp_path)
     assert {name: (tmp_path / "sessions.v1" / name).read_bytes() for name in written} == written
     assert (await verdict_of(tmp_path)).equal
+
+
+async def test_killed_at_any_moment_it_leaves_whole_files(world: World, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli.main", "export", "--to", str(tmp_path)]
+    env = environment("project", world.env)
+    for files in (1, 5, 12):  # of those that there are by then; a moment in between does not matter
+        child = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.DEVNULL)
+
+        async def begun(so_many: int = files, child: asyncio.subprocess.Process = child) -> bool:
+            return len([*tmp_path.rglob("[0-9]*.parquet")]) >= so_many or child.returncode is not None
+
+        await eventually(begun, what="some files")
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+        for path in tmp_path.rglob("[0-9]*.parquet"):
+            pq.read_table(path)
+        if (tmp_path / "manifest.json").exists():
+            verify(tmp_path, read_manifest(tmp_path), lambda _, __: None)
+    await export(world, tmp_path)
+    assert (await verdict_of(tmp_path)).equal
+    assert not [*tmp_path.rglob(".*")]
 
 
 async def test_two_do_not_write_one_archive(world: World, folder: Path) -> None:
