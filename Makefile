@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks bench-live top-picture prove-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-api bench-project bench-render bench-webhooks bench-live ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
@@ -56,6 +56,9 @@ bench-api: $(STAMP) ## creates, reads, lists, an overload, a thousand streams
 
 bench-project: $(STAMP) ## projections: catching up, memory, lag
 	$(PY) -m bench.project
+
+bench-replay: $(STAMP) ## the audit of a million events, beside reading them alone
+	$(PY) -m bench.replay
 
 bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 	$(PY) -m bench.render
@@ -107,7 +110,7 @@ $(STAMP): requirements/$(SET).lock pyproject.toml
 	@touch $@
 
 lock: ## resolve the lock files again
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live pyproject.toml -o requirements/run.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock

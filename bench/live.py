@@ -18,7 +18,7 @@ from events.codec import new_event
 from events.consumer import LogConsumer
 from events.producer import EventProducer
 from events.topics import SESSIONS
-from projections.folding import FoldingHandler
+from projections.handling import FoldingHandler
 from projections.live import FOLD, LiveProjection
 from reactors.live import begin
 from reactors.processes import until_stopped

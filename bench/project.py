@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import statistics
 import sys
 import time
 
 import psutil
+import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from bench.common import quantile, report, run, world
@@ -50,15 +52,15 @@ async def backlog(system: World, events: int) -> int:
     return sent
 
 
-async def floor(total: int) -> float:
-    """Events/s of reading, decoding and copying alone: no fold, no hash, no order between partitions, no checkpoint."""
+async def floor(total: int) -> tuple[float, float]:
+    """Events/s, and CPU µs an event, of reading, decoding and copying alone: no fold, no hash, no checkpoint."""
     settings = StoreSettings()
     topic = settings.topic_prefix + SESSIONS.name
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     async with pool(settings.database_url, 1) as connections, connections.connection() as connection:
         await connection.execute("CREATE TABLE floor (session_id text, at bigint, value bytea)")
-        began, count = time.monotonic(), 0
+        began, burnt, count = time.monotonic(), time.process_time(), 0
         while count < total:
             batches = await consumer.getmany(timeout_ms=1000, max_records=BATCH)
             async with (
@@ -73,9 +75,10 @@ async def floor(total: int) -> float:
                         await copy.write_row((event.subject, event.time_ms, record.value))
                         count += 1
         rate = count / (time.monotonic() - began)
+        cpu_us = (time.process_time() - burnt) / count * 1e6
         await connection.execute("DROP TABLE floor")
     await consumer.stop()
-    return rate
+    return rate, cpu_us
 
 
 async def done(system: World) -> int:
@@ -85,20 +88,22 @@ async def done(system: World) -> int:
     return min((int(n) for _, n in rows), default=0) if len(rows) == 2 else 0
 
 
-async def catch_up(system: World, total: int, process: Process) -> tuple[float, int, int]:
-    """(events/s from the first committed batch to the last, RSS in MiB half way, RSS at the end)."""
-    first: tuple[float, int] | None = None
+async def catch_up(system: World, total: int, process: Process) -> tuple[float, float, int, int]:
+    """(events/s and CPU µs an event from the first committed batch to the last, RSS in MiB half way and at the end)."""
+    first: tuple[float, int, float] | None = None
     half = 0
     while True:
         now, at = time.monotonic(), await done(system)
-        memory = psutil.Process(process.pid).memory_info().rss // 2**20
+        child = psutil.Process(process.pid)
+        memory, burnt = child.memory_info().rss // 2**20, sum(child.cpu_times()[:2])
         if at and first is None:
-            first = (now, at)
+            first = (now, at, burnt)
         if not half and at > total / 2:
             half = memory
         if at >= total:
             assert first is not None
-            return (at - first[1]) / (now - first[0]), half, memory
+            count = at - first[1]
+            return count / (now - first[0]), (burnt - first[2]) / count * 1e6, half, memory
         await asyncio.sleep(0.02)
 
 
@@ -136,29 +141,33 @@ async def steady(system: World) -> list[float]:
     return [float(row[0]) for row in rows]
 
 
-async def _floor_apart(system: World, total: int) -> float:
+async def _floor_apart(system: World, total: int) -> tuple[float, float]:
     """In a process of its own, as the projections are."""
     command = [sys.executable, "-m", "bench.project", "--floor", str(total)]
     child = await asyncio.create_subprocess_exec(*command, env=os.environ | system.env, stdout=asyncio.subprocess.PIPE)
     said, _ = await asyncio.wait_for(child.communicate(), 300)
-    return float(said)
+    rate, cpu_us = said.split()
+    return float(rate), float(cpu_us)
 
 
 async def main(events: int, rounds: int) -> None:
-    rates, floors = list[float](), list[float]()
+    rates, floors, cpu, floor_cpu = list[float](), list[float](), list[float](), list[float]()
     memory = [0, 0]
     for n in range(rounds):
         async with world() as system:
             total = await backlog(system, events)
-            floors.append(await _floor_apart(system, total))
+            for found, list_ in zip(await _floor_apart(system, total), (floors, floor_cpu), strict=True):
+                list_.append(found)
             process = Process(
                 ProcessSpec("project", [sys.executable, "-m", "bench.project", "--child"], env=system.env),
                 system.folder,
             )
             await process.start()
-            rate, *memory = await catch_up(system, total, process)
+            rate, cpu_us, *memory = await catch_up(system, total, process)
             rates.append(rate)
-            print(f"  round {n + 1}: {rate:.0f} events/s, floor {floors[-1]:.0f}", flush=True)
+            cpu.append(cpu_us)
+            said = f"{rate:.0f} events/s, {cpu_us:.1f} µs; floor {floors[-1]:.0f}, {floor_cpu[-1]:.1f} µs"
+            print(f"  round {n + 1}: {said}; {rate / floors[-1]:.2f} × the floor", flush=True)
             lags = await steady(system) if n == rounds - 1 else []
             await process.stop()
     report(
@@ -166,11 +175,15 @@ async def main(events: int, rounds: int) -> None:
         "Projections",
         ("sessions and usage in one process", ""),
         [
-            ("catching up, events/s, median", f"{quantile(rates, 0.5):.0f} ({min(rates):.0f}–{max(rates):.0f})"),
-            ("floor of the same rounds: read, decode, copy", f"{quantile(floors, 0.5):.0f}"),
+            ("catching up, events/s, median", f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"),
+            ("floor of the same rounds: read, decode, copy", f"{statistics.median(floors):.0f}"),
             (
                 "× the floor, median of rounds",
-                f"{quantile([r / f for r, f in zip(rates, floors, strict=True)], 0.5):.2f}",
+                f"{statistics.median([r / f for r, f in zip(rates, floors, strict=True)]):.2f}",
+            ),
+            (
+                "CPU µs an event, median; of the floor",
+                f"{statistics.median(cpu):.1f}; {statistics.median(floor_cpu):.1f}",
             ),
             ("memory half way / at the end, MiB", f"{memory[0]} / {memory[1]}"),
             (
@@ -194,8 +207,8 @@ if __name__ == "__main__":
     parser.add_argument("--floor", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.floor:
-        print(asyncio.run(floor(given.floor)))
+        print(*asyncio.run(floor(given.floor)))
     elif given.child:
-        asyncio.run(project(ProjectSettings(), ("sessions", "usage")))
+        uvloop.run(project(ProjectSettings(), ("sessions", "usage")))
     else:
         run(main(given.events, given.rounds))

@@ -14,11 +14,14 @@ import typer
 
 from cli.accounts import accounts_app, plans_app
 from cli.adjust import adjust
+from cli.archive import export, restore
 from cli.avatars import avatars_app
 from cli.bills import audit
 from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
 from cli.credits import credits_app
+from cli.dead_letters import dead_letters_app
 from cli.faces import faces_app, need_neural, render, train_app
+from cli.inspect import inspect
 from cli.keys import keys_app
 from cli.parked import parked_app
 from cli.proofs import days, prove
@@ -135,13 +138,16 @@ def worker() -> None:
 @app.command(rich_help_panel="Processes")
 def project(which: Annotated[Literal[Name, "all"], typer.Argument(help="`all` runs them in one process.")]) -> None:
     """What is derived from the log (sessions, usage, avatars) and what reacts to it (webhooks, roster)."""
+    import uvloop
+
     from events.signing import NoSigningKey
     from projections import names
     from reactors.processes import project as run_projections
     from reactors.settings import ProjectSettings
 
+    wanted = names.ALL if which == "all" else (which,)
     try:
-        run_to_the_end(run_projections(ProjectSettings(), names.ALL if which == "all" else (which,)))
+        run_to_the_end(run_projections(ProjectSettings(), wanted), run=uvloop.run)
     except NoSigningKey as wrong:
         raise fail(str(wrong)) from None
 
@@ -240,6 +246,7 @@ app.add_typer(plans_app, name="plans", rich_help_panel="Operation")
 app.add_typer(credits_app, name="credits", rich_help_panel="Operation")
 app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Operation")
 app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
+app.add_typer(dead_letters_app, name="dead-letters", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Operation")(top)
 app.command(rich_help_panel="Bills")(audit)
@@ -247,6 +254,9 @@ app.command(rich_help_panel="Bills")(adjust)
 app.command(rich_help_panel="Bills")(prove)
 app.command(rich_help_panel="Bills")(days)
 app.add_typer(rates_app, name="rates", rich_help_panel="Bills")
+app.command(rich_help_panel="Bills")(inspect)
+app.command(rich_help_panel="Operation")(export)
+app.command(rich_help_panel="Operation")(restore)
 app.command(rich_help_panel="Faces")(render)
 app.add_typer(train_app, name="train", rich_help_panel="Faces")
 app.add_typer(faces_app, name="faces", rich_help_panel="Faces")

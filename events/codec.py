@@ -67,7 +67,7 @@ class Unknown(Exception):
     """A type or version that this software does not know yet: the session is parked until it does."""
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One event with its envelope. `time_ms` is the emitter's (`ce_time`)."""
 
     id: str

@@ -23,7 +23,7 @@ from events.topics import Topic
 
 log = structlog.get_logger()
 
-BATCH = 2000
+BATCH = 4000
 LINGER_S = 0.010
 _QUIET_S = 0.050
 """After so long without a record the next one waits for no company."""

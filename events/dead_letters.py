@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -15,6 +16,7 @@ from events.topics import DEAD_LETTERS
 
 log = structlog.get_logger()
 
+_ABOUT = ("topic", "partition", "offset", "reason")
 _TOLD = 20
 _TRIES = 5
 _SHORT_TIMEOUT_S = 0.5
@@ -41,6 +43,24 @@ def tell(consumer: str, broken: Broken) -> None:
         )
     if len(broken) > _TOLD:
         log.warning("more records malformed", consumer=consumer, count=len(broken) - _TOLD)
+
+
+class Letter(NamedTuple):
+    """A copy, and what it says of its original; of what somebody else wrote, as much as it says."""
+
+    topic: str
+    partition: str
+    offset: str
+    reason: str
+    cut: bool
+    copy: Record
+
+
+def letter_of(copy: Record) -> Letter:
+    """Total: the topic may hold anything. The texts are as they stand there, so they may hold control characters."""
+    about = {name: (value or b"").decode(errors="replace") for name, value in copy.headers}
+    topic, partition, offset, reason = (about.get(f"dead_letter_{name}", "") for name in _ABOUT)
+    return Letter(topic, partition, offset, reason, "dead_letter_cut" in about, copy)
 
 
 class DeadLetters:
@@ -73,12 +93,8 @@ class DeadLetters:
             self._failed = 0
 
     async def _send(self, record: Record, reason: str, timeout_s: float) -> None:
-        about = [
-            ("dead_letter_topic", record.topic.encode()),
-            ("dead_letter_partition", str(record.partition).encode()),
-            ("dead_letter_offset", str(record.offset).encode()),
-            ("dead_letter_reason", reason.encode()),
-        ]
+        told = (record.topic, str(record.partition), str(record.offset), reason)
+        about = [(f"dead_letter_{name}", value.encode()) for name, value in zip(_ABOUT, told, strict=True)]
         key, value, headers = record.key, record.value, list(record.headers)
         size = len(key or b"") + len(value or b"") + sum(4 * len(k) + len(v or b"") for k, v in headers)
         if size > _MOST_BYTES or (key is None and value is None):

@@ -15,7 +15,7 @@ from schemas.usage import UsageEntry
 S = TypeVar("S")
 
 
-class Evolved(Struct, Generic[S]):
+class Evolved(Struct, Generic[S], gc=False):
     """The event was accepted. `transition` names it for history and webhooks; heartbeats and adjustments have none."""
 
     state: S
@@ -23,7 +23,7 @@ class Evolved(Struct, Generic[S]):
     usage: UsageEntry | None = None
 
 
-class Rejected(Struct, frozen=True):
+class Rejected(Struct, frozen=True, gc=False):
     """The event changes nothing. `reason` is a stable word."""
 
     reason: str

@@ -11,16 +11,18 @@ GRACE_MS = 2000
 
 BOUNDED = "bounded"
 """Flag of an entry whose meter claimed more than the bound."""
+_WITHIN: tuple[str, ...] = ()
+_BEYOND = (BOUNDED,)
 
 
-class Billed(Struct, frozen=True):
+class Billed(Struct, frozen=True, gc=False):
     """What one attempt has billed so far. Both numbers only grow."""
 
     ms: int = 0
     frames: int = 0
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """What one reading adds. `total` is what the attempt has billed with it."""
 
     ms: int
@@ -36,15 +38,14 @@ def charge(meter: Meter, append_ms: int, first_frame_append_ms: int, billed: Bil
     wild clock cannot bill more than the log saw pass.
     """
     bound = append_ms - first_frame_append_ms + GRACE_MS
-    if meter.billable_ms <= bound:
-        return _charge(meter.billable_ms, meter.frames, billed, ())
-    accepted = max(0, bound)
-    # a reading of 0 is beyond the bound when the broker's clock was set back: there is nothing to scale
-    frames = meter.frames * accepted // meter.billable_ms if meter.billable_ms else 0
-    return _charge(accepted, frames, billed, (BOUNDED,))
-
-
-def _charge(accepted_ms: int, frames: int, billed: Billed, flags: tuple[str, ...]) -> Charge:
-    ms = max(0, accepted_ms - billed.ms)
-    more = max(0, frames - billed.frames)
+    accepted, frames, flags = meter.billable_ms, meter.frames, _WITHIN
+    if accepted > bound:
+        accepted, flags = max(0, bound), _BEYOND
+        # a reading of 0 is beyond the bound when the broker's clock was set back: there is nothing to scale
+        frames = frames * accepted // meter.billable_ms if meter.billable_ms else 0
+    ms, more = accepted - billed.ms, frames - billed.frames
+    if ms < 0:  # `max` takes as long as all the rest
+        ms = 0
+    if more < 0:
+        more = 0
     return Charge(ms, more, Billed(billed.ms + ms, billed.frames + more), flags)

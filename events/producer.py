@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, ProducerClosed
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from events import codec, metrics
-from events.codec import Event
+from events.codec import Event, Record
 from events.settings import LogSettings
 from events.topics import ASSIGNMENTS, Topic, partition_of
 
@@ -24,10 +24,15 @@ START_TIMEOUT_S = 30.0
 SEND_TIMEOUT_S = 4.0
 _FLUSH_TIMEOUT_S = 4.0
 _CLOSE_TIMEOUT_S = 5.0
+_CREATE_TIME = 0
 
 
 class UnknownOutcome(Exception):
     """The append was not acknowledged in time: it may still happen. Send again only with the same event id."""
+
+
+class TimesNotKept(Exception):
+    """A topic that should keep the times of its records does not."""
 
 
 class EventProducer:
@@ -169,6 +174,36 @@ class EventProducer:
                     await asyncio.shield(sent)
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"a record for {topic.name} was not acknowledged: {failed!r}") from failed
+
+    async def send_as_they_were(self, topic: Topic, partition: int, records: Sequence[Record], timeout_s: float) -> int:
+        """Append foreign records in one or more batches, with their times; returns the offset of the first.
+
+        The topic must keep the times that it is given. Raises UnknownOutcome; TimesNotKept when it has not.
+        """
+        first: int | None = None
+        left = list(records)
+        while left:
+            batch, taken = self._producer.create_batch(), 0
+            for record in left:
+                headers = list(record.headers)
+                if (
+                    batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers)
+                    is None
+                ):
+                    break
+                taken += 1
+            batch.close()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    name = self._prefix + topic.name
+                    done = await asyncio.shield(await self._producer.send_batch(batch, name, partition=partition))
+            except (TimeoutError, KafkaError) as failed:
+                raise UnknownOutcome(f"records for {topic.name} were not acknowledged: {failed!r}") from failed
+            if done.timestamp_type != _CREATE_TIME:
+                raise TimesNotKept(f"{name} has stamped records with a time of its own.")
+            first, left = done.offset if first is None else first, left[taken:]
+        assert first is not None
+        return first
 
     async def send_tombstone(self, topic: Topic, key: str, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Delete `key` from a compacted topic. Raises UnknownOutcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -17,7 +18,7 @@ HIDDEN_REASON: Literal["append_timed_out"] = "append_timed_out"
 """A session canceled for this reason was never acknowledged to anybody: it has no row, no webhook, no history."""
 
 
-class State(Struct, omit_defaults=True):
+class State(Struct, omit_defaults=True, gc=False):
     """All that the log says about one session. Times are epoch ms by `ce_time`, never earlier than the one before.
 
     `append_ms` fields are the log's own time; only the billing bound uses them. Treat as immutable: `evolve` copies.
@@ -68,6 +69,9 @@ class State(Struct, omit_defaults=True):
         """Never acknowledged to a customer, so it exists for nobody."""
         return self.created is None or self.end_reason == HIDDEN_REASON
 
+
+copied: Callable[[State], State] = State.__copy__  # type: ignore[attr-defined]
+"""What `copy.copy` comes to, in half the time."""
 
 _state_encoder = msgspec.msgpack.Encoder()
 _state_decoder = msgspec.msgpack.Decoder(State)

@@ -8,7 +8,6 @@ frozen with golden logs (`tests/events/golden`), because a changed fold would re
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from msgspec import Struct
 from events.codec import Event, Malformed, Record, Unknown, decode
 from events.fold import Evolved, Fold, Rejected
 from events.metering import Billed, Charge, charge
-from events.session_state import State
+from events.session_state import TERMINAL, State, copied
 from events.topics import SESSIONS, partition_of
 from schemas.bounds import ID_CHARS
 from schemas.events import (
@@ -86,7 +85,7 @@ def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:
     rule = _RULES_1.get(type(data))
     if rule is None:
         return Rejected("no_rule")
-    if state.terminal and not isinstance(data, UsageAdjusted):
+    if state.status in TERMINAL and not isinstance(data, UsageAdjusted):
         return Rejected("terminal")
     return rule(state, event, data, append_ms)
 
@@ -102,7 +101,7 @@ def _first(event: Event, data: SessionEvent, append_ms: int) -> Outcome:
 
 def _accept(state: State, event: Event, append_ms: int) -> State:
     """A copy with the event counted as the next lifecycle event."""
-    new = copy.copy(state)
+    new = copied(state)
     new.seq += 1
     new.last_ms = max(state.last_ms, event.time_ms)
     new.last_append_ms = append_ms
@@ -204,7 +203,7 @@ def _heartbeat(state: State, event: Event, data: SessionHeartbeat, append_ms: in
         return Rejected("n_not_growing")
     if data.meter.billable_ms < state.meter.billable_ms or data.meter.frames < state.meter.frames:
         return Rejected("meter_went_back")
-    new = copy.copy(state)
+    new = copied(state)
     new.segment = data.segment
     return Evolved(new, None, _bill(new, event, data.n, data.meter, append_ms))
 
@@ -294,7 +293,7 @@ def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -
         return Rejected("too_many_events")
     if abs(state.credit_us + data.credit_us) > MOST_CREDIT_US:
         return Rejected("out_of_range")
-    new = copy.copy(state)
+    new = copied(state)
     new.seen = (*state.seen, event.id)
     return Evolved(new, None, _enter(new, state.created, event, "adjustment", event.time_ms, data.credit_us))
 
@@ -314,26 +313,27 @@ def _enter(
     cost: Charge = _NOTHING,
 ) -> UsageEntry:
     """The next entry of the session's chain."""
-    facts = UsageFacts(
-        account_id=created.account_id,
-        attempt=attempt,
-        avatar_id=created.avatar_id,
-        billable_ms=cost.ms,
-        billed_as=created.rate.billed_as,
-        credit_us=credit_us,
-        event_id=event.id,
-        flags=cost.flags,
-        frames=cost.frames,
-        from_ms=from_ms,
-        id=derived_id(USAGE, event.time_ms, new.session_id, event.id),
-        kind=kind,
-        multiplier_milli=created.rate.multiplier_milli,
-        n=n,
-        object="usage_event",
-        quality=created.quality,
-        rate_card=created.rate.card,
-        session_id=new.session_id,
-        to_ms=from_ms + cost.ms,
+    rate = created.rate
+    facts = UsageFacts(  # in the order of its fields: by keyword it takes twice as long
+        created.account_id,
+        attempt,
+        created.avatar_id,
+        cost.ms,
+        rate.billed_as,
+        credit_us,
+        event.id,
+        cost.flags,
+        cost.frames,
+        from_ms,
+        derived_id(USAGE, event.time_ms, new.session_id, event.id),
+        kind,
+        rate.multiplier_milli,
+        n,
+        "usage_event",
+        created.quality,
+        rate.card,
+        new.session_id,
+        from_ms + cost.ms,
     )
     entry = chain(facts, new.chain)
     new.chain = entry.hash

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -95,17 +96,37 @@ async def _apply(admin: AIOKafkaAdminClient, prefix: str, replication: int) -> l
                 raise TopicError(f"topic {name} could not be created: {for_code(code).__name__}")
         await _until_known(admin, {prefix + topic.name for topic in missing})
     await _check_partitions(admin, prefix, {prefix + topic.name for topic in missing})
-    await admin.alter_configs(
-        [
-            ConfigResource(
-                ConfigResourceType.TOPIC,
-                prefix + topic.name,
-                configs={**_ALWAYS, **topic.config},
-            )
-            for topic in ALL
-        ]
-    )
+    await admin.alter_configs([_resource(prefix + topic.name, {**_ALWAYS, **topic.config}) for topic in ALL])
     return [prefix + topic.name for topic in missing]
+
+
+async def keep_times(bootstrap: str, prefix: str, topics: Sequence[Topic]) -> None:
+    """Have these keep the times that records come with, until the next `apply`. Returns when the brokers know."""
+    kept = {"message.timestamp.type": "CreateTime"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=15_000)
+    await asyncio.wait_for(admin.start(), _TIMEOUT_S)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            named = {prefix + topic.name: {**_ALWAYS, **topic.config, **kept} for topic in topics}
+            await admin.alter_configs([_resource(name, config) for name, config in named.items()])
+            while not await _all_say(admin, named):
+                await asyncio.sleep(_LOOK_AGAIN_S)
+    finally:
+        await admin.close()
+
+
+async def _all_say(admin: AIOKafkaAdminClient, named: Mapping[str, Mapping[str, str]]) -> bool:
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in named])
+    said = {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+        for answer in answers
+        for resource in answer.resources
+    }
+    return all(config.items() <= said.get(name, {}).items() for name, config in named.items())
+
+
+def _resource(name: str, config: dict[str, str]) -> ConfigResource:
+    return ConfigResource(ConfigResourceType.TOPIC, name, configs=config)
 
 
 async def _until_known(admin: AIOKafkaAdminClient, names: set[str]) -> None:

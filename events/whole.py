@@ -2,77 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.codec import Record
+from events.consumer import LogGap, Stuck
+from events.reader import LogReader
 from events.settings import LogSettings
-from events.stopping import stop
 from events.topics import Topic
-
-_WITHIN_S = 20.0
-_STANDS_S = 60.0
-_BATCH = 5000
 
 
 class CannotRead(Exception):
-    """The log cannot be read in full. The message says what to do."""
+    """The log, or what was made of it, cannot be read in full. The message says what to do."""
 
 
 class WholeTopic:
     """`ends`: partition → the offset after its last record, when it was opened."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, name: str, ends: dict[int, int]) -> None:
+    def __init__(self, reader: LogReader, ends: dict[int, int]) -> None:
         self.ends = ends
-        self._consumer = consumer
-        self._name = name
+        self._reader = reader
 
     async def partition(self, number: int) -> AsyncIterator[Sequence[Record]]:
         """Its records in order, some at a time. One partition after the other. Raises CannotRead."""
-        place, end = TopicPartition(self._name, number), self.ends[number]
-        self._consumer.assign([place])  # alone: otherwise each new place waits for the long poll of the others
-        self._consumer.seek(place, 0)
-        at, moved = 0, time.monotonic()
-        while at < end:
-            try:
-                async with asyncio.timeout(_WITHIN_S):
-                    records = await self._consumer.getmany(place, timeout_ms=1000, max_records=_BATCH)
-                    before, at = at, await self._consumer.position(place)
-            except (TimeoutError, KafkaError) as failed:
-                raise CannotRead(f"partition {number} of {self._name} cannot be read: {failed!r}") from failed
-            found = [record for record in records.get(place, ()) if record.offset < end]
-            if found:
-                yield found
-            if at > before:
-                moved = time.monotonic()
-            elif time.monotonic() - moved > _STANDS_S:
-                raise CannotRead(f"partition {number} of {self._name} cannot be read beyond offset {at}.")
+        try:
+            async for records in self._reader.read(number, 0, self.ends[number]):
+                if records:
+                    yield records
+        except (LogGap, Stuck) as failed:
+            raise CannotRead(str(failed)) from failed
+        except (KafkaError, TimeoutError) as failed:
+            raise CannotRead(f"partition {number} of the log cannot be read: {failed!r}") from failed
 
 
 @asynccontextmanager
 async def opened(settings: LogSettings, topic: Topic) -> AsyncIterator[WholeTopic]:
     """Raises CannotRead: Kafka is away, or the log does not begin at offset 0."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap,
-        auto_offset_reset="none",
-        fetch_max_wait_ms=20,  # a place is read after the long poll of the one before has ended
-    )
-    name = settings.topic_prefix + topic.name
-    places = [TopicPartition(name, number) for number in range(topic.partitions)]
-    try:
+    async with AsyncExitStack() as stack:
         try:
-            async with asyncio.timeout(_WITHIN_S):
-                await consumer.start()
-                starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        except (TimeoutError, KafkaError) as failed:
+            reader = await stack.enter_async_context(LogReader(settings, topic))
+            begins, ends = await reader.begins(), await reader.ends()
+        except (KafkaError, TimeoutError) as failed:
             raise CannotRead("Kafka cannot be reached; start it and try again.") from failed
-        if cut := [place.partition for place in places if starts[place] > 0]:
-            raise CannotRead(f"the log is incomplete: partitions {cut} of {name} do not begin at offset 0.")
-        yield WholeTopic(consumer, name, {place.partition: end for place, end in ends.items()})
-    finally:
-        await stop(consumer)
+        if cut := [partition for partition, begin in begins.items() if begin > 0]:
+            raise CannotRead(f"the log is incomplete: partitions {cut} of {topic.name} do not begin at offset 0.")
+        yield WholeTopic(reader, ends)

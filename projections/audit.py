@@ -1,45 +1,61 @@
 """The audit: every usage event recomputed from the log by the same fold, and compared with the ledger.
 
 Two streams in the same order, log and ledger, partition by partition and offset by offset: nothing is held in memory
-but the fold states. It reads only.
+but the fold states. It reads only. Log and ledger are Kafka and PostgreSQL, or the files of an archive.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.codec import Malformed, Record, Unknown
+from events.consumer import LogGap, Stuck
 from events.fold import Evolved
+from events.reader import LogReader
 from events.session_state import State
 from events.sessions import decode_session_event, evolve
 from events.settings import LogSettings
-from events.stopping import stop
 from events.topics import SESSIONS
-from projections import checkpoints, names, parked
+from events.whole import CannotRead
+from projections.entries import Part, Stored
 from projections.folding import Change
-from projections.usage import COLUMNS, row
-from schemas.usage import GENESIS, UsageFacts, chain
-from store.database import Connection, DatabaseUnreachable, Pool, Row
+from projections.parked import Parking
+from projections.usage import COLUMNS, STORED, stored
+from schemas.usage import UsageFacts, chain
+from store.database import DatabaseUnreachable, Pool, Row
 
-_CATCH_UP_S = 15.0
-_FETCH_TIMEOUT_S = 20.0
-_STANDS_S = 60.0
-_MOST_S = 24 * 3600.0
-_POSITION = {name: i for i, name in enumerate(COLUMNS)}
+__all__ = ["CannotRead", "Difference", "Scope", "Verdict", "audit", "compare"]
+
+_POSITION = {name: i for i, name in enumerate(STORED)}
+_FACTS = len(COLUMNS) - 3
+"""So many columns are under the hash, or are it; the rest is where it stands."""
 _MOST_NAMED = 1000
+ALL = tuple(range(SESSIONS.partitions))
 
 Progress = Callable[[int, int], None]
 
 
-class CannotRead(Exception):
-    """The audit has no verdict: the log or the ledger could not be read in full. The message says what to do."""
+class Log(Protocol):
+    """`sessions.v1`, wherever it is kept; `events.reader.LogReader` says more."""
+
+    async def begins(self) -> Mapping[int, int]: ...
+    async def ends(self) -> Mapping[int, int]: ...
+    def read(self, partition: int, begin: int, end: int) -> AsyncIterator[Sequence[Record]]: ...
+
+
+class Ledger(Protocol):
+    """The entries, wherever they are kept; `projections.entries.Stored` says more."""
+
+    async def caught_up(self, ends: Mapping[int, int]) -> None: ...
+    def part(self, partition: int) -> AbstractAsyncContextManager[Part]: ...
+    def elsewhere(self) -> AsyncIterator[list[Row]]: ...
 
 
 @dataclass(frozen=True)
@@ -65,10 +81,25 @@ class Verdict:
     found: int = 0
     differences: list[Difference] = field(default_factory=list)
     """The first ones; `found` counts all."""
+    unread: list[Parking] = field(default_factory=list)
+    """Sessions of the scope that are parked, or that this software cannot read: not compared from that offset on."""
 
     @property
     def equal(self) -> bool:
-        return self.found == 0
+        return self.found == 0 and not self.unread
+
+    def counts(self, entries: list[Row]) -> None:
+        ms, credit = _POSITION["billable_ms"], _POSITION["credit_us"]
+        self.entries += len(entries)
+        self.billable_ms += sum(entry[ms] for entry in entries)
+        self.credit_us += sum(entry[credit] for entry in entries)
+
+    def add(self, other: Verdict) -> None:
+        """What another has found in other partitions."""
+        for name in ("events", "rejected", "malformed", "entries", "sessions", "billable_ms", "credit_us", "found"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.differences = (self.differences + other.differences)[:_MOST_NAMED]
+        self.unread += other.unread
 
     def differs(self, kind: str, entry: Row, detail: str) -> None:
         self.found += 1
@@ -95,201 +126,206 @@ class Scope:
             and (self.to_ms is None or recorded < self.to_ms)
         )
 
+    def holds_session(self, session_id: str, state: State | None) -> bool:
+        """Whether entries of it could be held, as far as is known of it."""
+        created = state.created if state else None
+        return self.session in (None, session_id) and (created is None or self.account in (None, created.account_id))
 
-async def audit(settings: LogSettings, pool: Pool, scope: Scope, progress: Progress) -> Verdict:
-    """Raises CannotRead."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap,
-        auto_offset_reset="none",
-        fetch_max_wait_ms=20,  # a place is read after the long poll of the one before has ended
-    )
+
+EVERYTHING = Scope()
+
+
+async def audit(
+    settings: LogSettings,
+    pool: Pool,
+    scope: Scope,
+    progress: Progress,
+    partitions: Sequence[int] = ALL,
+    elsewhere: bool = True,
+) -> Verdict:
+    """`compare` of Kafka and PostgreSQL. Raises CannotRead."""
     try:
-        await asyncio.wait_for(consumer.start(), _FETCH_TIMEOUT_S)
-    except (TimeoutError, KafkaError) as failed:
-        await stop(consumer)
-        raise CannotRead("Kafka cannot be reached; start it and audit again.") from failed
-    try:
-        return await _audit(consumer, settings, pool, scope, progress)
-    except (TimeoutError, KafkaError) as failed:
-        raise CannotRead(f"the log cannot be read: {failed!r}") from failed
+        async with LogReader(settings, SESSIONS) as log, Stored.open(pool) as ledger:
+            return await compare(log, ledger, scope, progress, partitions, elsewhere)
+    except (TimeoutError, KafkaError, Stuck) as failed:
+        raise CannotRead(f"the log cannot be read: {failed!r}; is Kafka there?") from failed
+    except LogGap as gap:
+        raise CannotRead(f"the log is incomplete: {gap}") from gap
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
-    finally:
-        await stop(consumer)
 
 
-async def _audit(
-    consumer: AIOKafkaConsumer, settings: LogSettings, pool: Pool, scope: Scope, progress: Progress
+async def compare(
+    log: Log, ledger: Ledger, scope: Scope, progress: Progress, partitions: Sequence[int] = ALL, elsewhere: bool = True
 ) -> Verdict:
-    places = [TopicPartition(settings.topic_prefix + SESSIONS.name, p) for p in range(SESSIONS.partitions)]
-    consumer.assign(places)
-    starts = await asyncio.wait_for(consumer.beginning_offsets(places), _FETCH_TIMEOUT_S)
-    ends = await asyncio.wait_for(consumer.end_offsets(places), _FETCH_TIMEOUT_S)
-    cut = [place.partition for place in places if starts[place] > 0]
+    """`partitions`: of the log, those that are compared; `elsewhere`: with what the ledger has of none.
+
+    Raises CannotRead, and what its two sources raise.
+    """
+    begins, ends = await log.begins(), await log.ends()
+    cut = [partition for partition, begin in begins.items() if begin > 0]
     if cut:
         raise CannotRead(f"the log is incomplete: partitions {cut} do not begin at offset 0.")
-    verdict, total = Verdict(), sum(ends.values())
-    async with pool.connection(within_s=_MOST_S) as connection:
-        await _nothing_parked(connection)
-        await _caught_up(connection, {place.partition: end for place, end in ends.items()})
-        for place in places:
-            async with _snapshot(connection):
-                done = await _done(connection, consumer, place)
-                log = _entries_of_log(consumer, place, done, verdict, lambda: progress(verdict.events, total))
-                await _compare(log, _entries_of_ledger(connection, place.partition), scope, verdict)
-        async for found in _entries_elsewhere(connection):
-            if scope.holds(found):
-                verdict.differs("extra", found, "the log has no such partition")
+    verdict, total = Verdict(), sum(ends[partition] for partition in partitions)
+    await ledger.caught_up(ends)
+    for partition in partitions:
+        async with ledger.part(partition) as part:
+            end = ends[partition]
+            if part.reached > end and part.reached > (end := (await log.ends())[partition]):
+                raise CannotRead(
+                    f"the log is incomplete: partition {partition} ends at offset {end} and was read up to"
+                    f" {part.reached}: it has lost its tail; restore it."
+                )
+            reading = Reading(log, partition, part, scope, verdict)
+            await reading.compare(lambda: progress(verdict.events, total))
+    if elsewhere:
+        async for rows in ledger.elsewhere():
+            _extra(rows, scope, verdict, "the log has no such partition")
     progress(total, total)
     return verdict
 
 
-@asynccontextmanager
-async def _snapshot(connection: Connection) -> AsyncIterator[None]:
-    """Rows and checkpoint of one moment: while the projection writes on, each row has its record before that."""
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it reads the log in between
-        yield
+class Reading:
+    """One partition of both, without what of a session cannot be read."""
 
+    def __init__(self, log: Log, partition: int, part: Part, scope: Scope, verdict: Verdict) -> None:
+        self._log = log
+        self._partition = partition
+        self._part = part
+        self._scope = scope
+        self._verdict = verdict
+        self.states: dict[str, State] = {}
+        self._unread: dict[str, int] = {}
+        """Session → the offset from which on it is not compared."""
 
-async def _done(connection: Connection, consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
-    """Up to where the ledger was made from this partition. It was read there, so the log must still reach that far."""
-    done = (await checkpoints.positions(connection, names.USAGE, SESSIONS.name)).get(place.partition, 0)
-    end = (await asyncio.wait_for(consumer.end_offsets([place]), _FETCH_TIMEOUT_S))[place]
-    if done > end:
-        raise CannotRead(
-            f"partition {place.partition} ends at offset {end}, and the ledger was made from {done}: "
-            "the log has lost its tail; restore it."
-        )
-    return done
+    async def compare(self, report: Callable[[], None]) -> None:
+        """Both in offset order, a batch of the log at a time, with what the ledger has up to there."""
+        ledger = _Ahead(self._part.rows)
+        async for records in self._log.read(self._partition, 0, self._part.done):
+            if not records:
+                continue
+            wanted = [entry for record in records if (entry := self.fold(record)) is not None]
+            self._match(wanted, await ledger.before(records[-1].offset + 1))
+            self._verdict.events += len(records)
+            report()
+        async for rows in ledger.rest():
+            self._match([], rows)
+        self._verdict.sessions += sum(not state.hidden for state in self.states.values())
 
-
-async def _nothing_parked(connection: Connection) -> None:
-    if found := await parked.count(connection, names.USAGE):
-        raise CannotRead(f"{found} sessions are parked; see `greenroom parked list`.")
-
-
-async def _caught_up(connection: Connection, ends: dict[int, int]) -> None:
-    """Wait a moment for the usage projection: an entry that is still on its way is not missing."""
-    deadline = time.monotonic() + _CATCH_UP_S
-    while True:
-        done = await checkpoints.positions(connection, names.USAGE, SESSIONS.name)
-        behind = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.items())
-        if not behind:
+    def _match(self, wanted: list[Row], found: list[Row]) -> None:
+        """Of some offsets all that the ledger must hold, and all that it holds. Nearly always that is the same."""
+        if wanted == found and self._scope == EVERYTHING:
+            self._verdict.counts(wanted)
             return
-        if time.monotonic() > deadline:
-            raise CannotRead(f"the usage projection is {behind} events behind; start `greenroom project usage`.")
-        await asyncio.sleep(0.1)
+        at = _POSITION["offset"]
+        here: dict[int, list[Row]] = {}
+        for row in found:
+            if not self._leaves(row):
+                here.setdefault(row[at], []).append(row)
+        for entry in wanted:
+            _check(entry, here.pop(entry[at], []), self._scope, self._verdict)
+        for rows in here.values():
+            _extra(rows, self._scope, self._verdict, "the log has no accepted reading at this offset")
+
+    def _leaves(self, found: Row) -> bool:
+        """Whether a newer version may have made this row of what is not read here. Of what is parked nobody has."""
+        session_id, offset = found[_POSITION["session_id"]], found[_POSITION["offset"]]
+        return session_id not in self._part.parked and offset >= self._unread.get(session_id, offset + 1)
+
+    def fold(self, record: Record) -> Row | None:
+        """The entry that the ledger must have of it, if any."""
+        try:
+            event = decode_session_event(record)
+        except Malformed:
+            self._verdict.malformed += 1
+            return None
+        except Unknown as unknown:
+            self._leave((record.key or b"").decode(errors="replace"), record.offset, str(unknown))
+            return None
+        subject = event.subject
+        if (parking := self._part.parked.get(subject)) is not None and record.offset >= parking.offset:
+            self._leave(subject, parking.offset, parking.reason)
+        if record.offset >= self._unread.get(subject, record.offset + 1):
+            return None
+        outcome = evolve(self.states.get(subject), event, record.timestamp)
+        if not isinstance(outcome, Evolved):
+            self._verdict.rejected += 1
+            return None
+        self.states[subject] = outcome.state
+        if outcome.usage is None:
+            return None
+        return stored(Change(event, outcome, record.partition, record.offset, record.timestamp))
+
+    def _leave(self, subject: str, offset: int, reason: str) -> None:
+        """From here on the session is named instead of compared."""
+        if subject in self._unread:
+            return
+        self._unread[subject] = offset
+        if self._scope.holds_session(subject, self.states.get(subject)):
+            self._verdict.unread.append(Parking(subject, self._partition, offset, reason))
 
 
-async def _entries_of_log(
-    consumer: AIOKafkaConsumer, place: TopicPartition, end: int, verdict: Verdict, report: Callable[[], None]
-) -> AsyncIterator[Row]:
-    """What the ledger must hold of one partition, in offset order."""
-    states: dict[str, State] = {}
-    consumer.assign([place])  # alone: otherwise each new place waits for the long poll of the others
-    consumer.seek(place, 0)
-    at, moved = 0, time.monotonic()
-    while at < end:
-        async with asyncio.timeout(_FETCH_TIMEOUT_S):
-            records = await consumer.getmany(place, timeout_ms=1000, max_records=5000)
-            before, at = at, await consumer.position(place)
-        for record in records.get(place, ()):
-            if record.offset >= end:
+class _Ahead:
+    """Rows in offset order, taken up to an offset at a time."""
+
+    def __init__(self, batches: AsyncIterator[list[Row]]) -> None:
+        self._batches = batches
+        self._held: list[Row] = []
+
+    async def before(self, end: int) -> list[Row]:
+        """All that are before `end`, and not taken yet."""
+        at = _POSITION["offset"]
+        while not self._held or self._held[-1][at] < end:
+            more = await anext(self._batches, None)
+            if more is None:
                 break
-            verdict.events += 1
-            entry = _fold(record, states, verdict)
-            if entry is not None:
-                yield entry
-        report()
-        if at > before:
-            moved = time.monotonic()
-        elif time.monotonic() - moved > _STANDS_S:
-            raise CannotRead(f"partition {place.partition} cannot be read beyond offset {at}.")
-    verdict.sessions += sum(not state.hidden for state in states.values())
+            self._held += more
+        cut = bisect_left(self._held, end, key=itemgetter(at))
+        taken, self._held = self._held[:cut], self._held[cut:]
+        return taken
+
+    async def rest(self) -> AsyncIterator[list[Row]]:
+        """What is left, some at a time."""
+        yield self._held
+        async for rows in self._batches:
+            yield rows
 
 
-def _fold(record: Record, states: dict[str, State], verdict: Verdict) -> Row | None:
-    try:
-        event = decode_session_event(record)
-    except Malformed:
-        verdict.malformed += 1
-        return None
-    except Unknown as unknown:
-        raise CannotRead(f"offset {record.offset} of partition {record.partition}: {unknown}.") from unknown
-    outcome = evolve(states.get(event.subject), event, record.timestamp)
-    if not isinstance(outcome, Evolved):
-        verdict.rejected += 1
-        return None
-    states[event.subject] = outcome.state
-    if outcome.usage is None:
-        return None
-    return row(Change(event, outcome, record.partition, record.offset, record.timestamp))
+def _check(wanted: Row, rows: list[Row], scope: Scope, verdict: Verdict) -> None:
+    """One of the rows must be the entry, and there must be no other."""
+    if not rows:
+        if scope.holds(wanted):
+            verdict.differs("missing", wanted, "the ledger has no such entry")
+        return
+    entry = min(rows, key=lambda row: len(_changed(wanted, row)))
+    if scope.holds(wanted) or scope.holds(entry):
+        verdict.counts([wanted])
+        for name in _changed(wanted, entry):
+            at = _POSITION[name]
+            verdict.differs("changed", entry, f"{name} is {entry[at]!r}, the log says {wanted[at]!r}")
+        if entry[:_FACTS] != wanted[:_FACTS]:
+            _check_hash(entry, verdict)
+    _extra([row for row in rows if row is not entry], scope, verdict, "another entry stands at its offset")
 
 
-_ENTRIES = "SELECT {} FROM r.usage_events".format(", ".join(f'"{c}"' for c in COLUMNS))  # noqa: S608 - names of ours
+def _changed(wanted: Row, row: Row) -> list[str]:
+    """The columns in which the row is not what the log says. A version before wrote no key."""
+    if wanted == row:
+        return []
+    return [n for n, at in _POSITION.items() if wanted[at] != row[at] and not (n == "key_id" and row[at] is None)]
 
 
-async def _entries_of_ledger(connection: Connection, partition: int) -> AsyncIterator[Row]:
-    """All of them: what stands beyond the checkpoint is explained by no record."""
-    async with connection.cursor(name="audit", binary=True) as cursor:
-        cursor.itersize = 5000
-        await cursor.execute(f'{_ENTRIES} WHERE partition = %s ORDER BY "offset", id', [partition])
-        async for found in cursor:
-            yield found
+def _extra(rows: list[Row], scope: Scope, verdict: Verdict, detail: str) -> None:
+    for row in rows:
+        if scope.holds(row):
+            verdict.differs("extra", row, detail)
+            _check_hash(row, verdict)
 
 
-async def _entries_elsewhere(connection: Connection) -> AsyncIterator[Row]:
-    async with connection.transaction(), connection.cursor(name="audit", binary=True) as cursor:
-        await cursor.execute(
-            f'{_ENTRIES} WHERE partition NOT BETWEEN 0 AND %s ORDER BY partition, "offset"', [SESSIONS.partitions - 1]
-        )
-        async for found in cursor:
-            yield found
-
-
-async def _compare(log: AsyncIterator[Row], ledger: AsyncIterator[Row], scope: Scope, verdict: Verdict) -> None:
-    """Walk both in offset order."""
-    offset = _POSITION["offset"]
-    hashes: dict[str, str] = {}
-    wanted, found = await anext(log, None), await anext(ledger, None)
-    while wanted is not None or found is not None:
-        if found is None or (wanted is not None and wanted[offset] < found[offset]):
-            assert wanted is not None
-            if scope.holds(wanted):
-                verdict.differs("missing", wanted, "the ledger has no such entry")
-            wanted = await anext(log, None)
-            continue
-        if scope.holds(found):
-            _check_chain(found, hashes, verdict)
-        hashes[found[_POSITION["session_id"]]] = found[_POSITION["hash"]]  # a chain may begin before the scope
-        if wanted is None or found[offset] < wanted[offset]:
-            if scope.holds(found):
-                verdict.differs("extra", found, "the log has no accepted reading at this offset")
-        else:
-            if scope.holds(wanted):
-                _check_fields(wanted, found, verdict)
-            wanted = await anext(log, None)
-        found = await anext(ledger, None)
-
-
-def _check_fields(wanted: Row, found: Row, verdict: Verdict) -> None:
-    verdict.entries += 1
-    verdict.billable_ms += wanted[_POSITION["billable_ms"]]
-    verdict.credit_us += wanted[_POSITION["credit_us"]]
-    for name, at in _POSITION.items():
-        if wanted[at] != found[at]:
-            verdict.differs("changed", found, f"{name} is {found[at]!r}, the log says {wanted[at]!r}")
-
-
-def _check_chain(found: Row, hashes: dict[str, str], verdict: Verdict) -> None:
-    """The rows' own hashes, without the log: each over its facts and the hash before."""
-    values = dict(zip(COLUMNS, found, strict=True))
-    sid, prev = values["session_id"], values["prev_hash"]
-    if prev != hashes.get(sid, GENESIS):
-        verdict.differs("broken_chain", found, "prev_hash is not the hash of the entry before")
+def _check_hash(row: Row, verdict: Verdict) -> None:
+    """Of a row that differs: whether who made it has chained it, too. One that does not has the log's own hash."""
+    values = dict(zip(STORED, row, strict=True))
     facts = {name: values[name] for name in UsageFacts.__struct_fields__}
     facts["flags"] = tuple(filter(None, values["flags"].split(",")))
-    if chain(UsageFacts(**facts), prev).hash != values["hash"]:
-        verdict.differs("broken_chain", found, "hash is not that of the entry's own fields")
+    if chain(UsageFacts(**facts), values["prev_hash"]).hash != values["hash"]:
+        verdict.differs("broken_chain", row, "hash is not that of the entry's own fields")

@@ -273,6 +273,16 @@ async def positions(connection: Connection, name: str, topic: str) -> dict[int, 
     return dict(await cursor.fetchall())
 
 
+async def foremost(connection: Connection, topic: str, partition: int) -> int:
+    """How far anybody has read: the log has had all that is before it."""
+    cursor = await connection.execute(
+        "SELECT coalesce(max(next_offset), 0) FROM checkpoints WHERE topic = %s AND partition = %s", [topic, partition]
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def advance(connection: Connection, topic: str, steps: Sequence[Step]) -> None:
     """The last statement of a batch's transaction. Raises Fenced; the caller must roll back."""
     cursor = await connection.execute(

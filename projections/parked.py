@@ -1,5 +1,5 @@
 """What a consumer leaves alone because only a newer version of this software can read it: all of a subject, from some
-offset on."""
+offset on, until it is asked to try again."""
 
 from __future__ import annotations
 
@@ -22,31 +22,28 @@ class Parking(NamedTuple):
     reason: str
 
 
-async def since(connection: Connection, consumers: Sequence[str]) -> dict[str, int]:
-    """Subject → the first offset that one of these consumers has left alone."""
+class Parked(NamedTuple):
+    """A row: what `consumer` has left alone in `topic`, and whether somebody waits for it to be tried again."""
+
+    consumer: str
+    topic: str
+    parking: Parking
+    asked: bool
+
+
+_COLUMNS = 'consumer, topic, session_id, partition, "offset", reason, retry_asked IS NOT NULL'
+
+
+async def of(
+    connection: Connection, consumers: Sequence[str], subject: str | None = None, partition: int | None = None
+) -> list[Parked]:
+    """What these consumers have left alone: of one subject, of one partition, or all."""
     cursor = await connection.execute(
-        'SELECT session_id, min("offset") FROM parked WHERE consumer = ANY(%s) GROUP BY 1', [list(consumers)]
+        f"SELECT {_COLUMNS} FROM parked WHERE consumer = ANY(%s)"  # noqa: S608 - names of ours
+        " AND coalesce(session_id = %s, true) AND coalesce(partition = %s, true)",
+        [list(consumers), subject, partition],
     )
-    return dict(await cursor.fetchall())
-
-
-async def park(connection: Connection, consumer: str, topic: str, parkings: Sequence[Parking]) -> None:
-    """In the transaction of the batch."""
-    for parking in parkings:
-        log.warning("parked", consumer=consumer, subject=parking.subject, offset=parking.offset, reason=parking.reason)
-        await connection.execute(
-            """
-            INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)
-            VALUES (%s, %s, %s, %s, %s, %s)
-            ON CONFLICT DO NOTHING
-            """,
-            [consumer, topic, parking.partition, parking.subject, parking.offset, parking.reason],
-        )
-
-
-async def forget(connection: Connection, consumer: str) -> None:
-    """All that this consumer has left alone."""
-    await connection.execute("DELETE FROM parked WHERE consumer = %s", [consumer])
+    return [_parked(*row) for row in await cursor.fetchall()]
 
 
 async def count(connection: Connection, consumer: str) -> int:
@@ -56,9 +53,97 @@ async def count(connection: Connection, consumer: str) -> int:
     return int(row[0]) if row else 0
 
 
-async def everything(connection: Connection) -> list[tuple[str, Parking]]:
-    """(consumer, what it left alone), by consumer."""
+async def asked(
+    connection: Connection, consumers: Sequence[str], topic: str, partitions: Sequence[int], limit: int
+) -> list[Parked]:
+    """Of what these have left alone in these partitions the first that somebody waits for, in the log's order.
+
+    Looked at each second while anything is parked, which anybody can have done to any number of subjects.
+    """
     cursor = await connection.execute(
-        'SELECT consumer, session_id, partition, "offset", reason FROM parked ORDER BY 1, 2'
+        f"SELECT {_COLUMNS} FROM parked WHERE retry_asked IS NOT NULL AND topic = %s AND partition = ANY(%s)"  # noqa: S608
+        ' AND consumer = ANY(%s) ORDER BY topic, partition, "offset" LIMIT %s',
+        [topic, list(partitions), list(consumers), limit],
     )
-    return [(consumer, Parking(*rest)) for consumer, *rest in await cursor.fetchall()]
+    return [_parked(*row) for row in await cursor.fetchall()]
+
+
+async def waiting(connection: Connection, subject: str | None, consumer: str | None) -> bool:
+    """Whether anything that `ask` has asked for has no answer yet."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM parked WHERE retry_asked IS NOT NULL"
+        " AND coalesce(session_id = %s, true) AND coalesce(consumer = %s, true) LIMIT 1",
+        [subject, consumer],
+    )
+    return await cursor.fetchone() is not None
+
+
+def _parked(consumer: str, topic: str, subject: str, partition: int, offset: int, reason: str, asked: bool) -> Parked:
+    return Parked(consumer, topic, Parking(subject, partition, offset, reason), asked)
+
+
+async def park(connection: Connection, consumer: str, topic: str, parkings: Sequence[Parking]) -> None:
+    """In the transaction of the batch. What is parked already stays where it is."""
+    for parking in parkings:
+        cursor = await connection.execute(
+            """
+            INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)
+            VALUES (%s, %s, %s, %s, %s, %s)
+            ON CONFLICT DO NOTHING
+            """,
+            [consumer, topic, parking.partition, parking.subject, parking.offset, parking.reason],
+        )
+        if cursor.rowcount:
+            _tell(consumer, parking)
+
+
+async def forget(connection: Connection, consumer: str) -> None:
+    """All that this consumer has left alone."""
+    await connection.execute("DELETE FROM parked WHERE consumer = %s", [consumer])
+
+
+async def ask(connection: Connection, subject: str | None, consumer: str | None) -> list[tuple[str, str]]:
+    """Ask the owners to try again; of all subjects, or consumers, where None is said. Returns (consumer, subject)."""
+    cursor = await connection.execute(
+        """
+        UPDATE parked SET retry_asked = now()
+        WHERE coalesce(session_id = %s, true) AND coalesce(consumer = %s, true)
+        RETURNING consumer, session_id
+        """,
+        [subject, consumer],
+    )
+    return sorted(await cursor.fetchall())
+
+
+async def settle(connection: Connection, consumer: str, subject: str, still: Parking | None) -> None:
+    """In the transaction of what was folded: it is parked no more, or from another offset on."""
+    if still is None:
+        await connection.execute("DELETE FROM parked WHERE consumer = %s AND session_id = %s", [consumer, subject])
+        log.info("read again", consumer=consumer, subject=subject)
+        return
+    await connection.execute(
+        'UPDATE parked SET "offset" = %s, reason = %s, retry_asked = NULL WHERE consumer = %s AND session_id = %s',
+        [still.offset, still.reason, consumer, subject],
+    )
+    _tell(consumer, still)
+
+
+async def refuse(connection: Connection, consumers: Sequence[str], subject: str, reason: str) -> None:
+    """It stays as it is, and nobody waits any more."""
+    await connection.execute(
+        "UPDATE parked SET reason = %s, retry_asked = NULL WHERE consumer = ANY(%s) AND session_id = %s",
+        [reason, list(consumers), subject],
+    )
+
+
+def _tell(consumer: str, parking: Parking) -> None:
+    log.warning("parked", consumer=consumer, subject=parking.subject, offset=parking.offset, reason=parking.reason)
+
+
+async def everything(connection: Connection, subject: str | None = None) -> list[Parked]:
+    """Of all consumers, by consumer."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} FROM parked WHERE coalesce(session_id = %s, true) ORDER BY consumer, session_id",  # noqa: S608
+        [subject],
+    )
+    return [_parked(*row) for row in await cursor.fetchall()]

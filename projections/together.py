@@ -14,7 +14,8 @@ from events.session_state import State
 from events.sessions import FOLD
 from events.settings import LogSettings
 from projections import checkpoints
-from projections.folding import FoldingHandler, Projection
+from projections.folding import Projection
+from projections.handling import FoldingHandler
 from schemas.background import until_one_ends
 from store.database import DatabaseUnreachable, Pool
 
@@ -74,7 +75,8 @@ class Together:
 
     async def _consume(self, group: Sequence[Projection[State]]) -> None:
         name = "project-" + "-".join(projection.name for projection in group)
-        await LogConsumer(self._settings, FOLD.topic, name, FoldingHandler(self._pool, FOLD, group)).run()
+        handler = FoldingHandler(self._pool, FOLD, group, log=self._settings)
+        await LogConsumer(self._settings, FOLD.topic, name, handler).run()
 
     async def _until_one_may_join(self, alone: Sequence[str]) -> None:
         while True:

@@ -18,7 +18,9 @@ from store.database import Connection
 
 FACT_COLUMNS = tuple(field.name for field in structs.fields(UsageFacts))
 COLUMNS = (*FACT_COLUMNS, "prev_hash", "hash", "partition", "offset", "recorded_ms")
-_TYPES = {
+STORED = (*COLUMNS, "key_id")
+"""With what no fact of the bill is, for the totals; null where a version before wrote it."""
+TYPES = {
     "attempt": "int4",
     "n": "int4",
     "multiplier_milli": "int4",
@@ -26,8 +28,8 @@ _TYPES = {
     **dict.fromkeys(("from_ms", "to_ms", "billable_ms", "frames", "credit_us", "offset", "recorded_ms"), "int8"),
 }
 _DAY_MS = 86_400_000
-_QUOTED = ", ".join(f'"{c}"' for c in COLUMNS)
-_COPY_TYPES = [_TYPES.get(column, "text") for column in COLUMNS]
+_QUOTED = ", ".join(f'"{c}"' for c in STORED)
+_COPY_TYPES = [TYPES.get(column, "text") for column in STORED]
 
 
 class Follower(Protocol):
@@ -47,7 +49,7 @@ class UsageProjection(SessionStates):
         """It copies what can never be read to `dead_letters`: one of all consumers, so that there is one copy."""
         self._dead_letters = dead_letters
         self._follower = follower
-        self._copy = f"COPY {schema}.usage_events ({_QUOTED}, key_id) FROM STDIN (FORMAT binary)"
+        self._copy = f"COPY {schema}.usage_events ({_QUOTED}) FROM STDIN (FORMAT binary)"
         self._ensure = f"SELECT {schema}.ensure_month(%s)"
         self._months: set[int] = set()
         self._ensured: set[int] = set()
@@ -65,9 +67,11 @@ class UsageProjection(SessionStates):
         await self._ensure_months(connection, {change.append_ms // _DAY_MS for change in charged})
         if charged:
             async with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
-                copy.set_types([*_COPY_TYPES, "text"])
+                copy.set_types(_COPY_TYPES)
+                pack = copy.formatter.write_row  # `copy.write_row` without a coroutine for each
                 for change in charged:
-                    await copy.write_row((*row(change), _key_id(change)))
+                    if block := pack(stored(change)):
+                        await copy.writer.write(block)
             if self._follower is not None:
                 await self._follower.entering(connection, [(c.partition, c.offset, c.append_ms) for c in charged])
         await self.save(connection, folded)
@@ -100,10 +104,10 @@ def row(change: SessionChange) -> tuple[object, ...]:
     return (*facts, entry.prev_hash, entry.hash, change.partition, change.offset, change.append_ms)
 
 
-def _key_id(change: SessionChange) -> str:
-    """For the totals of the key: no fact of the bill, so no part of the entry."""
+def stored(change: SessionChange) -> tuple[object, ...]:
+    """The row with its key, in the order of `STORED`."""
     assert change.evolved.state.created is not None
-    return change.evolved.state.created.api_key_id
+    return (*row(change), change.evolved.state.created.api_key_id)
 
 
 FLAGS = FACT_COLUMNS.index("flags")

@@ -16,7 +16,7 @@ from events.producer import EventProducer
 from events.topics import SESSIONS, WORKERS
 from projections import checkpoints, live, names, states
 from projections import metrics as projections_metrics
-from projections.folding import FoldingHandler
+from projections.handling import FoldingHandler
 from projections.live import FOLD, LiveProjection
 from reactors import live_workers
 from reactors.counting import count
@@ -52,7 +52,7 @@ async def serve(settings: LiveSettings) -> None:
         workers_from = await begin(settings, connections)
         projection, seen = LiveProjection(settings.live_accounts), WorkersSeen()
         projection.heard_every_s = LOOK_S
-        reader = Reader(settings, FoldingHandler(connections, FOLD, [projection]), seen, workers_from)
+        reader = Reader(settings, FoldingHandler(connections, FOLD, [projection], log=settings), seen, workers_from)
         publisher = Publisher(connections, producer, projection, seen)
         work = [reader.run(), publisher.run(), _keep_pruning(connections, settings), count(connections, [names.LIVE])]
 

@@ -26,7 +26,7 @@ from events.offsets import end_offsets
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import SESSIONS, WORKERS
-from projections.folding import FoldingHandler
+from projections.handling import FoldingHandler
 from projections.live import Seen
 from reactors.live_workers import WorkersSeen
 

@@ -25,7 +25,8 @@ from events.signing import SigningKey
 from projections import metrics as projections_metrics
 from projections import names
 from projections.avatars import AvatarsProjection
-from projections.folding import FoldingHandler, Projection
+from projections.folding import Projection
+from projections.handling import FoldingHandler
 from projections.history import HistoryProjection
 from projections.names import Name
 from projections.progress import Progress
@@ -59,8 +60,8 @@ DELIVER_TOLD: Sequence[CollectorRegistry] = (metrics.REGISTRY, store_metrics.REG
 
 async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
     """Run these (of `projections/names.py`) until SIGTERM. The roster has a fold of its own, and a clock."""
-    # Short-lived objects only: the default thresholds spend a third of the time looking for cycles.
-    gc.set_threshold(50_000, 20, 100)
+    # Short-lived objects only, and most of them exempt: the default thresholds would spend a third of the time on them.
+    gc.set_threshold(500_000, 20, 100)
     keyring = Keyring(settings.master_keys.get_secret_value())
     async with AsyncExitStack() as stack:
         connections = await stack.enter_async_context(pool(settings.database_url, _CONNECTIONS))
@@ -75,7 +76,7 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             progresses += [projection.progress for projection in shared]
         for of_avatars in _of_avatars(wanted, DataKeys(connections, keyring)):
             # Each by itself: what one has forgotten of an avatar must not become what the other knows of it.
-            handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars])
+            handler = FoldingHandler(connections, AVATARS_FOLD, [of_avatars], log=settings)
             work.append(LogConsumer(settings, AVATARS_FOLD.topic, f"project-{of_avatars.name}", handler).run())
             progresses.append(of_avatars.progress)
         if names.USAGE in wanted:
@@ -86,7 +87,7 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
             directory = Directory(settings, connections, dispatch)
             spending = Spending(connections)
             roster = Roster(settings, connections, directory, dispatch, spending)
-            folding = FoldingHandler(connections, SESSIONS_FOLD, [roster])
+            folding = FoldingHandler(connections, SESSIONS_FOLD, [roster], log=settings)
             work.append(LogConsumer(settings, SESSIONS_FOLD.topic, "project-roster", folding).run())
             work.extend((directory.run(), roster.run(), spending.run()))
             progresses.append(roster.progress)

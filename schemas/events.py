@@ -44,14 +44,14 @@ DeclineReason = Literal["no_slot", "draining", "cannot_unseal"]
 Quality = Literal["mock", "lite", "standard", "pro"]
 
 
-class Encrypted(Struct, frozen=True):
+class Encrypted(Struct, frozen=True, gc=False):
     """An erasable field: AES-GCM under the account's data key, base64. Gone for ever once that key is dropped."""
 
     enc: Line
     key_id: Id
 
 
-class EventTransport(Struct, frozen=True):
+class EventTransport(Struct, frozen=True, gc=False):
     """The transport of a session without its token, which is in no event of this topic."""
 
     type: Literal["livekit"]
@@ -63,7 +63,7 @@ class EventTransport(Struct, frozen=True):
     synthetic_audio_if_no_input: bool
 
 
-class SessionEvent(Struct, frozen=True):
+class SessionEvent(Struct, frozen=True, gc=False):
     session_id: Id
 
 
@@ -117,7 +117,7 @@ class SessionFirstFrame(WorkerEvent, frozen=True):
     latencies_ms: dict[str, Signed]
 
 
-class Meter(Struct, frozen=True):
+class Meter(Struct, frozen=True, gc=False):
     """Cumulative within one attempt, by the worker's monotonic clock."""
 
     billable_ms: Count
@@ -125,7 +125,7 @@ class Meter(Struct, frozen=True):
     audio_ms: Count
 
 
-class Segment(Struct, frozen=True):
+class Segment(Struct, frozen=True, gc=False):
     """An utterance that is being played."""
 
     id: str
@@ -264,7 +264,7 @@ DAYS_KEY: Final = "_days"
 """The key of `usage.day_sealed`: no account's."""
 
 
-class AvatarEvent(Struct, frozen=True):
+class AvatarEvent(Struct, frozen=True, gc=False):
     avatar_id: Id
 
 
@@ -294,7 +294,7 @@ class AvatarDeleted(AvatarEvent, frozen=True):
     pass
 
 
-class WorkerState(Struct, frozen=True):
+class WorkerState(Struct, frozen=True, gc=False):
     """The whole state of one worker process, once a second. `mac`: HMAC-SHA256 of the rest under the join secret."""
 
     worker_id: Id
@@ -311,7 +311,7 @@ class WorkerState(Struct, frozen=True):
     mac: str
 
 
-class Assignment(Struct, frozen=True):
+class Assignment(Struct, frozen=True, gc=False):
     worker_id: Id
 
 

@@ -14,7 +14,7 @@ CREDIT_US = 60_000_000
 BILLED_AS = {"lite": "lite", "standard": "standard", "pro": "pro", "mock": "standard"}
 
 
-class Rate(Struct, frozen=True):
+class Rate(Struct, frozen=True, gc=False):
     """`credit_us = billable_ms × multiplier_milli`; one credit is one standard minute, 60,000,000 credit_us."""
 
     card: Id

@@ -15,7 +15,7 @@ GENESIS = "0" * 64
 """`prev_hash` of a session's first entry."""
 
 
-class UsageFacts(Struct, frozen=True, rename={"from_ms": "from", "to_ms": "to"}):
+class UsageFacts(Struct, frozen=True, rename={"from_ms": "from", "to_ms": "to"}, gc=False):
     """The fields under the hash, in alphabetical order of their wire names: that makes the encoding canonical.
 
     Offsets and append times are not among them, so a mirrored or restored log gives the same hashes.
@@ -42,7 +42,7 @@ class UsageFacts(Struct, frozen=True, rename={"from_ms": "from", "to_ms": "to"})
     to_ms: int
 
 
-class UsageEntry(Struct, frozen=True):
+class UsageEntry(Struct, frozen=True, gc=False):
     facts: UsageFacts
     prev_hash: str
     hash: str
@@ -54,7 +54,7 @@ _encode = msgspec.json.Encoder().encode
 def chain(facts: UsageFacts, prev_hash: str) -> UsageEntry:
     """SHA-256 over the previous hash and the canonical JSON of the facts."""
     digest = hashlib.sha256(prev_hash.encode() + _encode(facts)).hexdigest()
-    return UsageEntry(facts=facts, prev_hash=prev_hash, hash=digest)
+    return UsageEntry(facts, prev_hash, digest)
 
 
 class UsageSummary(BaseModel):

@@ -3,8 +3,9 @@ and what comes of it fits every column. Decode, fold, rows and audit, without a 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from events.session_state import State, dump_state, load_state
 from events.sessions import MOST_CREDIT_US, MOST_SEEN, evolve
 from events.topics import partition_of
 from projections import audit, history, notices, sessions, usage
+from projections.entries import Part
 from projections.folding import Change
 from reactors import fanout, telling
 from schemas.bounds import MOST, MOST_MILLI, MOST_SMALL
@@ -41,6 +43,7 @@ from schemas.events import (
 )
 from schemas.rates import Rate
 from schemas.times import LAST_MS
+from store.database import Row
 from tests.builders import HIDDEN, T0, beat, created, event, life, record
 
 pytestmark = pytest.mark.unit
@@ -78,27 +81,27 @@ class Consumers:
 
     def __init__(self) -> None:
         self.state: State | None = None
-        self.states: dict[str, State] = {}
         self.verdict = audit.Verdict()
+        part = Part(0, 0, {}, cast(AsyncIterator[list[Row]], None))
+        self.audit = audit.Reading(cast(audit.Log, None), 0, part, audit.Scope(), self.verdict)
 
     def take(self, item: ConsumerRecord[Any, Any]) -> None:
-        try:
-            found = audit._fold(item, self.states, self.verdict)
-        except audit.CannotRead:
-            found = None
+        found = self.audit.fold(item)
+        read_all = not self.verdict.unread  # from what it cannot read on, the audit leaves the session
         outcome = read(item, self.state)
         if not isinstance(outcome, tuple):
             assert found is None
             return
         read_event, evolved = outcome
         self.state = evolved.state
-        assert load_state(dump_state(self.state)) == self.state == self.states[SID]
+        assert load_state(dump_state(self.state)) == self.state
         change = Change(read_event, evolved, item.partition, item.offset, item.timestamp)
         for column, value in zip(SESSIONS_COLUMNS, sessions._row(self.state, item.partition, b""), strict=True):
             fits(column, value)
+        assert not read_all or self.state == self.audit.states[SID]
         if evolved.usage is not None:
-            assert found == usage.row(change)
-            for column, value in zip(usage.COLUMNS, found, strict=True):
+            assert found == (usage.stored(change) if read_all else None)
+            for column, value in zip(usage.STORED, usage.stored(change), strict=True):
                 fits(column, value)
         if evolved.transition is not None and self.state.created is not None:
             for (column, _), value in zip(history._COLUMNS, history._row(change), strict=True):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from events import topics
 from events.topics import SESSIONS
@@ -92,6 +94,19 @@ async def test_entries_that_are_written_while_it_reads_are_no_difference(world: 
     await writing
     assert all(found.equal for found in verdicts)
     assert (await verdict(world)).entries > verdicts[0].entries
+
+
+async def test_a_log_with_a_hole_has_no_verdict(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that somebody has compacted: no row is called one too many for it."""
+    getmany = AIOKafkaConsumer.getmany
+
+    async def leaky(self: AIOKafkaConsumer, *places: TopicPartition, **options: Any) -> Any:
+        found = await getmany(self, *places, **options)
+        return {place: records[:3] + records[4:] for place, records in found.items()}
+
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", leaky)
+    with pytest.raises(audit.CannotRead, match=r"incomplete.*lacks"):
+        await verdict(world)
 
 
 async def test_a_log_that_lost_its_tail_has_no_verdict(world: World) -> None:

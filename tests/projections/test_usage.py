@@ -10,7 +10,7 @@ from events.consumer import Recoverable
 from events.sessions import FOLD
 from events.topics import partition_of
 from projections.checkpoints import bind
-from projections.folding import FoldingHandler
+from projections.handling import FoldingHandler
 from projections.usage import UsageProjection
 from store.database import pool
 from tests.builders import beat, event, life, record, session_id

@@ -22,7 +22,7 @@ from events.sessions import decode_session_event
 from events.topics import LIVE, SESSIONS, WORKERS
 from projections import checkpoints, names
 from projections.checkpoints import Fenced, Step
-from projections.folding import FoldingHandler
+from projections.handling import FoldingHandler
 from projections.live import FOLD, LiveProjection, begin_anew
 from projections.windows import window
 from reactors import live, live_reading
