@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from cli.processes import environment
 from events import archive, topics
-from events.archive import Busy, Damaged, locked, read_manifest, verify
+from events.archive import TOPICS, Busy, Damaged, locked, read_manifest, verify
 from events.reader import LogReader
 from events.restoring import Refused, restore
 from events.settings import LogSettings
@@ -235,8 +235,9 @@ async def test_restored_topics_are_what_they_were(world: World, folder: Path) ->
     """Offsets, times, hostile bytes; and then they stamp what is appended with their own time again."""
     settings = elsewhere(world)
     total = await restore(settings, folder, 1, lambda _, __: None)
-    found = {topic.name: await everything(settings, topic) for topic in (SESSIONS, AVATARS)}
-    assert found == {topic.name: await everything(world.settings, topic) for topic in (SESSIONS, AVATARS)}
+    found = {topic.name: await everything(settings, topic) for topic in TOPICS}
+    for topic in (SESSIONS, AVATARS):  # to usage.v1 more may have come since
+        assert found[topic.name] == await everything(world.settings, topic)
     assert total == sum(map(len, found.values()))
     with pytest.raises(Refused, match="holds records"):
         await restore(settings, folder, 1, lambda _, __: None)
