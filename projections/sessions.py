@@ -146,22 +146,33 @@ _ACTIVE = frozenset({"queued", "starting", "running", "ending"})
 
 
 async def page(connection: Connection, account_id: str, only: Filter, limit: int) -> list[StoredSession]:
-    """Newest first. However many sessions the account has, it reads as many as it shows, in the order of an index."""
+    """Newest first. However many sessions the account has, live or over, it reads as many as it shows.
+
+    A full page of the projection ends the search for what it does not have yet: older promises are of later pages.
+    """
     cursor = await connection.execute(
         f"""
-        (SELECT session_id, status, state, NULL AS resource FROM (
-            SELECT s.session_id, {_EFFECTIVE} AS status, s.state, s.avatar_id, s.created_ms
-            FROM r.sessions s LEFT JOIN admissions a USING (session_id)
-            WHERE s.account_id = %(account)s AND {_PROMISED.format("s")} AND {only.stored()}
-        ) known WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s)
+        WITH known AS MATERIALIZED (
+            SELECT session_id, status, state, NULL AS resource FROM (
+                SELECT s.session_id, {_EFFECTIVE} AS status, s.state, s.avatar_id, s.created_ms
+                FROM r.sessions s LEFT JOIN admissions a USING (session_id)
+                WHERE s.account_id = %(account)s AND {_PROMISED.format("s")} AND {only.stored()}
+            ) shown WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s
+        ), full_page AS (
+            SELECT min(session_id) AS last FROM known HAVING count(*) = %(limit)s
+        ), promised AS (
+            SELECT session_id, status, NULL::bytea AS state, resource FROM (
+                SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END AS status,
+                    a.resource, a.resource::json ->> 'avatar_id' AS avatar_id, a.created_ms
+                FROM admissions a
+                WHERE a.account_id = %(account)s AND a.session_id > coalesce((SELECT last FROM full_page), '')
+                  AND {_PROMISED.format("a")}
+                  AND (SELECT s.session_id FROM r.all_sessions s WHERE s.session_id = a.session_id) IS NULL
+            ) shown WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s
+        )
+        SELECT session_id, status, state, resource FROM known
         UNION ALL
-        (SELECT session_id, status, NULL, resource FROM (
-            SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END AS status,
-                a.resource, a.resource::json ->> 'avatar_id' AS avatar_id, a.created_ms
-            FROM admissions a
-            WHERE a.account_id = %(account)s AND {_PROMISED.format("a")}
-              AND NOT EXISTS (SELECT 1 FROM r.all_sessions s WHERE s.session_id = a.session_id)
-        ) promised WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s)
+        SELECT session_id, status, state, resource FROM promised
         ORDER BY session_id DESC LIMIT %(limit)s
         """,  # noqa: S608 - no value in it
         {

@@ -87,18 +87,59 @@ async def test_an_end_that_was_acknowledged_shows_at_once(world: World, account:
 async def test_a_page_costs_what_it_shows(account: str, connection: Connection, only: dict[str, Any]) -> None:
     """It used to sort all of an account's sessions for each page."""
 
-    async def read() -> int:
-        cursor = await connection.execute(
-            """
-            SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_all_tables
-            WHERE relid = 'sessions_v1.sessions'::regclass
-            """
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        return int(row[0])
-
     async with connection.transaction():
-        before = await read()
+        before = await looked_at(connection)
         assert len(await ids(connection, account, 21, **only)) == 21
-        assert await read() - before < 500  # of 20,000; without statistics all 200 live ones are sorted
+        assert await looked_at(connection) - before < 500  # of 20,000; without statistics all 200 live ones are sorted
+
+
+async def test_a_page_costs_nothing_of_what_else_runs(world: World, connection: Connection) -> None:
+    """It used to ask of each live session whether the projection has it, before it showed twenty."""
+    live = 3_000
+    account, _ = await world.new_account("busy")
+    await world.sql(
+        """
+        INSERT INTO sessions_v1.sessions
+        SELECT 'sess_b' || lpad(n::text, 6, '0'), 0, false, %s, 'av_1', 'mock', 'running', 1, 1, 'wrk_1', n,
+            NULL, NULL, NULL, NULL, NULL, 0, 0, 0, %s
+        FROM generate_series(1, %s) n
+        """,
+        account,
+        STATE,
+        live,
+    )
+    await world.sql(
+        """
+        INSERT INTO admissions
+            (session_id, account_id, event_id, worker_id, state, target_hash, body_hmac, created_ms, resource)
+        SELECT 'sess_b' || lpad(n::text, 6, '0'), %s, 'evt_1', 'wrk_1', 'live', ('b' || n)::bytea, ('b' || n)::bytea,
+            n, '{}'
+        FROM generate_series(1, %s) n
+        """,
+        account,
+        live + 1,
+    )
+    await world.sql("ANALYZE sessions_v1.sessions")
+    await world.sql("ANALYZE admissions")
+
+    shown = await page(connection, account, Filter(), 21)
+
+    assert [found.session_id for found in shown[:2]] == ["sess_b003001", "sess_b003000"]
+    assert [found.resource for found in shown[:2]] == ["{}", None]
+    async with connection.transaction():
+        before = await looked_at(connection)
+        assert len(await page(connection, account, Filter(), 21)) == 21
+        assert await looked_at(connection) - before < 500  # of 3,000 live ones
+
+
+async def looked_at(connection: Connection) -> int:
+    """Rows of sessions and of admissions that this transaction has read so far."""
+    cursor = await connection.execute(
+        """
+        SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_xact_all_tables
+        WHERE relid IN ('sessions_v1.sessions'::regclass, 'admissions'::regclass)
+        """
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
