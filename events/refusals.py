@@ -9,6 +9,7 @@ WHY: dict[str, str] = {
     "already_ending": "The session is ending already; the first request or notice counts.",
     "already_playing": "This attempt has shown its first frame already.",
     "already_started": "This attempt has started already.",
+    "attempt_lost": "The worker has lost this attempt; what it says of it afterwards does not count.",
     "declined": "The worker has declined this attempt; what it says of it afterwards does not count.",
     "duplicate": "An event with the same ce_id was accepted before; the same one twice counts once.",
     "ending": "The session is ending; no other worker is assigned any more.",

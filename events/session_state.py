@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from events.metering import Billed
-from schemas.events import EndReason, FailureCode, Meter, RequestReason, Segment, SessionCreated
+from schemas.events import EndReason, FailureCode, LossReason, Meter, RequestReason, Segment, SessionCreated
 from schemas.usage import GENESIS
 
 Status = Literal["queued", "starting", "running", "ending", "ended", "failed", "canceled"]
@@ -21,7 +21,8 @@ HIDDEN_REASON: Literal["append_timed_out"] = "append_timed_out"
 class State(Struct, omit_defaults=True, gc=False):
     """All that the log says about one session. Times are epoch ms by `ce_time`, never earlier than the one before.
 
-    `append_ms` fields are the log's own time; only the billing bound uses them. Treat as immutable: `evolve` copies.
+    `loss`: how the latest attempt was lost, while it is. `append_ms` fields are the log's own time; only the billing
+    bound uses them. Treat as immutable: `evolve` copies.
     """
 
     session_id: str
@@ -36,8 +37,9 @@ class State(Struct, omit_defaults=True, gc=False):
     last_append_ms: int = 0
     attempt: int = 0
     worker_id: str = ""
-    attempt_phase: Literal["assigned", "declined", "started", "playing"] = "assigned"
+    attempt_phase: Literal["assigned", "declined", "started", "playing", "lost"] = "assigned"
     attempt_append_ms: int = 0
+    loss: LossReason | None = None
     declines: int = 0
     n: int = 0
     meter: Meter = Meter(0, 0, 0)

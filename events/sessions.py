@@ -23,6 +23,7 @@ from schemas.events import (
     CANCELED,
     Meter,
     SessionAssigned,
+    SessionAttemptLost,
     SessionAudioResumed,
     SessionAudioStalled,
     SessionCreated,
@@ -46,8 +47,8 @@ from schemas.usage import UsageEntry, UsageFacts, chain
 
 _MOST_KEY = 4 * ID_CHARS
 
-RULES = 1
-"""The version that new sessions are created under."""
+RULES = 2
+"""The version that new sessions are created under. 2: an attempt may be lost while its worker lives."""
 
 MOST_SEEN = 10_000
 """Events of one session that may come any number of times are rejected from here on, so that its state stays small."""
@@ -68,7 +69,7 @@ def decode_session_event(record: Record) -> Event:
     if key is None or len(key) > _MOST_KEY or partition_of(key) != record.partition:
         raise Malformed("the key is no session id, or its partition another one")
     event = decode(record)
-    if isinstance(event.data, SessionCreated) and event.data.rules != RULES:
+    if isinstance(event.data, SessionCreated) and event.data.rules not in _RULES_OF:
         raise Unknown(f"rules {event.data.rules} of the fold are not known here")
     return event
 
@@ -82,12 +83,17 @@ def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:
         return _first(event, data, append_ms)
     if event.id in state.seen:
         return Rejected("duplicate")
-    rule = _RULES_1.get(type(data))
+    rule = _rules(state).get(type(data))
     if rule is None:
         return Rejected("no_rule")
     if state.status in TERMINAL and not isinstance(data, UsageAdjusted):
         return Rejected("terminal")
     return rule(state, event, data, append_ms)
+
+
+def _rules(state: State) -> dict[type[Struct], _Rule]:
+    """Those that the session was created under; without a create, which all rules begin with, the oldest will do."""
+    return _RULES_1 if state.created is None else _RULES_OF[state.created.rules]
 
 
 def _first(event: Event, data: SessionEvent, append_ms: int) -> Outcome:
@@ -115,6 +121,8 @@ def _stale(state: State, data: WorkerEvent | SessionEnded | SessionFailed) -> Re
         return Rejected("stale_attempt")
     if state.attempt_phase == "declined":
         return Rejected("declined")
+    if state.attempt_phase == "lost":
+        return Rejected("attempt_lost")
     return None
 
 
@@ -139,7 +147,7 @@ def _assigned(state: State, event: Event, data: SessionAssigned, append_ms: int)
         return Rejected("too_many_events")
     new = _accept(state, event, append_ms)
     new.attempt, new.worker_id, new.attempt_append_ms = data.attempt, data.worker_id, append_ms
-    new.attempt_phase = "assigned"
+    new.attempt_phase, new.loss = "assigned", None
     new.n, new.meter, new.attempt_billed = 0, Meter(0, 0, 0), Billed()
     new.attempt_first_frame_ms = new.attempt_first_frame_append_ms = 0
     return Evolved(new, event.type)
@@ -206,6 +214,18 @@ def _heartbeat(state: State, event: Event, data: SessionHeartbeat, append_ms: in
     new = copied(state)
     new.segment = data.segment
     return Evolved(new, None, _bill(new, event, data.n, data.meter, append_ms))
+
+
+def _attempt_lost(state: State, event: Event, data: SessionAttemptLost, append_ms: int) -> Outcome:
+    """Nothing of the attempt counts any more. An ending session is closed by the roster then."""
+    if stale := _stale(state, data):
+        return stale
+    if state.attempt_phase == "assigned":
+        return Rejected("not_started")
+    new = _accept(state, event, append_ms)
+    new.attempt_phase, new.loss = "lost", data.reason
+    new.segment = data.segment
+    return Evolved(new, event.type)
 
 
 def _end_requested(state: State, event: Event, data: SessionEndRequested, append_ms: int) -> Outcome:
@@ -359,5 +379,8 @@ _RULES_1: dict[type[Struct], _Rule] = {
     SessionFailed: _failed,
     UsageAdjusted: _adjusted,
 }
+_RULES_2: dict[type[Struct], _Rule] = {**_RULES_1, SessionAttemptLost: _attempt_lost}
+
+_RULES_OF = {1: _RULES_1, 2: _RULES_2}
 
 FOLD = Fold(SESSIONS, decode_session_event, evolve)

@@ -94,6 +94,8 @@ def _attempts(happened: Sequence[Happened], frames: Mapping[int, AttemptFrames])
             tries[-1][_TIMES[each.type]] = to_wire(each.occurred_ms)
         elif tries and each.type == "session.declined":
             tries[-1]["outcome"] = "declined"
+        elif tries and each.type == "session.attempt_lost":
+            tries[-1]["outcome"] = "lost"
         elif tries and each.state.terminal:
             tries[-1]["outcome"] = each.state.status
     return tries

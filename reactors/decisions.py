@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from events.session_state import State
 from schemas.events import AssignReason, EndReason, FailureCode, RequestReason
+from store.slots import OwnSlot
 
 MAX_ATTEMPTS = 3
 MAX_DECLINES = 10
@@ -39,7 +40,10 @@ class Fail:
 
 @dataclass(frozen=True)
 class Assign:
-    """To another worker. `otherwise`: what to do when no slot is free (None: try again at the next tick)."""
+    """To another worker, or another process of the same.
+
+    `otherwise`: what to do when no slot is free (None: try again at the next tick).
+    """
 
     reason: AssignReason
     otherwise: Fail | None = None
@@ -57,7 +61,8 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool, exhausted: 
     created = state.created
     if created is None or state.terminal:
         return None
-    lost = worker_gone or (dropped and state.attempt_phase in ("started", "playing"))
+    dead = state.attempt_phase == "lost"
+    lost = dead or worker_gone or (dropped and state.attempt_phase in ("started", "playing"))
     if state.status == "ending":
         overdue = now - state.last_ms > ENDING_MS
         return Close(state.end_requested or state.ending_reason or "worker_lost") if lost or overdue else None
@@ -73,11 +78,21 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool, exhausted: 
         return fail if state.declines >= MAX_DECLINES else Assign("declined", otherwise=fail if too_late else None)
     used_up = state.attempt - state.declines >= MAX_ATTEMPTS
     if lost:
-        fail = Fail("worker_lost")
+        fail = Fail("renderer.crashed" if dead else "worker_lost")
         return fail if used_up else Assign("worker_lost", otherwise=fail if too_late else None)
     if state.attempt_phase == "assigned" and now - state.attempt_append_ms > SILENT_MS:
         return Fail("start_timeout") if used_up else Assign("start_timeout")
     return None
+
+
+def own_slot(state: State) -> OwnSlot | None:
+    """Whether the slot that a lost attempt leaves is taken for the next one: its worker lives, and has the face.
+
+    A second loss, or one of the renderer, may be that machine's fault: others are tried first then.
+    """
+    if state.attempt_phase != "lost":
+        return None
+    return "first" if state.attempt - state.declines == 1 and state.loss != "renderer_lost" else "last"
 
 
 def silent(state: State, now: int) -> bool:

@@ -20,7 +20,7 @@ from projections import names
 from projections.folding import Refusal, SessionChange, SessionsFolded
 from projections.states import SessionStates
 from reactors import roster_metrics as metrics
-from reactors.decisions import Assign, Close, Decision, Fail, RequestEnd, decide, silent
+from reactors.decisions import Assign, Close, Decision, Fail, RequestEnd, decide, own_slot, silent
 from reactors.directory import Directory
 from reactors.dispatch import Dispatch
 from reactors.noticed import Asked, Dropped
@@ -33,7 +33,9 @@ from schemas.events import (
     TYPE_OF,
     AssignReason,
     SessionAssigned,
+    SessionAttemptLost,
     SessionCreated,
+    SessionDeclined,
     SessionEnded,
     SessionEndRequested,
     SessionEvent,
@@ -52,6 +54,7 @@ _PRUNE_EVERY_S = 3600.0
 _FIRST_PRUNE_S = 60.0
 
 _MESSAGES = {
+    "renderer.crashed": "Each process that played the session ended unexpectedly; create the session again.",
     "start_timeout": "No worker could start the session in time; create it again.",
     "worker_lost": "The worker was lost and none could take over; create the session again.",
 }
@@ -132,6 +135,8 @@ class Roster(SessionStates):
         state = change.evolved.state
         if isinstance(change.event.data, SessionAssigned):
             await self._dispatch.task(state)
+        elif isinstance(change.event.data, SessionAttemptLost | SessionDeclined):
+            await self._consider(state, now_ms())  # somebody waits for a face
         elif isinstance(change.event.data, SessionEndRequested) and not state.terminal:
             await self._dispatch.end(state.worker_id, state.session_id, state.attempt, change.event.data.reason)
 
@@ -172,13 +177,17 @@ class Roster(SessionStates):
                 continue  # changed while an earlier one was worked on
             if state.end_requested and not self._directory.gone(state.worker_id):
                 await self._dispatch.end(state.worker_id, sid, state.attempt, state.end_requested)
-            decision = decide(
-                state, now, self._directory.gone(state.worker_id), self._dropped(state), self._exhausted(state)
-            )
-            if decision is not None and self._asked.may_ask(sid, state.seq):
-                await self._carry_out(state, decision)
-            elif decision is None and silent(state, now) and self._asked.may_send_task(sid, state.attempt):
+            decision = await self._consider(state, now)
+            if decision is None and silent(state, now) and self._asked.may_send_task(sid, state.attempt):
                 await self._dispatch.task(state)  # the command may have been lost; whoever holds it does not mind
+
+    async def _consider(self, state: State, now: int) -> Decision | None:
+        """Decide what it needs, and do that, unless it was done just now."""
+        gone = self._directory.gone(state.worker_id)
+        decision = decide(state, now, gone, self._dropped(state), self._exhausted(state))
+        if decision is not None and self._asked.may_ask(state.session_id, state.seq):
+            await self._carry_out(state, decision)
+        return decision
 
     def _dropped(self, state: State) -> bool:
         seen = self._directory.seen(state.worker_id)
@@ -209,7 +218,7 @@ class Roster(SessionStates):
         assert state.created is not None
         sid, attempt, seq = state.session_id, state.attempt + 1, state.seq
         async with self._pool.connection() as connection:
-            worker_id = await slots.reserve(connection, sid, state.created.quality, attempt, seq)
+            worker_id = await slots.reserve(connection, sid, state.created.quality, attempt, seq, own_slot(state))
         if worker_id is None:
             self._asked.take_back(sid, seq)  # nothing was asked: look again at the next tick
             return False

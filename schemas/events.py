@@ -41,6 +41,7 @@ FailureCode = Literal[
 ]
 AssignReason = Literal["worker_lost", "start_timeout", "declined"]
 DeclineReason = Literal["no_slot", "draining", "cannot_unseal"]
+LossReason = Literal["process_crashed", "process_hung", "renderer_lost"]
 Quality = Literal["mock", "lite", "standard", "pro"]
 
 
@@ -169,6 +170,17 @@ class SessionAudioResumed(AudioNotice, frozen=True):
 
 class SessionSyntheticAudioStarted(AudioNotice, frozen=True):
     pass
+
+
+class SessionAttemptLost(WorkerEvent, frozen=True):
+    """The worker lives and this attempt does not: another one is to go on in the same room.
+
+    It has no meter: what the attempt has proved is in its heartbeats. `segment`: the utterance whose end the agent
+    still waits for.
+    """
+
+    reason: LossReason
+    segment: Segment | None
 
 
 class SessionEndRequested(SessionEvent, frozen=True):
@@ -373,6 +385,7 @@ CATALOGUE: dict[str, EventType] = {
     "session.audio_stalled": EventType(1, SessionAudioStalled, "sessions.v1", public=True),
     "session.audio_resumed": EventType(1, SessionAudioResumed, "sessions.v1", public=True),
     "session.synthetic_audio_started": EventType(1, SessionSyntheticAudioStarted, "sessions.v1", public=True),
+    "session.attempt_lost": EventType(1, SessionAttemptLost, "sessions.v1", public=False),
     "session.end_requested": EventType(1, SessionEndRequested, "sessions.v1", public=False),
     "session.ending": EventType(1, SessionEnding, "sessions.v1", public=True),
     "session.ended": EventType(1, SessionEnded, "sessions.v1", public=True),

@@ -53,7 +53,8 @@ class Latencies(BaseModel):
 
 
 class AttemptResource(BaseModel):
-    """One worker's try. `outcome`: `live`, `ended`, `failed`, `declined`, or `replaced` by the next one."""
+    """One worker's try. `outcome`: `live`, `ended`, `failed`, `declined`, `lost` with its process,
+    or `replaced` by the next one."""
 
     attempt: int
     reason: str | None
@@ -61,7 +62,7 @@ class AttemptResource(BaseModel):
     started_at: str | None
     joined_at: str | None
     first_frame_at: str | None
-    outcome: Literal["live", "ended", "failed", "canceled", "declined", "replaced"]
+    outcome: Literal["live", "ended", "failed", "canceled", "declined", "lost", "replaced"]
     late_frames: int
     dropped_frames: int
     skew_ms: int | None

@@ -6,10 +6,13 @@ next attempt until the log has accepted or refused the move.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, LiteralString
 
 from store.database import Connection, Pool, delete_by_batches
+
+OwnSlot = Literal["first", "last"]
 
 RESERVED_S = 60
 """A reservation without an answer in the log is given back after this; should it be accepted later, the worker itself
@@ -48,11 +51,14 @@ async def withdraw(connection: Connection, worker_id: str) -> None:
     await connection.execute("DELETE FROM slots WHERE worker_id = %s AND session_id IS NULL", [worker_id])
 
 
-async def reserve(connection: Connection, session_id: str, quality: str, attempt: int, expected_seq: int) -> str | None:
-    """The worker of a slot for this attempt; None when no other worker has a free one, or the session is over.
+async def reserve(
+    connection: Connection, session_id: str, quality: str, attempt: int, expected_seq: int, own: OwnSlot | None = None
+) -> str | None:
+    """The worker of a slot for this attempt; None when there is no free one, or the session is over.
 
-    A decision that is made again gets the slot that it has. Admission before slot, as everywhere: a session that ends
-    meanwhile gives back both of its slots afterwards, or has none reserved.
+    `own`: whether the slot of the attempt before counts as free, and is looked at before those of other workers, or
+    after them. None: no, that worker is gone. A decision that is made again gets the slot that it has. Admission before
+    slot, as everywhere: a session that ends meanwhile gives back both of its slots afterwards, or has none reserved.
     """
     asked = {"session": session_id, "quality": quality, "attempt": attempt, "seq": expected_seq}
     async with connection.transaction():
@@ -62,34 +68,42 @@ async def reserve(connection: Connection, session_id: str, quality: str, attempt
         admission = await cursor.fetchone()
         if admission is None:
             return None
-        cursor = await connection.execute(
-            """
-            UPDATE slots SET expected_seq = %(seq)s, reserved_at = now()
-            WHERE session_id = %(session)s AND attempt = %(attempt)s AND open RETURNING worker_id
-            """,
-            asked,
-        )
-        kept = await cursor.fetchone()
-        if kept is not None:
-            return str(kept[0])
-        await connection.execute(
-            f"UPDATE slots SET {_FREE} WHERE session_id = %(session)s AND attempt = %(attempt)s",  # noqa: S608
-            asked,
-        )
-        cursor = await connection.execute(
-            """
-            UPDATE slots
-            SET session_id = %(session)s, attempt = %(attempt)s, expected_seq = %(seq)s, reserved_at = now()
-            WHERE (worker_id, slot) = (
-                SELECT s.worker_id, s.slot FROM slots s
-                WHERE s.session_id IS NULL AND s.open AND %(quality)s = ANY (s.qualities) AND s.worker_id <> %(worker)s
-                ORDER BY s.slot, s.worker_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-            RETURNING worker_id
-            """,
-            {**asked, "worker": admission[0]},
-        )
-        chosen = await cursor.fetchone()
-        return str(chosen[0]) if chosen else None
+        asked["worker"] = admission[0]
+        chosen = await _worker(connection, _KEEP, asked)
+        if chosen is None:
+            await connection.execute(
+                f"UPDATE slots SET {_FREE} WHERE session_id = %(session)s AND attempt = %(attempt)s",  # noqa: S608
+                asked,
+            )
+            ways = {None: [_TAKE], "first": [_TAKE_OWN, _TAKE], "last": [_TAKE, _TAKE_OWN]}[own]
+            for way in ways:
+                chosen = chosen or await _worker(connection, way, asked)
+        return chosen
+
+
+async def _worker(connection: Connection, query: LiteralString, asked: Mapping[str, object]) -> str | None:
+    cursor = await connection.execute(query, asked)
+    row = await cursor.fetchone()
+    return str(row[0]) if row else None
+
+
+_KEEP = """
+    UPDATE slots SET expected_seq = %(seq)s, reserved_at = now()
+    WHERE session_id = %(session)s AND attempt = %(attempt)s AND open RETURNING worker_id
+"""
+_TAKE = """
+    UPDATE slots
+    SET session_id = %(session)s, attempt = %(attempt)s, expected_seq = %(seq)s, reserved_at = now()
+    WHERE (worker_id, slot) = (
+        SELECT s.worker_id, s.slot FROM slots s
+        WHERE s.session_id IS NULL AND s.open AND %(quality)s = ANY (s.qualities) AND s.worker_id <> %(worker)s
+        ORDER BY s.slot, s.worker_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING worker_id
+"""
+_TAKE_OWN = """
+    UPDATE slots SET attempt = %(attempt)s, expected_seq = %(seq)s, reserved_at = now()
+    WHERE session_id = %(session)s AND worker_id = %(worker)s AND open RETURNING worker_id
+"""
 
 
 async def accepted(connection: Connection, moves: Sequence[Move]) -> None:

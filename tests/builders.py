@@ -8,6 +8,7 @@ from aiokafka import ConsumerRecord
 from msgspec import structs
 
 from events.codec import Event, encode, new_event
+from events.sessions import RULES
 from events.topics import SESSIONS, partition_of
 from schemas.assignments import Task
 from schemas.events import (
@@ -35,7 +36,7 @@ T0 = 1_764_000_000_000
 def created(sid: str, *, worker: str = "wrk_1", account: str = "acct_1", **changes: Any) -> SessionCreated:
     data = SessionCreated(
         session_id=sid,
-        rules=1,
+        rules=RULES,
         account_id=account,
         api_key_id="key_1",
         avatar_id="av_demo",

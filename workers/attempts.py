@@ -11,7 +11,10 @@ from events.codec import type_decoders
 from schemas.events import (
     EndReason,
     FailureCode,
+    LossReason,
     Meter,
+    Segment,
+    SessionAttemptLost,
     SessionEnded,
     SessionEnding,
     SessionFailed,
@@ -47,7 +50,8 @@ class HeldAttempt:
     """`child` is None until a warm one is there; `over`: only its last events are on their way.
 
     `deadline`: loop time of the first frame at the latest. `patience`: the wait for a child, while there is one.
-    `n`, `meter`: of its last heartbeat. They are all that is left of a process that died. `late`, `dropped`: frames.
+    `n`, `meter`: of its last heartbeat; `segment`: the utterance that the agent waits for. They are all that is left of
+    a process that died. `late`, `dropped`: frames.
     """
 
     session_id: str
@@ -60,6 +64,7 @@ class HeldAttempt:
     end: EndReason | None = None
     n: int = 0
     meter: Meter = field(default_factory=lambda: Meter(0, 0, 0))
+    segment: Segment | None = None
     late: int = 0
     dropped: int = 0
     over: bool = False
@@ -79,7 +84,7 @@ class HeldAttempt:
         if isinstance(event, SessionHeartbeat):
             self.n, self.meter = event.n, event.meter
             self.late, self.dropped = event.late_frames, event.dropped_frames
-        self.over = self.over or isinstance(event, SessionEnded | SessionFailed)
+        self.over = self.over or isinstance(event, SessionEnded | SessionFailed | SessionAttemptLost)
         return event
 
     def _measure(self, event: AttemptEvent) -> None:
@@ -97,9 +102,11 @@ class HeldAttempt:
             metrics.ATTEMPTS.labels("ended", event.reason).inc()
         elif isinstance(event, SessionFailed) and not self.over:
             metrics.ATTEMPTS.labels("failed", event.code).inc()
+        elif isinstance(event, SessionAttemptLost) and not self.over:
+            metrics.ATTEMPTS.labels("lost", event.reason).inc()
 
     def ended(self, reason: EndReason) -> None:
-        """Told to end before a process had it."""
+        """Told to end before a process had it, or when it had died of something else."""
         sid, worker = self.session_id, self.worker_id
         self.appender.append(SessionEnding(sid, self.number, worker, reason))
         self.appender.append(
@@ -108,8 +115,14 @@ class HeldAttempt:
         metrics.ATTEMPTS.labels("ended", reason).inc()
         self.over = True
 
+    def lost(self, reason: LossReason) -> None:
+        """In place of a process that is gone: the roster has another one go on, here or elsewhere."""
+        self.appender.append(SessionAttemptLost(self.session_id, self.number, self.worker_id, reason, self.segment))
+        metrics.ATTEMPTS.labels("lost", reason).inc()
+        self.over = True
+
     def failed(self, code: FailureCode, message: str) -> None:
-        """The last word, in place of a process that is gone or never came: as much as it had proved."""
+        """The last word, in place of a process that never came."""
         self.appender.append(
             SessionFailed(
                 self.session_id,

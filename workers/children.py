@@ -1,5 +1,6 @@
-"""Processes of the supervisor: started over a socket pair, silent for SILENT_S they are killed. Session processes are
-kept warm: the SDK is imported before the task comes.
+"""Processes of the supervisor: started over a socket pair, killed when they are silent for too long.
+
+Session processes are kept warm: the SDK is imported before the task comes.
 
 Of the supervisor's environment, which holds its secrets, they get nothing but what programs read of the machine.
 """
@@ -21,7 +22,12 @@ from workers.pipe import Pipe
 log = structlog.get_logger()
 
 SILENT_S = 3.0
+SESSION_SILENT_S = 1.5
+"""A face that stands still is replaced within two seconds."""
 _ALIVE_EVERY_S = 1.0
+SESSION_ALIVE_EVERY_S = 0.25
+_LOOKS = 3
+"""Silence is counted in so many looks: a pause of our own process is the silence of nobody."""
 _WARM_TIMEOUT_S = 30.0
 
 _OF_THE_MACHINE = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
@@ -34,18 +40,23 @@ def of_this_machine() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in _OF_THE_MACHINE or name.startswith(_FAMILIES)}
 
 
-async def say_alive(pipe: Pipe[Any]) -> None:
+async def say_alive(pipe: Pipe[Any], every_s: float = _ALIVE_EVERY_S) -> None:
     """The process' own side of it, for ever."""
     while True:
         pipe.send(Alive())
-        await asyncio.sleep(_ALIVE_EVERY_S)
+        await asyncio.sleep(every_s)
 
 
 class Child:
     """One process. It ends when its pipe does."""
 
-    def __init__(self, module: str, process: asyncio.subprocess.Process, pipe: Pipe[FromSession]) -> None:
+    def __init__(
+        self, module: str, process: asyncio.subprocess.Process, pipe: Pipe[FromSession], silent_s: float
+    ) -> None:
         self._module = module
+        self._silent_s = silent_s
+        self.hung = False
+        """It was killed for its silence."""
         self._process = process
         self.pipe = pipe
 
@@ -62,7 +73,7 @@ class Child:
         return self._process.returncode
 
     @classmethod
-    async def spawn(cls, module: str, *arguments: str) -> Child:
+    async def spawn(cls, module: str, *arguments: str, silent_s: float = SILENT_S) -> Child:
         """Raises OSError."""
         ours, theirs = socket.socketpair()
         try:
@@ -77,7 +88,7 @@ class Child:
                     stdin=asyncio.subprocess.DEVNULL,
                     env=of_this_machine(),
                 )
-            return cls(module, process, await Pipe.over(ours, FromSession))
+            return cls(module, process, await Pipe.over(ours, FromSession), silent_s)
         except BaseException:
             ours.close()  # a process that was started sees the end of its pipe
             raise
@@ -105,11 +116,16 @@ class Child:
 
         One that is silent for too long, or says what is no message, is killed.
         """
+        looks = 0
         while True:
             try:
-                async with asyncio.timeout(SILENT_S):
+                async with asyncio.timeout(self._silent_s / _LOOKS):
                     message = await self.pipe.receive()
             except TimeoutError:
+                looks += 1
+                if looks < _LOOKS:
+                    continue
+                self.hung = True
                 log.warning("process silent, killed", module=self._module, pid=self.pid)
                 self.kill()
                 return None
@@ -118,6 +134,7 @@ class Child:
                 self.kill()
             if not isinstance(message, Alive):
                 return message
+            looks = 0
 
     def kill(self) -> None:
         if self.running:
@@ -135,7 +152,7 @@ class Child:
 
 
 async def _session() -> Child:
-    child = await Child.spawn("workers.session_process")
+    child = await Child.spawn("workers.session_process", silent_s=SESSION_SILENT_S)
     await child.begin(_WARM_TIMEOUT_S)
     return child
 

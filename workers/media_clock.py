@@ -76,9 +76,13 @@ class MediaClock:
 
     @property
     def open_segment(self) -> Segment | None:
-        """What is being played now, and how far it was handed over."""
+        """The oldest utterance whose finish is not told yet, and how far it was handed over."""
+        done = next((due.finish for due in self._due), None)
+        done = done or next((finish for _, tick in self._ahead for finish in tick.done), None)
+        if done is not None:
+            return Segment(done.segment_id, int(done.position_s * 1000))
         current = self._playback.current
-        return Segment(current.id, current.played * 1000 // RATE) if current and current.started else None
+        return Segment(current.id, current.played * 1000 // RATE) if current else None
 
     async def tick(self, output: Output) -> Played:
         """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.

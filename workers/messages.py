@@ -9,6 +9,8 @@ from schemas.assignments import Task
 from schemas.events import (
     TYPE_OF,
     EndReason,
+    Segment,
+    SessionAttemptLost,
     SessionAudioResumed,
     SessionAudioStalled,
     SessionEnded,
@@ -66,7 +68,7 @@ class Ready(Struct, frozen=True, tag="ready"):
 
 
 class Alive(Struct, frozen=True, tag="alive"):
-    """Once a second. Silence for 3 s is death."""
+    """From the task on, four times a second (the renderer: once). Silence is death (`children.py`)."""
 
 
 AttemptEvent = (
@@ -80,6 +82,7 @@ AttemptEvent = (
     | SessionEnding
     | SessionEnded
     | SessionFailed
+    | SessionAttemptLost
 )
 """What a session process says of its attempt. The other events of a worker are its supervisor's own."""
 
@@ -95,4 +98,13 @@ class Said(Struct, frozen=True, tag="said"):
         return cls(TYPE_OF[type(event)], msgspec.json.encode(event))
 
 
-FromSession = Ready | Alive | Said
+class Playing(Struct, frozen=True, tag="playing"):
+    """The oldest utterance whose end the agent still waits for: at each change, and twice a second while there is one.
+
+    It is for the next attempt, should this process die.
+    """
+
+    segment: Segment | None
+
+
+FromSession = Ready | Alive | Said | Playing

@@ -1,17 +1,20 @@
 """What a session process says of its attempt: the events themselves, which its supervisor appends as they are.
 
-If the process dies between two of them, the supervisor says the last one in its place, from the last heartbeat.
+If the process dies between two of them, the supervisor says the last one in its place: that the attempt is lost.
 """
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import version
 
 from schemas.events import (
     EndReason,
     FailureCode,
+    LossReason,
     Meter,
     Segment,
+    SessionAttemptLost,
     SessionEnded,
     SessionEnding,
     SessionExpiring,
@@ -22,9 +25,11 @@ from schemas.events import (
     SessionSyntheticAudioStarted,
 )
 from schemas.times import now_ms
-from workers.messages import AttemptEvent, Said, Start, ToSession
+from workers.messages import AttemptEvent, Playing, Said, Start, ToSession
 from workers.meter import MediaMeter
 from workers.pipe import Pipe
+
+_TELL_EVERY_S = 0.5
 
 
 class Reporter:
@@ -36,6 +41,8 @@ class Reporter:
         self._accepted_ms = start.task.accepted_ms
         self._latencies_ms: dict[str, int] = {}
         self._n = 0
+        self._told: Segment | None = None
+        self._told_at = 0.0
 
     def reached(self, phase: str) -> None:
         """On the way to the first frame. The first time counts: a rejoin is no start."""
@@ -79,6 +86,17 @@ class Reporter:
     def failed(self, code: FailureCode, message: str, meter: Meter) -> None:
         sid, attempt, worker_id = self._whose
         self._say(SessionFailed(sid, attempt, code, message, worker_id=worker_id, n=self._next(), meter=meter))
+
+    def lost(self, reason: LossReason) -> None:
+        """The agent was told the end of every utterance, and the room was left: nothing is open."""
+        self._say(SessionAttemptLost(*self._whose, reason=reason, segment=None))
+
+    def playing(self, segment: Segment | None) -> None:
+        """At each tick. What the next attempt has to know, should this process die in the next moment."""
+        told, now = self._told, time.monotonic()
+        if (segment and segment.id) != (told and told.id) or (segment and now - self._told_at > _TELL_EVERY_S):
+            self._told, self._told_at = segment, now
+            self._pipe.send(Playing(segment))
 
     def _next(self) -> int:
         self._n += 1

@@ -1,6 +1,6 @@
 """One attempt of one session: its start, its rejoins, its end. What it plays is `media_clock.py`.
 
-If its process dies, the supervisor says so in the log from the last heartbeat, and the session goes on in another.
+If its process dies, the supervisor says so in the log, and the session goes on in another.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from livekit import rtc
 
 from schemas.addresses import AddressPolicy
 from schemas.background import Background
-from schemas.events import EndReason, FailureCode
+from schemas.events import EndReason, FailureCode, LossReason, Meter
 from workers.agent_link import AgentLink
 from workers.ears import Ears
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
@@ -86,28 +87,34 @@ class Session:
     async def run(self) -> None:
         """From the task to the last message; raises nothing."""
         self._vital.append(self._tasks.spawn(self._link.run(), "reports to the agent"))
-        failure: tuple[FailureCode, str] | None = None
+        last: Callable[[Meter], None]
         try:
             reason = await self._live()
             self._reporter.ending(reason)
+            last = partial(self._reporter.ended, reason)
         except AttemptFailed as failed:
-            failure = failed.code, str(failed)
+            last = partial(self._reporter.failed, failed.code, str(failed))
         except RendererLost as lost:
-            failure = "renderer.crashed", str(lost)
+            log.error("renderer lost", session_id=self._task.session_id, reason=str(lost))
+            last = partial(self._lost, "renderer_lost")
         except Exception:
             log.exception("session crashed", session_id=self._task.session_id)
-            failure = "renderer.crashed", "The session process failed."
+            last = partial(self._lost, "process_crashed")
         try:
             await self._leave()
         except Exception:
             log.exception("room not left", session_id=self._task.session_id)
-        meter = self._media.meter.read()
-        if failure is None:
-            self._reporter.ended(reason, meter)
-        else:
-            self._reporter.failed(*failure, meter)
+        last(self._media.meter.read())
         self._face.close()
         await self._tasks.cancel()
+
+    def _lost(self, reason: LossReason, proven: Meter) -> None:
+        """Another attempt goes on, unless the session was to end anyway. What no heartbeat has told is not billed."""
+        if self._end.done():
+            self._reporter.ending(self._end.result())
+            self._reporter.ended(self._end.result(), proven)
+        else:
+            self._reporter.lost(reason)
 
     async def _live(self) -> EndReason:
         """Join, play, rejoin where that is right; returns why the session is to end. Raises AttemptFailed."""
@@ -223,6 +230,7 @@ class Session:
             self._link.finished(finish)
         if played.heard_at is not None:
             self._timers.active(played.heard_at)
+        self._reporter.playing(self._media.open_segment)
 
     def _check_time(self, now: float) -> None:
         over = self._timers.over(now)

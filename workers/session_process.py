@@ -13,7 +13,7 @@ import structlog
 
 from schemas.logs import configure_logging
 from workers import watch
-from workers.children import say_alive
+from workers.children import SESSION_ALIVE_EVERY_S, say_alive
 from workers.messages import End, Lease, Ready, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
@@ -21,13 +21,13 @@ from workers.session import Session
 
 async def main(end: socket.socket) -> None:
     pipe: Pipe[ToSession] = await Pipe.over(end, ToSession)
-    alive = asyncio.create_task(say_alive(pipe))
     pipe.send(Ready())
     first = await pipe.receive()
     while isinstance(first, Lease):  # warm, and not needed yet
         first = await pipe.receive()
     if not isinstance(first, Start):
         return
+    alive = asyncio.create_task(say_alive(pipe, SESSION_ALIVE_EVERY_S))  # nobody reads what a warm one says
     structlog.contextvars.bind_contextvars(session_id=first.task.session_id, attempt=first.attempt)
     session = Session(pipe, first)
     watch.start(lambda: session.renewed_at)

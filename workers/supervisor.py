@@ -46,7 +46,7 @@ from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
-from workers.messages import AttemptLimits, End, Lease, Said, Start
+from workers.messages import AttemptLimits, End, Lease, Playing, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings
@@ -233,7 +233,7 @@ class Supervisor:
 
     def _assign(self, command: AssignmentAssign) -> None:
         sid, attempt = command.session_id, command.attempt
-        if sid in self._held or self._ended.get(sid, -1) >= attempt:
+        if self._has(sid, attempt) or self._ended.get(sid, -1) >= attempt:
             return  # told twice, or told to end before it began
         if phase(self.renewed_at, boottime()) != "valid":
             return  # may have been replaced already: start nothing
@@ -254,6 +254,11 @@ class Supervisor:
         held.started()
         self._tasks.spawn(self._attend(held, task), "attend session")
         log.info("session taken", session_id=sid, attempt=attempt)
+
+    def _has(self, sid: str, attempt: int) -> bool:
+        """Held already. One whose last word is on its way gives its place to the next attempt."""
+        held = self._held.get(sid)
+        return held is not None and (not held.over or held.number >= attempt)
 
     def _decline(self, command: AssignmentAssign, reason: DeclineReason) -> None:
         metrics.DECLINED.labels(reason).inc()
@@ -289,7 +294,7 @@ class Supervisor:
     # Sessions
 
     async def _attend(self, held: HeldAttempt, task: Task) -> None:
-        """One attempt. Whatever happens to it, it ends with one terminal event and a free slot.
+        """One attempt. Whatever happens to it, it ends with one last event and a free slot.
 
         When its events cannot be appended it leaves its room: the roster misses it in our state and assigns it anew.
         """
@@ -306,16 +311,19 @@ class Supervisor:
                 child.kill()
             await child.ended()
         if not held.over:
-            # The process died: everything that it proved is in its last heartbeat.
-            log.error("session process died", session_id=sid)
-            held.failed("renderer.crashed", "The session process ended unexpectedly.")
+            log.error("session process died", session_id=sid, hung=child is not None and child.hung)
+            if held.end is not None:
+                held.ended(held.end)
+            else:
+                held.lost("process_hung" if child is not None and child.hung else "process_crashed")
         self._pool.refill()
         try:
             await held.appender.close()
         except Exception:
             log.exception("events not appended", session_id=sid)
-        self._held.pop(sid, None)
-        self._ended[sid] = held.number
+        if self._held.get(sid) is held:  # else the next attempt is here already
+            del self._held[sid]
+        self._ended[sid] = max(held.number, self._ended.get(sid, 0))
         self._state_now.set()
 
     async def _play(self, held: HeldAttempt, task: Task) -> None:
@@ -334,8 +342,10 @@ class Supervisor:
         if held.end is not None:
             child.pipe.send(End(held.end))
         while (message := await child.receive()) is not None:
+            if isinstance(message, Playing):
+                held.segment = message.segment
             if not isinstance(message, Said):
-                continue  # of the time before the task
+                continue
             try:
                 event = held.hear(message)
             except NotAnEvent as wrong:  # nothing that follows can be trusted either

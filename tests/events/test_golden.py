@@ -41,4 +41,4 @@ def test_a_released_version_still_gives_the_same(path: Path) -> None:
 
 
 def test_there_is_a_log_for_every_version() -> None:
-    assert [p.stem for p in LOGS] == ["rules-1"]
+    assert [p.stem for p in LOGS] == ["rules-1", "rules-2"]

@@ -8,10 +8,11 @@ from events.fold import Evolved
 from events.session_state import State
 from events.sessions import evolve
 from events.settings import LogSettings
-from reactors.decisions import MAX_DECLINES, Assign, Close, Decision, Fail, RequestEnd, decide
+from reactors.decisions import MAX_DECLINES, Assign, Close, Decision, Fail, RequestEnd, decide, own_slot
 from reactors.telling import wanted
 from schemas.events import (
     SessionAssigned,
+    SessionAttemptLost,
     SessionDeclined,
     SessionEndRequested,
     SessionEvent,
@@ -37,8 +38,14 @@ def state(*items: SessionEvent) -> State:
 
 
 QUEUED = state(created(SID))
-PLAYING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionFirstFrame(SID, 1, "wrk_1", {}))
+PLAYED = [created(SID), SessionStarting(SID, 1, "wrk_1"), SessionFirstFrame(SID, 1, "wrk_1", {})]
+PLAYING = state(*PLAYED)
+CRASHED = SessionAttemptLost(SID, 1, "wrk_1", "process_crashed", None)
 DECLINED = state(created(SID), SessionDeclined(SID, 1, "wrk_1", "no_slot"))
+LOST, BLANK = (
+    state(*PLAYED, SessionAttemptLost(SID, 1, "wrk_1", reason, None)) for reason in ("process_hung", "renderer_lost")
+)
+LOST_ENDING = state(*PLAYED, SessionEndRequested(SID, "api", "api_request"), CRASHED)
 ENDING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionEndRequested(SID, "api", "api_request"))
 
 
@@ -56,6 +63,9 @@ ENDING = state(created(SID), SessionStarting(SID, 1, "wrk_1"), SessionEndRequest
         (PLAYING, 300_000, False, True, Assign("worker_lost", otherwise=Fail("worker_lost"))),
         (PLAYING, 615_000, False, False, None),
         (PLAYING, 615_001, False, False, RequestEnd("max_duration")),
+        (LOST, 300_000, False, False, Assign("worker_lost", otherwise=Fail("renderer.crashed"))),
+        (LOST, 1_000, False, False, Assign("worker_lost")),
+        (LOST_ENDING, 1_000, False, False, Close("api_request")),
         (ENDING, 29_000, False, False, None),
         (ENDING, 1_000, True, False, Close("api_request")),
         (ENDING, 30_001, False, False, Close("api_request")),
@@ -71,6 +81,21 @@ def test_three_attempts_are_the_most() -> None:
         seq = state(*items).seq
         items.append(SessionAssigned(SID, attempt, f"wrk_{attempt}", "worker_lost", seq))
     assert decide(state(*items), T0 + 1, True, False) == Fail("worker_lost")
+
+
+def test_three_lost_attempts_are_a_crash() -> None:
+    items = [*PLAYED, CRASHED]
+    for attempt in (2, 3):
+        items.append(SessionAssigned(SID, attempt, "wrk_1", "worker_lost", state(*items).seq))
+        items.append(SessionStarting(SID, attempt, "wrk_1"))
+        assert own_slot(state(*items)) is None
+        items.append(SessionAttemptLost(SID, attempt, "wrk_1", "process_crashed", None))
+        assert own_slot(state(*items)) == "last"  # perhaps it is the machine
+    assert decide(state(*items), T0 + 1, False, False) == Fail("renderer.crashed")
+
+
+def test_a_crash_stays_where_the_face_is_loaded_and_a_lost_renderer_does_not() -> None:
+    assert (own_slot(LOST), own_slot(BLANK), own_slot(PLAYING)) == ("first", "last", None)
 
 
 def test_a_session_that_only_full_workers_are_left_for_ends() -> None:

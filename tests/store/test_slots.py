@@ -60,6 +60,22 @@ async def test_a_move_holds_both_slots_until_the_log_has_decided(world: World, c
     assert await world.sql("SELECT worker_id FROM admissions") == [("wrk_b",)]
 
 
+async def test_a_lost_attempt_leaves_its_slot_to_the_next_one(world: World, connection: Connection) -> None:
+    sid = await admitted(world)
+    assert await slots.reserve(connection, sid, "mock", 2, 5, "first") == "wrk_a"
+    assert await slots.reserve(connection, sid, "mock", 2, 5, "first") == "wrk_a"  # decided again after a crash
+    await slots.accepted(connection, [Move(sid, 2, "wrk_a", 5)])
+    assert await held(world) == {"wrk_a": (sid, 2)}
+    assert await slots.reserve(connection, sid, "mock", 3, 8, "last") == "wrk_b"
+    await slots.refused(connection, [Move(sid, 3, "wrk_b", 8)])
+    await slots.close(connection, "wrk_b")
+    assert await slots.reserve(connection, sid, "mock", 3, 9, "last") == "wrk_a"
+    await slots.refused(connection, [Move(sid, 3, "wrk_a", 9)])
+    assert await held(world) == {}
+    await slots.close(connection, "wrk_a")
+    assert await slots.reserve(connection, sid, "mock", 3, 10, "first") is None  # it drains
+
+
 async def test_a_refused_move_gives_back_its_own_slot_alone(world: World, connection: Connection) -> None:
     sid = await admitted(world)
     await slots.reserve(connection, sid, "mock", 2, 5)

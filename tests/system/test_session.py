@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
 from events.topics import WORKERS
+from schemas.events import SessionAttemptLost
 from stack.ports import free_ports
 from tests.system.stage import FINISHED, STARTED, audit_holds
 from tests.world import World, eventually
@@ -250,28 +251,48 @@ async def test_a_livekit_that_is_not_there(running: World) -> None:
     assert failed["usage"]["billable_seconds"] == 0
 
 
-async def test_a_killed_session_process_ends_only_its_session(stage: Any, running: World) -> None:
-    other, playing = await stage(), await stage()
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+async def test_a_session_goes_on_when_its_process_does_not(stage: Any, running: World, number: signal.Signals) -> None:
+    """In another process of the same worker. The agent gets the end of what it was saying; nobody else notices."""
+    both = [await stage(), await stage()]
+    pcm, rate, _ = speech()
+    for each in both:
+        await each.agent.say(pcm, rate)
+        await each.agent.report(STARTED, 30)
     worker = psutil.Process(running.processes["worker"].pid)
-    before = len(other.watcher.frames)
-    busy = sorted(worker.children(), key=lambda child: child.cpu_times().user)[-2:]
-    victim = busy[0]
-    victim.kill()
+    victim, _ = sorted(worker.children(), key=lambda child: child.cpu_times().user)[-2:]
+    victim.send_signal(number)
 
-    async def one_failed() -> list[dict[str, Any]]:
-        states = [await running.status(s.client, s.id) for s in (other, playing)]
-        return [s for s in states if s["status"] == "failed"]
+    async def who_goes_on() -> Any:
+        for each in both:
+            if (await running.kinds(each.id)).count("session.first_frame") == 2:
+                return each
+        return None
 
-    failed = await eventually(one_failed)
-    assert len(failed) == 1
-    assert failed[0]["failure"]["code"] == "renderer.crashed"
-    survivor = playing if failed[0]["id"] == other.id else other
-    assert (await running.status(survivor.client, survivor.id))["status"] == "running"
+    hit = await eventually(who_goes_on)
+    (spared,) = (each for each in both if each is not hit)
+    assert (await hit.agent.report(FINISHED, 30)).interrupted
+    await hit.agent.say(pcm[: rate * 2], rate)
+    finished = await hit.agent.report(FINISHED, 30)
+    assert (round(finished.position_s, 2), finished.interrupted) == (1.0, False)
+    seen = [len(each.watcher.frames) for each in both]
 
-    async def plays_on() -> bool:
-        return len(survivor.watcher.frames) > before + 25
+    async def both_play() -> bool:
+        return all(len(each.watcher.frames) > before + 25 for each, before in zip(both, seen, strict=True))
 
-    await eventually(plays_on)
+    await eventually(both_play)
+    assert [data.reason for data in await lost(running, hit)] == [
+        "process_crashed" if number == signal.SIGKILL else "process_hung"
+    ]
+    assert await lost(running, spared) == []
+    for each in both:
+        await each.client.post(f"/v1/sessions/{each.id}/end")
+        await each.ended()
+    await audit_holds(running)
+
+
+async def lost(running: World, playing: Any) -> list[SessionAttemptLost]:
+    return [event.data for event, _ in await running.log(playing.id) if isinstance(event.data, SessionAttemptLost)]
 
 
 async def test_a_killed_worker_is_replaced(stage: Any, running: World) -> None:

@@ -10,10 +10,10 @@ import sys
 import msgspec
 import pytest
 
-from schemas.events import Meter, SessionEnded, SessionHeartbeat, SessionStarting
+from schemas.events import Meter, Segment, SessionEnded, SessionHeartbeat, SessionStarting
 from workers import children
 from workers.children import Child, say_alive
-from workers.messages import Ready, Said, Start
+from workers.messages import Playing, Ready, Said, Start
 from workers.pipe import Pipe
 
 
@@ -77,6 +77,7 @@ async def main(end: socket.socket, how: str) -> None:
     elif how in ("beating", "dying"):
         pipe.send(Said.of(beat(start)))
         if how == "dying":
+            pipe.send(Playing(Segment("seg_1", 40)))
             await pipe.flush()
             os._exit(1)
     elif how != "silent":

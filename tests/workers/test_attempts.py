@@ -9,6 +9,8 @@ import pytest
 
 from schemas.events import (
     Meter,
+    Segment,
+    SessionAttemptLost,
     SessionEnded,
     SessionEnding,
     SessionFailed,
@@ -86,13 +88,20 @@ def test_readings_are_counted_one_by_one(attempt: HeldAttempt, log: Log, n: int)
     assert (attempt.n, log.appended) == (0, [])
 
 
-def test_of_a_process_that_died_the_last_reading_is_said(attempt: HeldAttempt, log: Log) -> None:
+def test_of_a_process_that_never_came_the_last_reading_is_said(attempt: HeldAttempt, log: Log) -> None:
     attempt.hear(Said.of(BEAT))
     latest = msgspec.structs.replace(BEAT, n=2, meter=Meter(40_000, 1000, 1300))
     attempt.hear(Said.of(latest))
-    attempt.failed("renderer.crashed", "It died.")
-    last = SessionFailed("sess_1", 2, "renderer.crashed", "It died.", worker_id="wrk_1", n=3, meter=latest.meter)
+    attempt.failed("start_timeout", "It never came.")
+    last = SessionFailed("sess_1", 2, "start_timeout", "It never came.", worker_id="wrk_1", n=3, meter=latest.meter)
     assert log.appended[-1] == last
+    assert attempt.over
+
+
+def test_a_process_that_died_loses_its_attempt_and_no_more(attempt: HeldAttempt, log: Log) -> None:
+    attempt.segment = Segment("seg_1", 1400)
+    attempt.lost("process_hung")
+    assert log.appended == [SessionAttemptLost("sess_1", 2, "wrk_1", "process_hung", Segment("seg_1", 1400))]
     assert attempt.over
 
 

@@ -394,14 +394,14 @@ def test_every_segment_is_reported_once_in_order_and_never_beyond_its_length(
 # The open segment
 
 
-def test_the_open_segment_is_told_once_it_has_started(scene: Scene) -> None:
+def test_a_segment_is_open_from_its_header_to_its_finish(scene: Scene) -> None:
     scene.say("a", RATE)
     seen = [scene.clock.open_segment]
     scene.tick(3)
     seen.append(scene.clock.open_segment)
     scene.interrupt()
     seen.append(scene.clock.open_segment)
-    assert seen == [None, Segment("a", 120), None]
+    assert seen == [Segment("a", 0), Segment("a", 120), None]
 
 
 # The meter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from schemas.events import (
 from schemas.times import now_ms
 from tests.builders import task
 from workers.attempts import read
-from workers.messages import AttemptEvent, AttemptLimits, Said, Start
+from workers.messages import AttemptEvent, AttemptLimits, Playing, Said, Start
 from workers.meter import MediaMeter
 from workers.reporting import Reporter
 
@@ -32,9 +33,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[AttemptEvent] = []
+        self.playing: list[Segment | None] = []
 
-    def send(self, message: Said) -> None:
-        self.events.append(read(message))
+    def send(self, message: Said | Playing) -> None:
+        if isinstance(message, Playing):
+            self.playing.append(message.segment)
+        else:
+            self.events.append(read(message))
 
 
 def reporter(**changes: Any) -> tuple[Reporter, Heard]:
@@ -99,3 +104,16 @@ def test_a_clock_that_is_behind_the_customers_makes_no_negative_latency(monkeypa
     says, heard = reporter()
     says.first_frame()
     assert heard.events == [SessionFirstFrame("sess_1", 2, "wrk_1", {"first_frame": 0})]
+
+
+def test_what_the_agent_waits_for_is_said_at_each_change_and_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    says, heard = reporter()
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for segment in (None, Segment("a", 0), Segment("a", 40)):
+        says.playing(segment)
+    now += 0.6
+    for segment in (Segment("a", 600), Segment("a", 640), Segment("b", 0), None, None):
+        says.playing(segment)
+    assert heard.playing == [Segment("a", 0), Segment("a", 600), Segment("b", 0), None]
+    assert heard.events == []

@@ -4,6 +4,8 @@ and the slot is free again."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +26,8 @@ from schemas.events import (
     AssignmentAssign,
     AssignmentEnd,
     EndReason,
+    Segment,
+    SessionAttemptLost,
     SessionEnded,
     SessionEnding,
     SessionFailed,
@@ -96,8 +100,8 @@ async def test_a_process_that_says_what_is_no_message_is_killed(
     spawned = rogues(monkeypatch, how)
     async with supervised(world) as assigned:
         said = await assigned().over()
-    assert kinds(said) == [SessionStarting, SessionFailed]
-    assert said[-1].code == "renderer.crashed"
+    assert kinds(said) == [SessionStarting, SessionAttemptLost]
+    assert said[-1].reason == "process_crashed"
     assert not psutil.pid_exists(spawned[0].pid)
 
 
@@ -117,23 +121,49 @@ async def test_a_process_that_says_what_it_must_not_is_killed(
     spawned = rogues(monkeypatch, how)
     async with supervised(world) as assigned:
         said = await assigned().over()
-    assert kinds(said) == [SessionStarting, SessionHeartbeat, SessionFailed]
-    assert said[-1].code == "renderer.crashed"
+    assert kinds(said) == [SessionStarting, SessionHeartbeat, SessionAttemptLost]
+    assert said[-1].reason == "process_crashed"
     assert not psutil.pid_exists(spawned[0].pid)
 
 
 @servers
-async def test_of_a_process_that_died_the_last_heartbeat_is_what_counts(
+async def test_a_process_that_died_loses_its_attempt_and_says_what_the_agent_waits_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rogues(monkeypatch, "dying")
     async with supervised(world) as assigned:
         attempt = assigned()
         said = await attempt.over()
-    assert kinds(said) == [SessionStarting, SessionHeartbeat, SessionFailed]
-    beat, last = said[1:]
-    assert (last.n, last.meter, last.attempt) == (beat.n + 1, beat.meter, beat.attempt)
-    assert (last.session_id, last.worker_id) == (attempt.id, attempt.supervisor.worker_id)
+    assert kinds(said) == [SessionStarting, SessionHeartbeat, SessionAttemptLost]
+    worker = attempt.supervisor.worker_id
+    assert said[-1] == SessionAttemptLost(attempt.id, 1, worker, "process_crashed", Segment("seg_1", 40))
+
+
+@servers
+async def test_a_process_that_hangs_is_killed_and_loses_its_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned = rogues(monkeypatch, "silent")
+    async with supervised(world) as assigned:
+        attempt = assigned()
+        await eventually(attempt.is_playing)
+        os.kill(spawned[0].pid, signal.SIGSTOP)
+        said = await attempt.over()
+    assert kinds(said) == [SessionStarting, SessionAttemptLost]
+    assert said[-1].reason == "process_hung"
+    assert not psutil.pid_exists(spawned[0].pid)
+
+
+@servers
+async def test_a_process_that_dies_of_its_end_ends_the_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned = rogues(monkeypatch, "silent")
+    async with supervised(world) as assigned:
+        attempt = assigned()
+        await eventually(attempt.is_playing)
+        attempt.end("api_request")
+        spawned[0].kill()
+        said = await attempt.over()
+    assert kinds(said) == [SessionStarting, SessionEnding, SessionEnded]
 
 
 @servers
@@ -197,8 +227,8 @@ async def test_what_cannot_be_made_an_event_ends_the_attempt(world: World, monke
     monkeypatch.setattr(EventAppender, "append", fail)
     async with supervised(world) as assigned:
         said = await assigned().over()
-    assert kinds(said) == [SessionStarting, SessionFailed]
-    assert said[-1].code == "renderer.crashed"
+    assert kinds(said) == [SessionStarting, SessionAttemptLost]
+    assert said[-1].reason == "process_crashed"
     assert not psutil.pid_exists(spawned[0].pid)
 
 
