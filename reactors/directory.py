@@ -27,8 +27,9 @@ from store.database import DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
 
-STOPPED_GRACE_S = 3.0
-"""A worker that stops has appended all its ends before its tombstone, in another topic: time to read them there."""
+STOPPED_GRACE_S = 1.0
+"""A worker that stops has appended all its ends before its tombstone, in another topic: time to read them there. Where
+that takes longer, decisions are made that the fold rejects for their seq."""
 _END_CHECK_EVERY_S = 0.5
 _NETWORK_TIMEOUT_S = 5.0
 

@@ -1,7 +1,7 @@
 """The supervisor: holds the lease, takes commands, gives tasks to session processes and appends what they report.
 
-If it dies, its children see the end of their pipes and leave; the roster replaces it after 11.5 s. It imports neither
-torch nor rtc.
+If it dies, its children see the end of their pipes and leave, and the witness tells the roster, which replaces it. It
+imports neither torch nor rtc.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from workers.messages import AttemptLimits, End, Lease, Playing, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings
+from workers.witness import Witness
 
 log = structlog.get_logger()
 
@@ -75,6 +76,7 @@ class Supervisor:
             settings.livekit_permitted_networks,
         )
         self._pool = WarmPool(settings.worker_slots)
+        self._witness = Witness(self.worker_id, settings)
         self._renderer: RenderKeeper | None = None
         self._qualities = ["mock"]
         self._device = "cpu"
@@ -117,11 +119,13 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="latest")
+        witnessing = asyncio.create_task(self._witness.keep())
         try:
             await asyncio.gather(self._pool.fill(), self._start_renderer())
             await asyncio.wait_for(consumer.start(), 30)
             await self._serve(consumer)
         finally:
+            witnessing.cancel()
             await self._pool.close()
             if self._renderer is not None:
                 await self._renderer.close()
@@ -148,6 +152,7 @@ class Supervisor:
         results = await asyncio.gather(*vital, return_exceptions=True)
         with contextlib.suppress(UnknownOutcome):
             await self._producer.send_tombstone(WORKERS, self.worker_id)
+            await self._witness.dismiss()  # else it tries for another minute
         for result in results:
             if isinstance(result, Exception):
                 raise result

@@ -7,7 +7,7 @@ import secrets
 import signal
 import time
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -18,13 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
 from events.topics import WORKERS
-from schemas.events import SessionAttemptLost
+from schemas.events import SessionAttemptLost, SessionEvent, SessionStarting
 from stack.ports import free_ports
 from tests.system.stage import FINISHED, STARTED, audit_holds
 from tests.world import World, eventually
 from workers.metrics import PHASES
 
 pytestmark = pytest.mark.media
+
+Said = TypeVar("Said", bound=SessionEvent)
 
 (METRICS_PORT,) = free_ports(1)
 
@@ -281,18 +283,18 @@ async def test_a_session_goes_on_when_its_process_does_not(stage: Any, running: 
         return all(len(each.watcher.frames) > before + 25 for each, before in zip(both, seen, strict=True))
 
     await eventually(both_play)
-    assert [data.reason for data in await lost(running, hit)] == [
+    assert [data.reason for data in await said(running, hit, SessionAttemptLost)] == [
         "process_crashed" if number == signal.SIGKILL else "process_hung"
     ]
-    assert await lost(running, spared) == []
+    assert await said(running, spared, SessionAttemptLost) == []
     for each in both:
         await each.client.post(f"/v1/sessions/{each.id}/end")
         await each.ended()
     await audit_holds(running)
 
 
-async def lost(running: World, playing: Any) -> list[SessionAttemptLost]:
-    return [event.data for event, _ in await running.log(playing.id) if isinstance(event.data, SessionAttemptLost)]
+async def said(running: World, playing: Any, kind: type[Said]) -> list[Said]:
+    return [event.data for event, _ in await running.log(playing.id) if isinstance(event.data, kind)]
 
 
 async def test_a_killed_worker_is_replaced(stage: Any, running: World) -> None:
@@ -319,6 +321,8 @@ async def test_a_killed_worker_is_replaced(stage: Any, running: World) -> None:
         "SELECT attempt, from_ms, to_ms FROM r.usage_events WHERE session_id = %s ORDER BY recorded_ms", playing.id
     )
     assert {row[0] for row in usage} == {1, 2}
+    told = {record.key.decode() for record in await running.records(WORKERS) if record.value is None}
+    assert {data.worker_id for data in await said(running, playing, SessionStarting)} & told, "its witness told of it"
     assert all(a[2] <= b[1] for a, b in pairwise(usage))  # I3
     await audit_holds(running)
     await running.restart("worker")
