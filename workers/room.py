@@ -25,6 +25,8 @@ AUDIO_TOPIC = "lk.audio_stream"
 CLEAR_BUFFER = "lk.clear_buffer"
 ON_BEHALF = "lk.publish_on_behalf"
 _QUEUE_MS = 60
+CROPPED_ROWS = 2
+_RENEW_AFTER_TICKS = 2
 _PUSH_TIMEOUT_S = 2.0
 _LEAVE_TIMEOUT_S = 3.0
 _UNREACHABLE = "LiveKit could not be reached at transport.url."
@@ -67,10 +69,15 @@ class LiveRoom:
         self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
         self._video = rtc.VideoSource(frame.width, frame.height)
         self._sync: rtc.AVSynchronizer | None = None
+        self._renew_in: int | None = None
 
     @property
     def room(self) -> rtc.Room:
         return self._room
+
+    @property
+    def participant(self) -> rtc.LocalParticipant:
+        return self._room.local_participant
 
     @property
     def behalf(self) -> str | None:
@@ -148,11 +155,25 @@ class LiveRoom:
     async def push(self, frame: bytes, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the queues have room, which is the only pace."""
         assert self._sync is not None
+        height = self._frame.height
+        if self._renew_in is not None:
+            self._renew_in -= 1
+            if self._renew_in < 0:
+                self._renew_in = None
+                frame, height = cropped(frame, self._frame), height - CROPPED_ROWS
         async with asyncio.timeout(_PUSH_TIMEOUT_S):
-            await self._sync.push(
-                rtc.VideoFrame(self._frame.width, self._frame.height, rtc.VideoBufferType.I420, frame)
-            )
+            await self._sync.push(rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame))
             await self._sync.push(rtc.AudioFrame(pcm.tobytes(), RATE, 1, TICK_SAMPLES))
+
+    def _on_subscribed(self, track: rtc.Track) -> None:
+        """Somebody sees the track, for the first time.
+
+        The keyframe that it begins with may come before the subscriber's transport is up; it is lost then, and the
+        server asks for another one up to a second later. A frame of another size makes the encoder begin anew, with a
+        keyframe, when the way is clear. The frame behind it begins with one again.
+        """
+        if track.kind == rtc.TrackKind.KIND_VIDEO:
+            self._renew_in = _RENEW_AFTER_TICKS
 
     def clear(self) -> None:
         self._audio.clear_queue()
@@ -169,6 +190,7 @@ class LiveRoom:
 
     def _subscribe_to_events(self) -> None:
         self._room.on("disconnected", self._on_disconnected)
+        self._room.on("local_track_subscribed", self._on_subscribed)
         self._room.on("participant_connected", lambda _: self._listener.on_presence())
         self._room.on("participant_disconnected", self._on_left)
         self._room.on("active_speakers_changed", self._on_speakers)
@@ -214,6 +236,13 @@ class LiveRoom:
     def _on_track(self, track: rtc.Track) -> None:
         if isinstance(track, rtc.RemoteAudioTrack):
             self._ears.on_track(track)
+
+
+def cropped(frame: bytes, size: Format) -> bytes:
+    """An I420 frame without its CROPPED_ROWS lowest rows."""
+    pixels, rows = size.width * size.height, size.height - CROPPED_ROWS
+    chroma, kept = pixels // 4, size.width * rows // 4
+    return frame[: size.width * rows] + frame[pixels:][:kept] + frame[pixels + chroma :][:kept]
 
 
 def _as_room_error(text: str) -> RoomError:

@@ -27,6 +27,7 @@ from workers.media_clock import MediaClock
 from workers.messages import Start, ToSession
 from workers.pipe import Pipe
 from workers.playback import Finish, Playback
+from workers.presence import Presence
 from workers.renderers import FORMATS
 from workers.reporting import Reporter
 from workers.room import LiveRoom, RoomError
@@ -78,6 +79,7 @@ class Session:
         self._heard_anybody = False
         self._tasks = Background()
         self._vital: list[asyncio.Task[None]] = []
+        self._presence = Presence(self._task.session_id, self._tasks)
         self._ears = Ears(self._task, playback, self._link, self._tasks, self)
 
     def request_end(self, reason: EndReason) -> None:
@@ -175,6 +177,7 @@ class Session:
         self._reporter.reached("received")
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
+        self._presence.joined(room.participant)
         self._reporter.joined()
         if opening is not None:
             await opening
@@ -231,6 +234,7 @@ class Session:
         if played.heard_at is not None:
             self._timers.active(played.heard_at)
         self._reporter.playing(self._media.open_segment)
+        self._presence.show("degraded" if self._face.lost else "running")
 
     def _check_time(self, now: float) -> None:
         over = self._timers.over(now)
@@ -257,6 +261,7 @@ class Session:
         """Finish what is open, so that the agent never waits for a segment of a face that has left."""
         if self._room is None:
             return
+        self._presence.show("ending")
         self._interrupt(self._room)
         await self._link.flush(_FLUSH_S)
         await self._room.leave()

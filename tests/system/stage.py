@@ -51,7 +51,8 @@ async def stage(running: World) -> AsyncIterator[Any]:
     async def begin(**changes: Any) -> Stage:
         room = f"room-{secrets.token_hex(4)}"
         client = running.client()
-        token = running.livekit.token(room, "avatar", behalf=changes.pop("behalf", "agent"))
+        grants = {"can_update_own_metadata": True} if changes.pop("granted", False) else {}
+        token = running.livekit.token(room, "avatar", behalf=changes.pop("behalf", "agent"), **grants)
         changes["transport"] = {"worker_token": token, **changes.get("transport", {})}
         agent, watcher = Agent(), Watcher(keep=changes.pop("keep", False))
         await asyncio.gather(agent.join(running.livekit, room), watcher.join(running.livekit, room))

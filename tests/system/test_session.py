@@ -186,6 +186,22 @@ async def test_a_deleted_room(stage: Any, running: World) -> None:
     assert await playing.end_reason() == "room_closed"
 
 
+async def test_the_room_is_told_whose_the_avatar_is_and_how_it_is(stage: Any) -> None:
+    playing = await stage(granted=True)
+    (avatar,) = (p for p in playing.watcher.room.remote_participants.values() if p.identity == "avatar")
+
+    async def shown(status: str) -> bool:
+        told = {"greenroom.session_id": playing.id, "greenroom.status": status}
+        return told.items() <= dict(avatar.attributes).items()
+
+    await eventually(lambda: shown("running"))
+    seen = list[dict[str, str]]()
+    playing.watcher.room.on("participant_attributes_changed", lambda changed, _: seen.append(changed))
+    await playing.client.post(f"/v1/sessions/{playing.id}/end")
+    await playing.ended()
+    assert {"greenroom.status": "ending"} in seen
+
+
 async def test_a_removed_avatar(stage: Any, running: World) -> None:
     playing = await stage()
     await running.livekit.remove(playing.room, "avatar")

@@ -58,6 +58,7 @@ class Room:
     """In the place of `LiveRoom`. It has no pace: a tick takes a millisecond."""
 
     room = None
+    participant = None
     others: frozenset[str] = frozenset({"agent"})
     queued_s = 0.0
 
