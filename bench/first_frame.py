@@ -106,7 +106,7 @@ async def main(sessions: int) -> None:
         rows,
         (
             f"{sessions} sessions, each on a calm machine, a watcher in the room; p50 is {p50:.0f} ms, aim 300 ms.",
-            f"{p50 / quantile(bares, 0.5):.2f} × a bare publisher of the same run: connect, publish, first decoded frame.",
+            f"{p50 / quantile(bares, 0.5):.2f} × a bare publisher of the same run, from connect to a decoded frame.",
             "`received` … `first frame out` are the worker's own times, from `session.first_frame` in the log.",
         ),
     )
