@@ -14,6 +14,7 @@ from cli.shown import cell, plain
 
 if TYPE_CHECKING:
     from events.codec import Record
+    from events.session_state import State
     from projections.inspection import Inspection, Line, Until
 
 
@@ -74,13 +75,18 @@ async def _records(session_id: str) -> tuple[int, list[Record]]:
 
 
 def _state(found: Inspection) -> None:
-    from schemas.times import to_wire
-
     out.print(f"{plain(found.session_id)}, partition {found.partition}", markup=False)
-    state = found.state
-    if state is None:
+    if found.state is None:
         out.print("  nothing of it was accepted: there is no session")
         return
+    for name, value in facts(found.state).items():
+        out.print(f"  {name}: {plain(value)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def facts(state: State) -> dict[str, str]:
+    """What there is to say of a session, each with its name."""
+    from schemas.times import to_wire
+
     times = {
         "created": state.created_ms or None,
         "started": state.started_ms,
@@ -88,16 +94,14 @@ def _state(found: Inspection) -> None:
         "ended": state.ended_ms,
     }
     reason = state.end_reason or state.failure_code
-    facts = {
+    return {
         "status": state.status + (f" ({reason})" if reason else ""),
-        "seq": state.seq,
+        "seq": str(state.seq),
         "attempt": f"{state.attempt} on {state.worker_id}",
         **{name: to_wire(ms) for name, ms in times.items() if ms is not None},
         "billed": f"{state.billed_ms / 1000:.3f} s, {state.frames} frames, {state.credit_us / 60_000_000:.6f} credits",
         "chain": state.chain,
     }
-    for name, value in facts.items():
-        out.print(f"  {name}: {plain(str(value))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _attempts(found: Inspection) -> None:

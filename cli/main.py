@@ -26,8 +26,10 @@ from cli.keys import keys_app
 from cli.parked import parked_app
 from cli.proofs import days, prove
 from cli.rates import rates_app
+from cli.sessions import sessions_app
 from cli.top import top
 from cli.webhooks import webhooks_app
+from cli.workers import workers_app
 from projections.names import Name
 from schemas.logs import configure_logging
 
@@ -249,6 +251,8 @@ app.add_typer(topics_app, name="topics", rich_help_panel="Operation")
 app.add_typer(dead_letters_app, name="dead-letters", rich_help_panel="Operation")
 app.add_typer(parked_app, name="parked", rich_help_panel="Operation")
 app.command(rich_help_panel="Operation")(top)
+app.add_typer(sessions_app, name="sessions", rich_help_panel="Operation")
+app.add_typer(workers_app, name="workers", rich_help_panel="Operation")
 app.command(rich_help_panel="Bills")(audit)
 app.command(rich_help_panel="Bills")(adjust)
 app.command(rich_help_panel="Bills")(prove)

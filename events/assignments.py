@@ -5,7 +5,7 @@ from __future__ import annotations
 from events.codec import Event, new_event
 from events.sealing import seal
 from schemas.assignments import Task
-from schemas.events import AssignmentAssign, AssignmentEnd, AssignmentRetire, EndReason
+from schemas.events import AssignmentAssign, AssignmentDrain, AssignmentEnd, AssignmentRetire, EndReason
 
 WHICHEVER = 0
 """As an attempt of `end`: whichever attempt of the session the worker holds."""
@@ -24,6 +24,11 @@ def end(
     """Leave the room of this attempt."""
     data = AssignmentEnd(worker_id, session_id, attempt, reason)
     return new_event(data, source=source, subject=worker_id, correlation=correlation)
+
+
+def drain(worker_id: str, source: str) -> Event:
+    """Take nothing new; end when the last session is over."""
+    return new_event(AssignmentDrain(worker_id), source=source, subject=worker_id)
 
 
 def retire(worker_id: str, source: str) -> Event:

@@ -27,6 +27,11 @@ class Topic:
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def compacted(self) -> bool:
+        """Only the last record of a key is kept for sure: offsets may be missing."""
+        return "compact" in self.config.get("cleanup.policy", "")
+
 
 SESSIONS = Topic("sessions.v1", 24, _FOR_EVER)
 """The source of truth. 24 partitions for ever: the partition of a key must never change."""

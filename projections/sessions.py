@@ -189,6 +189,21 @@ async def page(connection: Connection, account_id: str, only: Filter, limit: int
     return [_found(row) for row in await cursor.fetchall()]
 
 
+async def latest(connection: Connection, account_id: str | None, live: bool, limit: int) -> list[State]:
+    """For operators: as the projection has them, newest first. `account_id` None: of all; `live`: not over yet."""
+    only = "s.status IN ({})".format(", ".join(f"'{status}'" for status in sorted(_ACTIVE))) if live else "true"
+    cursor = await connection.execute(
+        f"""
+        SELECT s.state FROM r.sessions s
+        WHERE {only} AND (%(account)s::text IS NULL OR s.account_id = %(account)s)
+        ORDER BY s.session_id DESC LIMIT %(limit)s
+        """,  # noqa: S608 - no value in it
+        {"account": account_id, "limit": limit},
+        binary=True,
+    )
+    return [load_state(state) for (state,) in await cursor.fetchall()]
+
+
 def _found(row: Row) -> StoredSession:
     session_id, status, state, stored = row
     return StoredSession(session_id, status, load_state(state) if state is not None else None, stored)

@@ -341,6 +341,10 @@ class AssignmentEnd(Assignment, frozen=True):
     reason: EndReason
 
 
+class AssignmentDrain(Assignment, frozen=True):
+    pass
+
+
 class AssignmentRetire(Assignment, frozen=True):
     pass
 
@@ -400,6 +404,7 @@ CATALOGUE: dict[str, EventType] = {
     "worker.state": EventType(1, WorkerState, "workers.v1", public=False),
     "assignment.assign": EventType(1, AssignmentAssign, "assignments.v1", public=False),
     "assignment.end": EventType(1, AssignmentEnd, "assignments.v1", public=False),
+    "assignment.drain": EventType(1, AssignmentDrain, "assignments.v1", public=False),
     "assignment.retire": EventType(1, AssignmentRetire, "assignments.v1", public=False),
     "live.window": EventType(1, LiveWindow, "live.v1", public=False),
     "live.workers": EventType(1, LiveWorkers, "live.v1", public=False),

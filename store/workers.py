@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from schemas.events import WorkerState
 from store import slots
 from store.database import Connection, Pool, delete_by_batches
@@ -37,6 +39,34 @@ async def bury(connection: Connection, worker_id: str) -> None:
         )
         await slots.withdraw(connection, worker_id)
         await slots.close(connection, worker_id)
+
+
+@dataclass(frozen=True)
+class Known:
+    """`slots`: that it has or had rows of; `held` of them by a session. Times are epoch ms."""
+
+    worker_id: str
+    phase: str
+    qualities: list[str]
+    registered_ms: int
+    gone_ms: int | None
+    slots: int
+    held: int
+
+
+async def known(connection: Connection, gone: bool) -> list[Known]:
+    """The newest first. `gone`: those that are gone, too."""
+    cursor = await connection.execute(
+        """
+        SELECT w.worker_id, w.phase, w.qualities, (extract(epoch FROM w.registered_at) * 1000)::bigint,
+            (extract(epoch FROM w.gone_at) * 1000)::bigint, count(s.slot), count(s.session_id)
+        FROM workers w LEFT JOIN slots s USING (worker_id)
+        WHERE w.phase <> 'gone' OR %s
+        GROUP BY w.worker_id ORDER BY w.worker_id DESC
+        """,
+        [gone],
+    )
+    return [Known(*row) for row in await cursor.fetchall()]
 
 
 async def phases(connection: Connection) -> dict[str, str]:

@@ -30,6 +30,7 @@ from schemas.avatars import STOCK
 from schemas.background import Background
 from schemas.events import (
     AssignmentAssign,
+    AssignmentDrain,
     AssignmentEnd,
     AssignmentRetire,
     DeclineReason,
@@ -84,6 +85,7 @@ class Supervisor:
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._draining = False
         self._stop = asyncio.Event()
+        self._drain_asked = asyncio.Event()
         self._state_now = asyncio.Event()
         self._tasks = Background()
         self.renewed_at = boottime()
@@ -141,8 +143,8 @@ class Supervisor:
         watch.start(lambda: self.renewed_at)
         states = asyncio.create_task(self._say_states())
         commands = asyncio.create_task(self._take_commands(consumer))
-        stopping = asyncio.create_task(self._stop.wait())
-        vital: list[asyncio.Task[Any]] = [states, commands, stopping]
+        leaving = [asyncio.create_task(asked.wait()) for asked in (self._stop, self._drain_asked)]
+        vital: list[asyncio.Task[Any]] = [states, commands, *leaving]
         if self._renderer is not None and self._renderer.keeping is not None:
             vital.append(self._renderer.keeping)
         await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -231,6 +233,9 @@ class Supervisor:
             self._assign(command)
         elif isinstance(command, AssignmentEnd):
             self._end(command)
+        elif isinstance(command, AssignmentDrain):
+            log.info("told to drain")
+            self._drain_asked.set()
         elif isinstance(command, AssignmentRetire):
             # The roster has given our sessions away: leave the rooms at once, by ending the pipes with the process.
             log.warning("retired by the roster")
@@ -376,9 +381,14 @@ class Supervisor:
             held.patience = None
 
     async def _drain(self) -> None:
-        """No new work; running sessions get their grace, then `worker_drained`; wait for their ends in the log."""
+        """No new work; running sessions get their grace, then `worker_drained`; wait for their ends in the log.
+
+        By command they have all the time that they want, until a signal comes.
+        """
         self._draining = True
         self._state_now.set()
+        while self._held and self._drain_asked.is_set() and not self._stop.is_set():
+            await asyncio.sleep(0.05)
         deadline = time.monotonic() + self._settings.worker_drain_grace_s
         while self._held and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
