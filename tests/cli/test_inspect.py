@@ -29,7 +29,9 @@ async def test_a_session_and_nothing_of_the_others(world: World) -> None:
     later = json.loads((await greenroom(world, "inspect", sid, "--json", "--at", "2999-01-01T00:00:00Z"))[1])
     rows = [(e["offset"], e["recorded_at"]) for e in later["events"]]
     assert rows == sorted(rows)
-    assert [e["reason"] for e in later["events"] if e["verdict"] == "rejected"] == ["terminal"]
+    # What a slow Kafka had acknowledged too late was appended twice.
+    rejected = [e["reason"] for e in later["events"] if e["verdict"] == "rejected" and e["reason"] != "duplicate"]
+    assert rejected == ["terminal"]
 
 
 @pytest.mark.parametrize(
