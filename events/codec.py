@@ -33,7 +33,7 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recur
 Headers = list[tuple[str, bytes]]
 Upcaster = Callable[[JsonObject], JsonObject]
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+UPCASTERS: dict[tuple[str, int], Upcaster] = {("session.assigned", 1): lambda content: content}
 """(type, n) → the pure function from version n to n + 1, applied on read; the log is never rewritten."""
 
 

@@ -21,6 +21,7 @@ HIDDEN_REASON: Literal["append_timed_out"] = "append_timed_out"
 class State(Struct, omit_defaults=True, gc=False):
     """All that the log says about one session. Times are epoch ms by `ce_time`, never earlier than the one before.
 
+    `handed_over`: the latest attempt was assigned while the one before still plays; `handovers` of them there were.
     `loss`: how the latest attempt was lost, while it is. `append_ms` fields are the log's own time; only the billing
     bound uses them. Treat as immutable: `evolve` copies.
     """
@@ -41,6 +42,8 @@ class State(Struct, omit_defaults=True, gc=False):
     attempt_append_ms: int = 0
     loss: LossReason | None = None
     declines: int = 0
+    handed_over: bool = False
+    handovers: int = 0
     n: int = 0
     meter: Meter = Meter(0, 0, 0)
     segment: Segment | None = None

@@ -19,6 +19,10 @@ REPLACE_WITHIN_MS = 45_000
 OVERTIME_MS = 15_000
 """The worker ends the session itself; this is for one that does not."""
 ENDING_MS = 30_000
+PATIENCE_MS = 4_000
+"""For the end of an utterance. A worker's grace is longer by the time that a start takes."""
+HANDOVER_RULES = 2
+"""Sessions of older rules may be read by software that does not know the reason."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,18 @@ class Assign:
 Decision = RequestEnd | Close | Fail | Assign
 
 
-def decide(state: State, now: int, worker_gone: bool, dropped: bool, exhausted: bool = False) -> Decision | None:
+def decide(
+    state: State,
+    now: int,
+    worker_gone: bool,
+    dropped: bool,
+    exhausted: bool = False,
+    draining_since: int | None = None,
+) -> Decision | None:
     """The next step for a live session at epoch ms `now`.
 
     `worker_gone`: its worker stopped or is lost. `dropped`: its worker lives and does not hold it any more.
-    `exhausted`: its account or key may spend nothing more.
+    `exhausted`: its account or key may spend nothing more. `draining_since`: epoch ms since when its worker lets go.
     """
     created = state.created
     if created is None or state.terminal:
@@ -76,13 +87,26 @@ def decide(state: State, now: int, worker_gone: bool, dropped: bool, exhausted: 
     if state.attempt_phase == "declined":
         fail = Fail("worker_lost" if state.started else "start_timeout")
         return fail if state.declines >= MAX_DECLINES else Assign("declined", otherwise=fail if too_late else None)
-    used_up = state.attempt - state.declines >= MAX_ATTEMPTS
+    used_up = state.attempt - state.declines - state.handovers >= MAX_ATTEMPTS
     if lost:
         fail = Fail("renderer.crashed" if dead else "worker_lost")
         return fail if used_up else Assign("worker_lost", otherwise=fail if too_late else None)
     if state.attempt_phase == "assigned" and now - state.attempt_append_ms > SILENT_MS:
         return Fail("start_timeout") if used_up else Assign("start_timeout")
+    if draining_since is not None and _may_move(state, now, draining_since):
+        return Assign("worker_draining")
     return None
+
+
+def _may_move(state: State, now: int, draining_since: int) -> bool:
+    """Whether another worker may take over what plays: between two utterances, if there is time to wait for that.
+
+    A draining worker says twice a second how it is; what it said before is too old to go by.
+    """
+    if state.attempt_phase != "playing" or state.created is None or state.created.rules < HANDOVER_RULES:
+        return False
+    silent = state.segment is None and state.last_append_ms > draining_since
+    return silent or now - draining_since > PATIENCE_MS
 
 
 def own_slot(state: State) -> OwnSlot | None:
@@ -92,7 +116,9 @@ def own_slot(state: State) -> OwnSlot | None:
     """
     if state.attempt_phase != "lost":
         return None
-    return "first" if state.attempt - state.declines == 1 and state.loss != "renderer_lost" else "last"
+    return (
+        "first" if state.attempt - state.declines - state.handovers == 1 and state.loss != "renderer_lost" else "last"
+    )
 
 
 def silent(state: State, now: int) -> bool:

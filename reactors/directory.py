@@ -63,9 +63,14 @@ class Directory:
         self._registered: dict[str, str] = {}
         self._gone: set[str] = set()
         self._stopped_at: dict[str, float] = {}
+        self._draining_since: dict[str, int] = {}
 
     def seen(self, worker_id: str) -> Seen | None:
         return self._seen.get(worker_id)
+
+    def draining_since(self, worker_id: str) -> int | None:
+        """Since when it takes nothing new and lets go of what it has: epoch ms of the log's clock."""
+        return self._draining_since.get(worker_id)
 
     @property
     def at_end(self) -> bool:
@@ -156,6 +161,8 @@ class Directory:
         # What is read on the way to the end may be older than any session of today: it says nothing of what is held.
         self._seen[worker_id] = Seen(state, records + 1 if self._presence.at_end else records)
         self._presence.heard(worker_id, self._clock())
+        if state.phase == "draining":
+            self._draining_since.setdefault(worker_id, record.timestamp)
         if worker_id in self._gone:
             if self._presence.at_end:
                 await self._retire(worker_id)
@@ -192,6 +199,7 @@ class Directory:
             await workers.bury(connection, worker_id)
         self._gone.add(worker_id)
         self._presence.forget(worker_id)
+        self._draining_since.pop(worker_id, None)
         log.warning("worker gone", worker_id=worker_id, why=why)
 
     async def _know_gone(self) -> None:

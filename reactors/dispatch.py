@@ -41,6 +41,7 @@ class Dispatch:
         task = structs.replace(
             task,
             max_duration_ms=max(1000, task.max_duration_ms - passed),
+            handover=state.handed_over,
             resume_played_ms=state.segment.played_ms if state.segment else None,
         )
         command = assignments.assign(task, state.attempt, state.worker_id, found.public_key, SOURCE)

@@ -184,7 +184,8 @@ class Roster(SessionStates):
     async def _consider(self, state: State, now: int) -> Decision | None:
         """Decide what it needs, and do that, unless it was done just now."""
         gone = self._directory.gone(state.worker_id)
-        decision = decide(state, now, gone, self._dropped(state), self._exhausted(state))
+        draining_since = self._directory.draining_since(state.worker_id)
+        decision = decide(state, now, gone, self._dropped(state), self._exhausted(state), draining_since)
         if decision is not None and self._asked.may_ask(state.session_id, state.seq):
             await self._carry_out(state, decision)
         return decision

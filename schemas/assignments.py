@@ -31,5 +31,7 @@ class Task(Struct, frozen=True):
     runtime_type: RuntimeType = "avtr1"
     face: str | None = None
     """Asset of the avatar's built face; None for stock avatars, which ship with the worker."""
+    handover: bool = False
+    """The attempt before still plays in the room: be ready to draw before you join, which throws it out."""
     resume_played_ms: int | None = None
     """The open segment's position when an earlier attempt was lost; its agent still waits for that segment's end."""

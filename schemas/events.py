@@ -39,7 +39,7 @@ FailureCode = Literal[
     "worker_lost",
     "start_timeout",
 ]
-AssignReason = Literal["worker_lost", "start_timeout", "declined"]
+AssignReason = Literal["worker_lost", "start_timeout", "declined", "worker_draining"]
 DeclineReason = Literal["no_slot", "draining", "cannot_unseal"]
 LossReason = Literal["process_crashed", "process_hung", "renderer_lost"]
 Quality = Literal["mock", "lite", "standard", "pro"]
@@ -379,7 +379,7 @@ class EventType(NamedTuple):
 
 CATALOGUE: dict[str, EventType] = {
     "session.created": EventType(1, SessionCreated, "sessions.v1", public=True),
-    "session.assigned": EventType(1, SessionAssigned, "sessions.v1", public=False),
+    "session.assigned": EventType(2, SessionAssigned, "sessions.v1", public=False),
     "session.declined": EventType(1, SessionDeclined, "sessions.v1", public=False),
     "session.starting": EventType(1, SessionStarting, "sessions.v1", public=True),
     "session.joined": EventType(1, SessionJoined, "sessions.v1", public=False),

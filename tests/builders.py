@@ -16,6 +16,7 @@ from schemas.events import (
     Encrypted,
     EventTransport,
     Meter,
+    Segment,
     SessionCreated,
     SessionEnded,
     SessionEnding,
@@ -79,8 +80,10 @@ def session_id() -> str:
     return new_id(SESSION)
 
 
-def beat(sid: str, n: int, ms: int, *, attempt: int = 1, worker: str = "wrk_1") -> SessionHeartbeat:
-    return SessionHeartbeat(sid, attempt, worker, n, Meter(ms, ms // 40, ms), None, 0, 0, None)
+def beat(
+    sid: str, n: int, ms: int, *, attempt: int = 1, worker: str = "wrk_1", segment: Segment | None = None
+) -> SessionHeartbeat:
+    return SessionHeartbeat(sid, attempt, worker, n, Meter(ms, ms // 40, ms), segment, 0, 0, None)
 
 
 def life(sid: str, *, beats: int = 3, worker: str = "wrk_1", account: str = "acct_1") -> list[SessionEvent]:

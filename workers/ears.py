@@ -122,6 +122,8 @@ class Ears:
         self._tasks = tasks
         self._hearer = hearer
         self._streams = 0
+        self.closed = False
+        """Whoever comes next is to be spoken to: utterances are refused."""
         self._listening: asyncio.Task[None] | None = None
         self.choice = Choice(task.subscribe_to_identity)
 
@@ -131,7 +133,7 @@ class Ears:
             reader.close()
             return
         self._link.agent = identity
-        if self._streams >= _MOST_STREAMS:
+        if self.closed or self._streams >= _MOST_STREAMS:
             log.warning("utterance refused", open_streams=self._streams)
             reader.close()
             self._link.finished(Finish(reader.info.stream_id, 0.0, interrupted=True))
@@ -187,7 +189,7 @@ class Choice:
 async def listen(track: rtc.RemoteAudioTrack, playback: Playback, heard: Callable[[], None]) -> None:
     """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped."""
     utterance = playback.open(track.sid)
-    utterance.started = True  # nobody waits for reports about a track
+    utterance.started, utterance.awaited = True, False  # nobody waits for reports about a track
     stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
     try:
         async for event in stream:

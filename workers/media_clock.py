@@ -82,7 +82,7 @@ class MediaClock:
         if done is not None:
             return Segment(done.segment_id, int(done.position_s * 1000))
         current = self._playback.current
-        return Segment(current.id, current.played * 1000 // RATE) if current else None
+        return Segment(current.id, current.played * 1000 // RATE) if current and current.awaited else None
 
     async def tick(self, output: Output) -> Played:
         """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.

@@ -56,7 +56,15 @@ class Lease(Struct, frozen=True, tag="lease"):
     renewed_at: float
 
 
-ToSession = Start | End | Lease
+class Draining(Struct, frozen=True, tag="draining"):
+    """The worker leaves: another one may take over. Say twice a second how it is."""
+
+
+class HandedOver(Struct, frozen=True, tag="handed_over"):
+    """Another worker is on its way into the room: play on until it is there, and take no new utterance."""
+
+
+ToSession = Start | End | Lease | Draining | HandedOver
 
 # From the session
 

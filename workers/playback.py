@@ -36,6 +36,8 @@ class Utterance:
     played: int = 0
     complete: bool = False
     started: bool = False
+    awaited: bool = True
+    """Its sender waits for its finish."""
     received_s: float = 0.0
     """Duration as it was sent, at the sender's own rate: what a fully played one reports."""
 

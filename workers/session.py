@@ -39,6 +39,8 @@ _REJOIN_WITHIN_S = 10.0
 _MOST_EVICTIONS = 3
 _SYNTHETIC_AFTER_S = 10.0
 _FLUSH_S = 2.0
+_DRAINING_BEAT_S = 0.5
+_SUCCESSOR_S = 5.0
 _CLOSED: dict[int, EndReason] = {
     rtc.DisconnectReason.ROOM_DELETED: "room_closed",
     rtc.DisconnectReason.ROOM_CLOSED: "room_closed",
@@ -77,6 +79,7 @@ class Session:
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._heard_anybody = False
+        self._draining = asyncio.Event()
         self._tasks = Background()
         self._vital: list[asyncio.Task[None]] = []
         self._presence = Presence(self._task.session_id, self._tasks)
@@ -85,6 +88,16 @@ class Session:
     def request_end(self, reason: EndReason) -> None:
         if not self._end.done():
             self._end.set_result(reason)
+
+    def drain(self) -> None:
+        """From now on another worker may take over at any moment."""
+        self._draining.set()
+
+    def hand_over(self) -> None:
+        """It has been decided. The successor throws this one out when it joins, and is the one to speak."""
+        if not self._ears.closed:
+            self._ears.closed = True
+            asyncio.get_running_loop().call_later(_SUCCESSOR_S, self.request_end, "worker_drained")
 
     async def run(self) -> None:
         """From the task to the last message; raises nothing."""
@@ -130,6 +143,8 @@ class Session:
                 return self._end.result()
             if reason in _CLOSED:
                 return self._end.result() if self._end.done() else _CLOSED[reason]
+            if reason == rtc.DisconnectReason.DUPLICATE_IDENTITY and self._draining.is_set():
+                return "worker_drained"  # the successor is there
             evictions += reason == rtc.DisconnectReason.DUPLICATE_IDENTITY
             if evictions > _MOST_EVICTIONS or (evictions and not self._lease_valid()):
                 raise AttemptFailed("transport.identity_taken", "Another participant has taken the worker's identity.")
@@ -152,6 +167,8 @@ class Session:
             async with asyncio.timeout(self._limits.start_timeout_s):
                 opening = asyncio.create_task(self._face.open())
                 try:
+                    if self._task.handover:
+                        await opening  # joining throws the other one out
                     await self._join(self._limits.connect_timeout_s, opening)
                 finally:
                     opening.cancel()
@@ -254,7 +271,12 @@ class Session:
 
     async def _beats(self) -> None:
         while True:
-            await asyncio.sleep(self._limits.heartbeat_s)
+            if self._draining.is_set():
+                await asyncio.sleep(_DRAINING_BEAT_S)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.heartbeat_s):
+                        await self._draining.wait()
             self._reporter.heartbeat(self._media.meter, self._media.open_segment)
 
     async def _leave(self) -> None:

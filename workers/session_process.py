@@ -14,7 +14,7 @@ import structlog
 from schemas.logs import configure_logging
 from workers import watch
 from workers.children import SESSION_ALIVE_EVERY_S, say_alive
-from workers.messages import End, Lease, Ready, Start, ToSession
+from workers.messages import Draining, End, HandedOver, Lease, Ready, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
 
@@ -43,6 +43,10 @@ async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
     while (message := await pipe.receive()) is not None:
         if isinstance(message, End):
             session.request_end(message.reason)
+        elif isinstance(message, Draining):
+            session.drain()
+        elif isinstance(message, HandedOver):
+            session.hand_over()
         elif isinstance(message, Lease):
             session.renewed_at = message.renewed_at
 

@@ -36,7 +36,12 @@ class WorkerSettings(JoinSettings, AssetSettings, RoomSettings, InternalSettings
     worker_start_timeout_s: float = Field(
         15.0, gt=0, le=40, description="From the command to the first frame. The roster gives a session up after 45 s."
     )
-    worker_drain_grace_s: float = Field(5.0, ge=0, le=3600, description="What running sessions get after SIGTERM.")
+    worker_drain_grace_s: float = Field(
+        8.0,
+        ge=0,
+        le=3600,
+        description="What running sessions get after SIGTERM: to be moved to another worker, or to come to an end.",
+    )
     worker_heartbeat_s: float = Field(
         5.0, ge=0.1, le=60, description="Interval of session.heartbeat: as much may stay unbilled after a crash."
     )

@@ -47,7 +47,7 @@ from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
-from workers.messages import AttemptLimits, End, Lease, Playing, Said, Start
+from workers.messages import AttemptLimits, Draining, End, HandedOver, Lease, Playing, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings
@@ -293,8 +293,10 @@ class Supervisor:
         if held and command.attempt in (0, held.number):
             self._tell_end(held, command.reason)
 
-    @staticmethod
-    def _tell_end(held: HeldAttempt, reason: EndReason) -> None:
+    def _tell_end(self, held: HeldAttempt, reason: EndReason) -> None:
+        if reason == "superseded" and self._draining and held.child is not None:
+            held.child.pipe.send(HandedOver())  # by its own next attempt, mostly: the face stays until that is there
+            return
         held.end = reason
         if held.child is not None:
             held.child.pipe.send(End(reason))
@@ -387,6 +389,9 @@ class Supervisor:
         """
         self._draining = True
         self._state_now.set()
+        for held in self._held.values():
+            if held.child is not None:
+                held.child.pipe.send(Draining())
         while self._held and self._drain_asked.is_set() and not self._stop.is_set():
             await asyncio.sleep(0.05)
         deadline = time.monotonic() + self._settings.worker_drain_grace_s

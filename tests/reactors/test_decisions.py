@@ -11,6 +11,7 @@ from events.settings import LogSettings
 from reactors.decisions import MAX_DECLINES, Assign, Close, Decision, Fail, RequestEnd, decide, own_slot
 from reactors.telling import wanted
 from schemas.events import (
+    Segment,
     SessionAssigned,
     SessionAttemptLost,
     SessionDeclined,
@@ -20,7 +21,7 @@ from schemas.events import (
     SessionStarting,
 )
 from store.accounts import new_secret, well_formed
-from tests.builders import T0, created, event, session_id
+from tests.builders import T0, beat, created, event, session_id
 
 pytestmark = pytest.mark.unit
 
@@ -92,6 +93,38 @@ def test_three_lost_attempts_are_a_crash() -> None:
         items.append(SessionAttemptLost(SID, attempt, "wrk_1", "process_crashed", None))
         assert own_slot(state(*items)) == "last"  # perhaps it is the machine
     assert decide(state(*items), T0 + 1, False, False) == Fail("renderer.crashed")
+
+
+SPEAKING = state(*PLAYED, beat(SID, 1, 1000, segment=Segment("seg_1", 40)))
+OLDER = state(created(SID, rules=1), *PLAYED[1:])
+
+
+@pytest.mark.parametrize(
+    ("given", "since_ms", "expected"),
+    [
+        (PLAYING, -1, Assign("worker_draining")),  # it has spoken since
+        (PLAYING, 0, None),  # what it said is of before
+        (SPEAKING, -4_000, None),
+        (SPEAKING, -4_001, Assign("worker_draining")),  # there is no more time to wait for the end of the utterance
+        (OLDER, -10_000, None),
+        (QUEUED, -10_000, None),  # it declines that
+        (ENDING, -10_000, None),
+    ],
+)
+def test_what_a_draining_worker_plays_is_moved_when_it_is_silent(
+    given: State, since_ms: int, expected: Decision | None
+) -> None:
+    assert decide(given, T0, False, False, draining_since=T0 + since_ms) == expected
+
+
+def test_handovers_are_no_lost_attempts() -> None:
+    items = list(PLAYED)
+    for attempt in range(2, 6):
+        items.append(SessionAssigned(SID, attempt, "wrk_1", "worker_draining", state(*items).seq))
+        items += [SessionStarting(SID, attempt, "wrk_1"), SessionFirstFrame(SID, attempt, "wrk_1", {})]
+    items.append(SessionAttemptLost(SID, 5, "wrk_1", "process_crashed", None))
+    assert decide(state(*items), T0 + 1, False, False) == Assign("worker_lost")
+    assert own_slot(state(*items)) == "first"
 
 
 def test_a_crash_stays_where_the_face_is_loaded_and_a_lost_renderer_does_not() -> None:

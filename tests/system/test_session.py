@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -18,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
 from events.topics import WORKERS
-from schemas.events import SessionAttemptLost, SessionEvent, SessionStarting
+from schemas.events import SessionAssigned, SessionAttemptLost, SessionEvent, SessionStarting
 from stack.ports import free_ports
 from tests.system.stage import FINISHED, STARTED, audit_holds
 from tests.world import World, eventually
@@ -311,6 +312,41 @@ async def test_a_session_goes_on_when_its_process_does_not(stage: Any, running: 
 
 async def said(running: World, playing: Any, kind: type[Said]) -> list[Said]:
     return [event.data for event, _ in await running.log(playing.id) if isinstance(event.data, kind)]
+
+
+async def test_a_worker_that_is_stopped_hands_over_what_it_plays(stage: Any, running: World) -> None:
+    """SIGTERM with another worker free: the face goes on there, and the next words are heard."""
+    playing = await stage()
+    pcm, rate, _ = speech()
+    await playing.agent.say(pcm[: rate * 2], rate)
+    await playing.agent.report(STARTED, 30)  # it is waited for
+    first = running.processes["worker"]
+    await running.start("worker-3")
+    os.kill(first.pid, signal.SIGTERM)
+
+    async def handed_over() -> bool:
+        return (await running.kinds(playing.id)).count("session.first_frame") == 2
+
+    await eventually(handed_over)
+    assert [data.reason for data in await said(running, playing, SessionAssigned)] == ["worker_draining"]
+    finished = await playing.agent.report(FINISHED, 30)
+    assert (round(finished.position_s, 2), finished.interrupted) == (1.0, False)
+    assert await asyncio.wait_for(first.wait(), 60) == 0
+    seen = len(playing.watcher.frames)
+
+    async def goes_on() -> bool:
+        return len(playing.watcher.frames) > seen + 25
+
+    await eventually(goes_on)
+    times = [frame.at for frame in playing.watcher.frames]
+    print(f"longest gap {max(b - a for a, b in pairwise(times)):.3f} s")
+    await playing.agent.say(pcm[: rate * 2], rate)
+    assert not (await playing.agent.report(FINISHED, 30)).interrupted
+    await playing.client.post(f"/v1/sessions/{playing.id}/end")
+    await playing.ended()
+    await audit_holds(running)
+    await running.start("worker", GREENROOM_WORKER_METRICS_PORT=str(METRICS_PORT))
+    await running.stop("worker-3")
 
 
 async def test_a_killed_worker_is_replaced(stage: Any, running: World) -> None:

@@ -112,9 +112,11 @@ class Stage:
         return self.rooms[-1]
 
     @asynccontextmanager
-    async def session(self, attempt: int = 1, start_timeout_s: float = 5, **changes: Any) -> AsyncIterator[Session]:
+    async def session(
+        self, attempt: int = 1, start_timeout_s: float = 5, heartbeat_s: float = 0.05, **changes: Any
+    ) -> AsyncIterator[Session]:
         """It has ended when this does."""
-        limits = AttemptLimits(5, start_timeout_s, 0.05, 0.1)
+        limits = AttemptLimits(5, start_timeout_s, heartbeat_s, 0.1)
         task = msgspec.structs.replace(TASK, **changes)
         session = Session(self, Start(task, attempt, "wrk_1", boottime(), limits))  # type: ignore[arg-type]
         running = asyncio.create_task(session.run())
@@ -232,6 +234,64 @@ async def test_a_first_attempt_has_nothing_to_finish(stage: Stage) -> None:
         await stage.plays()
         session.request_end("api_request")
     assert stage.told == []
+
+
+# Another worker takes over
+
+
+@unit
+async def test_thrown_out_by_its_successor_it_is_over(stage: Stage) -> None:
+    async with stage.session() as session:
+        room = await stage.plays()
+        session.drain()
+        session.hand_over()
+        await stage.plays(ticks=room.pushed + 3)  # it plays on until then
+        room.listener.on_gone(EVICTED)
+    assert (len(stage.rooms), stage.end) == (1, "worker_drained")
+
+
+@unit
+async def test_a_successor_that_does_not_come_is_not_waited_for_long(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_SUCCESSOR_S", 0.05)
+    async with stage.session() as session:
+        await stage.plays()
+        session.hand_over()
+    assert stage.end == "worker_drained"
+
+
+@unit
+async def test_a_draining_worker_says_at_once_how_its_sessions_are(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_DRAINING_BEAT_S", 0.01)
+    async with stage.session(heartbeat_s=3600) as session:
+        await stage.plays()
+        assert SessionHeartbeat not in stage.kinds
+        session.drain()
+        await stage.says(SessionHeartbeat)
+        session.request_end("worker_drained")
+    assert stage.end == "worker_drained"
+
+
+@unit
+async def test_a_successor_is_ready_to_draw_before_it_joins(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = asyncio.Event()
+
+    async def open_(_: MockFace) -> None:
+        await opened.wait()
+
+    monkeypatch.setattr(MockFace, "open", open_)
+    for handover in (False, True):
+        opened.clear()
+        joined = len(stage.rooms)
+        async with stage.session(attempt=2, handover=handover) as session:
+            await asyncio.sleep(0.05)
+            assert len(stage.rooms) - joined == (0 if handover else 1)
+            opened.set()
+            await stage.plays(rooms=joined + 1)
+            session.request_end("api_request")
 
 
 # Rejoin
