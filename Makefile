@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks faults soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -65,6 +65,9 @@ bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 
 bench-webhooks: $(STAMP) ## webhooks to a hundred endpoints of which ten hang
 	$(PY) -m bench.webhooks
+
+faults: $(STAMP) ## what a watcher sees of each fault, and whether the promises hold; some: make faults ARGS="--only Kafka"
+	$(PY) -m bench.faults $(ARGS)
 
 bench-live: $(STAMP) ## live windows: faust beside the bare loop; ten minutes at 2,000 events/s
 	$(PY) -m bench.live
