@@ -29,9 +29,7 @@ _NAMED = 20
 
 usage_app = typer.Typer(help="What was used, for finance: FOCUS and Stripe.", no_args_is_help=True)
 
-Since = Annotated[
-    str, typer.Option("--from", help="Recorded at or after this time: 2026-11-01, or with a time and zone.")
-]
+Since = Annotated[str, typer.Option("--from", help="Recorded at or after this time, such as 2026-11-01.")]
 Until = Annotated[str, typer.Option("--to", help="Recorded before this time, which has passed.")]
 Account = Annotated[str | None, typer.Option(metavar="ID", help="Of this account alone.")]
 Archive = Annotated[
@@ -80,9 +78,7 @@ def stripe(
     until: Until,
     customers: Annotated[
         Path,
-        typer.Option(
-            metavar="FILE", help="CSV: account_id,stripe_customer_id. Without a customer: left out.", dir_okay=False
-        ),
+        typer.Option(metavar="FILE", help="CSV: account_id,stripe_customer_id. No customer: left out.", dir_okay=False),
     ],
     to: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write them here, one JSON a line.", dir_okay=False)
@@ -208,10 +204,10 @@ async def _entries(
 
         with Progress(console=err, transient=True) as bar:
             task = bar.add_task("verify", total=None)
-            entries = ArchivedEntries(
+            archived = ArchivedEntries(
                 archive, period, lambda done, total: bar.update(task, completed=done, total=total)
             )
-        yield entries, {}
+        yield archived, {}
         return
     async with _stored(settings, period) as (pool, entries):
         from store import accounts
@@ -328,8 +324,7 @@ def _tell_report(report: Report) -> None:
     why: dict[str, Named] = {
         "refused by Stripe": report.refused,
         "older than the 35 days that Stripe takes": report.late,
-        "more than 5 minutes in the future by this clock: run it again": report.early,
-        "perhaps sent, more than 23 hours ago: look at the meter, then --unknown sent or --unknown lost": report.unknown,
+        "perhaps sent, over 23 hours ago: look at the meter, then say --unknown sent or lost": report.unknown,
     }
     for what, named in why.items():
         if named.count:

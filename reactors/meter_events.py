@@ -1,4 +1,4 @@
-"""Sends the ledger's entries to Stripe as meter events: each once, whatever is killed, as docs/how-to/export-usage.md says.
+"""Sends the ledger's entries to Stripe as meter events: each once, whatever is killed. docs/how-to/export-usage.md.
 
 The order is fixed: 1. it is written down that an event is about to be sent; 2. it is sent; 3. its acknowledgement is
 written down. Who dies between 1 and 3 does not know whether Stripe has it. Within 23 hours it is sent again under the
@@ -19,7 +19,7 @@ import httpx
 import msgspec
 import stamina
 
-from schemas.meter_events import FUTURE_S, ONCE_S, PAST_S, MeterEvent, meter_event
+from schemas.meter_events import ONCE_S, PAST_S, MeterEvent, meter_event
 from schemas.times import now_ms
 from schemas.usage import RecordedEntry
 from store import meter_events
@@ -27,7 +27,7 @@ from store.database import Connection
 
 PATH = "/v1/billing/meter_events"
 _TIMEOUT_S = 20.0
-_BATCH = 200
+_BATCH = 50
 _AT_ONCE = 8
 _ATTEMPTS = 8
 _WITHIN_S = 180.0
@@ -63,12 +63,15 @@ class _Again(Exception):
         self.after_s = after_s
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     message: str = ""
     code: str = ""
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, frozen=True):
+    """A meter event, or an error."""
+
+    identifier: str = ""
     error: _Error = _Error()
 
 
@@ -96,7 +99,6 @@ class Report:
     left_out: int = 0
     unknown: Named = field(default_factory=Named)
     late: Named = field(default_factory=Named)
-    early: Named = field(default_factory=Named)
     refused: Named = field(default_factory=Named)
 
 
@@ -135,6 +137,9 @@ class Endpoint:
                         raise
         except _Again as failed:
             raise Stopped(f"Stripe does not take events now: {failed}. Run it again later: it goes on.", open) from None
+        except Stopped as stopped:
+            stopped.open |= open
+            raise
 
     async def _pace(self) -> None:
         now = time.monotonic()
@@ -149,9 +154,12 @@ class Endpoint:
             raise _Again(type(failed).__name__, open=False) from None
         except (httpx.TransportError, TimeoutError) as failed:
             raise _Again(type(failed).__name__, open=True) from None
+        read = _read(answer)
         if answer.is_success:
-            return
-        error = _error(answer)
+            if read.identifier == event.identifier:
+                return
+            raise Stopped(f"Whoever answers at {self._url} is not Stripe: see GREENROOM_STRIPE_URL.", open=True)
+        error = read.error
         if error.code in _DUPLICATES or _ALREADY in error.message:
             return
         if answer.status_code in (401, 403):
@@ -160,9 +168,7 @@ class Endpoint:
             raise Stopped(f"There are no meter events at {self._url} ({answer.status_code}): see GREENROOM_STRIPE_URL.")
         if answer.status_code in (409, 429) or answer.is_server_error:
             raise _Again(f"answer {answer.status_code}", answer.is_server_error, _retry_after(answer))
-        raise _Refused(
-            f"{answer.status_code}: {error.message[:_SHOWN_CHARS] or error.code[:_SHOWN_CHARS] or 'no reason'}"
-        )
+        raise _Refused(f"{answer.status_code} {(error.message or error.code)[:_SHOWN_CHARS]}")
 
 
 @asynccontextmanager
@@ -173,7 +179,7 @@ async def opened(url: str, key: str, event_name: str, per_second: float) -> Asyn
 
 
 class Sender:
-    """`unknown`: what to do with events whose outcome only Stripe knows: they were `sent`, or `lost`; None: name them."""
+    """`unknown`: what became of events whose outcome only Stripe knows: `sent`, or `lost`. None: they are named."""
 
     def __init__(
         self,
@@ -237,8 +243,6 @@ class Sender:
                     self.report.unknown.add(event.identifier)
             elif event.timestamp <= now_s - PAST_S:
                 self.report.late.add(event.identifier)
-            elif event.timestamp > now_s + FUTURE_S:
-                self.report.early.add(event.identifier)
             else:
                 due.append(event)
         return due
@@ -301,8 +305,8 @@ def _retry_after(answer: httpx.Response) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
 
 
-def _error(answer: httpx.Response) -> _Error:
+def _read(answer: httpx.Response) -> _Answer:
     try:
-        return msgspec.json.decode(answer.content, type=_Answer).error
+        return msgspec.json.decode(answer.content, type=_Answer)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _Error()
+        return _Answer()

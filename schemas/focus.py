@@ -175,9 +175,10 @@ class Charges:
     def _units(self, credit_us: int, scale: int) -> int:
         """What so much costs, in units of the last decimal place: rounded half to even."""
         numerator, denominator = self._ratio
-        over, under = credit_us * numerator * 10**scale, denominator * CREDIT_US
+        over, under = credit_us * numerator * int(10**scale), denominator * CREDIT_US
         whole, left = divmod(over, under)
-        return whole + (2 * left > under or (2 * left == under and whole % 2 == 1))
+        up = 2 * left > under or (2 * left == under and whole % 2 == 1)
+        return whole + int(up)
 
 
 def _of_adjustment(entry: RecordedEntry, billing_period_start: datetime) -> dict[str, Value]:

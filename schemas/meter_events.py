@@ -14,8 +14,7 @@ from schemas.usage import RecordedEntry
 
 EVENT_NAME: Final = "greenroom_credit_us"
 PAST_S: Final = 35 * 86_400
-FUTURE_S: Final = 300
-"""Stripe takes no timestamp that is further away from its now."""
+"""Stripe takes no timestamp that is longer ago; nor one of the future, which no entry has."""
 ONCE_S: Final = 23 * 3600
 """An identifier that Stripe has had counts once, for 24 hours. An hour less, since its clock is not ours."""
 _HEAD = ["account_id", "stripe_customer_id"]
