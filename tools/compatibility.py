@@ -70,7 +70,7 @@ class _Comparison:
         for name in sorted(before.keys() | after.keys()):
             place = f"{at}.{name}".lstrip(".")
             if name not in after:
-                yield f"{place}: was removed: what stands in the log loses it, and readers of the version before miss it"
+                yield f"{place}: was removed: the log has it, and readers of the version before miss it"
                 continue
             if name in has - had:
                 yield f"{place}: is required now: {_OLDER}"
@@ -107,29 +107,29 @@ def _variants(schema: JsonObject) -> list[JsonObject]:
 
 def _values(old: JsonObject, new: JsonObject, place: str) -> Iterator[str]:
     """Which values there may be: by type, and one by one."""
-    for what, before, after in (
-        ("type", _named(old.get("type")), _named(new.get("type"))),
-        ("values", _enumerated(old), _enumerated(new)),
+    for before, after in (
+        (_named(old.get("type")), _named(new.get("type"))),
+        (_enumerated(old), _enumerated(new)),
     ):
         if before == after:
             continue
         if after is not None and (before is None or before - after):
-            lost = f" {', '.join(sorted(before - after))}" if before is not None else ""
-            yield f"{place}: its {what} are fewer{lost}: {_OLDER}"
+            lost = f"no {' or '.join(sorted(before - after))} any more" if before is not None else "fewer values"
+            yield f"{place}: takes {lost}: {_OLDER}"
         if before is not None and (after is None or after - before):
-            found = f" {', '.join(sorted(after - before))}" if after is not None else ""
-            yield f"{place}: its {what} are more{found}: {_READERS}"
+            found = f"{' and '.join(sorted(after - before))} besides" if after is not None else "more values"
+            yield f"{place}: takes {found}: {_READERS}"
 
 
 def _named(types: object) -> set[str] | None:
     if types is None:
         return None
-    return {types} if isinstance(types, str) else set(types)  # type: ignore[call-overload]
+    return {types} if isinstance(types, str) else set(types)
 
 
 def _enumerated(schema: JsonObject) -> set[str] | None:
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    return None if values is None else {repr(value) for value in values}
+    return None if values is None else {str(value) for value in values}
 
 
 def _rest(old: JsonObject, new: JsonObject, place: str) -> Iterator[str]:
