@@ -121,10 +121,8 @@ def _values(old: JsonObject, new: JsonObject, place: str) -> Iterator[str]:
             yield f"{place}: takes {found}: {_READERS}"
 
 
-def _named(types: object) -> set[str] | None:
-    if types is None:
-        return None
-    return {types} if isinstance(types, str) else set(types)
+def _named(types: str | Sequence[str] | None) -> set[str] | None:
+    return {types} if isinstance(types, str) else None if types is None else set(types)
 
 
 def _enumerated(schema: JsonObject) -> set[str] | None:
@@ -141,7 +139,7 @@ def _rest(old: JsonObject, new: JsonObject, place: str) -> Iterator[str]:
             continue
         if keyword in _LEAST or keyword in _MOST:
             sign = 1 if keyword in _LEAST else -1
-            wider = after is _UNSET or (before is not _UNSET and sign * after < sign * before)  # type: ignore[operator]
+            wider = after is _UNSET or (before is not _UNSET and sign * after < sign * before)
             yield from _bounded(wider, f"{place} ({keyword})")
         elif keyword == "default":
             yield f"{place}: its default is another one: what was written without it would mean something else"
