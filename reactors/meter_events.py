@@ -102,6 +102,22 @@ class Report:
     refused: Named = field(default_factory=Named)
 
 
+class Pace:
+    """So many calls in a second, and no burst."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s = 1 / per_second
+        self._clock = clock
+        self._next = 0.0
+
+    def wait_s(self) -> float:
+        """How long the next call has to wait."""
+        now = self._clock()
+        at = max(now, self._next)
+        self._next = at + self._every_s
+        return at - now
+
+
 class Endpoint:
     """Where meter events go. `destination` names it without the key, which nothing here prints or stores."""
 
@@ -118,8 +134,7 @@ class Endpoint:
         self._url = url.rstrip("/") + PATH
         self._client = client
         self._auth = httpx.BasicAuth(key, "")
-        self._every_s = 1 / per_second
-        self._next = 0.0
+        self._pace = Pace(per_second)
 
     async def send(self, event: MeterEvent) -> None:
         """Returns when Stripe has it. Raises _Refused, Stopped; when cancelled, nobody knows."""
@@ -129,7 +144,7 @@ class Endpoint:
                 on=_wait, attempts=_ATTEMPTS, timeout=_WITHIN_S, wait_initial=0.5, wait_max=_LONGEST_WAIT_S
             ):
                 with attempt:
-                    await self._pace()
+                    await asyncio.sleep(self._pace.wait_s())
                     try:
                         await self._once(event)
                     except _Again as failed:
@@ -140,11 +155,6 @@ class Endpoint:
         except Stopped as stopped:
             stopped.open |= open
             raise
-
-    async def _pace(self) -> None:
-        now = time.monotonic()
-        self._next = at = max(now, self._next + self._every_s)
-        await asyncio.sleep(at - now)
 
     async def _once(self, event: MeterEvent) -> None:
         try:

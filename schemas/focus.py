@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from schemas.ids import time_of
@@ -103,7 +104,7 @@ class Charges:
     def row(self, entry: RecordedEntry) -> dict[str, Value]:
         """By column, all of them."""
         facts = entry.facts
-        begin, end = _month(entry.recorded_ms)
+        begin, end = _month(entry.recorded_ms // 86_400_000)
         cost = self._cost((facts.account_id, begin), facts.credit_us)
         interval = facts.kind == "interval"
         specific = self._of_interval(entry) if interval else _of_adjustment(entry, begin)
@@ -195,19 +196,28 @@ def _of_adjustment(entry: RecordedEntry, billing_period_start: datetime) -> dict
 
 def shown(value: Value) -> str:
     """As text. Nothing for null."""
+    if value is None or isinstance(value, str):
+        return value or ""
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        return _time(value)
     if isinstance(value, Decimal):
         return f"{value:f}"
-    return "" if value is None else str(value)
+    return str(value)
+
+
+@lru_cache(1024)
+def _time(value: datetime) -> str:
+    """Kept, since rows that follow each other share months and seconds."""
+    return f"{value:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _at(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _month(time_ms: int) -> tuple[datetime, datetime]:
-    """The month in UTC in which an entry counts, by when it was recorded: its begin, and that of the next one."""
-    moment = _at(time_ms // 1000)
+@lru_cache(1024)
+def _month(day: int) -> tuple[datetime, datetime]:
+    """The month of a day since 1970, in UTC: its begin, and that of the next one."""
+    moment = _at(86_400 * day)
     begin = datetime(moment.year, moment.month, 1, tzinfo=UTC)
     return begin, datetime(begin.year + begin.month // 12, begin.month % 12 + 1, 1, tzinfo=UTC)
