@@ -2,7 +2,7 @@
 
 `python -m tools.baseline release 0.2.0`: all schemas as they are now, from now on released. For who makes a release.
 `python -m tools.baseline accept session.created.1`: as it is now, where no release has it yet. Logs that were written
-until then cannot be read any more.
+until then cannot be read any more. Of a new type: it is held from now on, and not from the next release on.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def _advice(name: str, release: str | None) -> str:
 
 def accept(baseline: Baseline, schemas: Mapping[str, JsonObject], name: str) -> Baseline:
     """Raises Refused."""
-    if name not in baseline:
-        raise Refused(f"{name} is not in the baseline: it changes freely until it is released.")
-    if (release := baseline[name].release) is not None:
+    if name not in baseline.keys() | schemas.keys():
+        raise Refused(f"There is no schemas/json/{name}.json.")
+    if name in baseline and (release := baseline[name].release) is not None:
         raise Refused(f"{name} is in release {release}: raise its version.")
     if name in schemas:
         return {**baseline, name: Known(None, schemas[name])}

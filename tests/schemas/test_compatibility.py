@@ -157,8 +157,9 @@ def test_what_is_not_released_is_accepted_and_what_is_stays() -> None:
     assert accept({NAME: Known(None, BASE)}, {}, NAME) == {}
     with pytest.raises(Refused, match=r"is in release 0\.2\.0: raise its version"):
         accept({NAME: Known("0.2.0", BASE)}, new, NAME)
-    with pytest.raises(Refused, match="changes freely until it is released"):
-        accept({}, new, NAME)
+    assert accept({}, new, NAME) == {NAME: Known(None, new[NAME])}
+    with pytest.raises(Refused, match=r"There is no schemas/json/test\.danced\.1\.json"):
+        accept({}, {}, NAME)
 
 
 def test_a_release_takes_what_is_compatible_and_keeps_who_had_it_first() -> None:
