@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -42,6 +43,16 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
             return await work(connection)
 
     return run_to_the_end(run())
+
+
+def moment(option: str, text: str) -> int:
+    """A time with a zone, or a day in UTC."""
+    from schemas.times import from_wire
+
+    try:
+        return from_wire(f"{text}T00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
+    except ValueError:
+        raise fail(f"{option} is a day such as 2026-11-01, or a time with a zone, not {text}.") from None
 
 
 @contextmanager

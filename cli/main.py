@@ -28,6 +28,7 @@ from cli.proofs import days, prove
 from cli.rates import rates_app
 from cli.sessions import sessions_app
 from cli.top import top
+from cli.usage import usage_app
 from cli.webhooks import webhooks_app
 from cli.workers import workers_app
 from projections.names import Name
@@ -258,6 +259,7 @@ app.command(rich_help_panel="Bills")(adjust)
 app.command(rich_help_panel="Bills")(prove)
 app.command(rich_help_panel="Bills")(days)
 app.add_typer(rates_app, name="rates", rich_help_panel="Bills")
+app.add_typer(usage_app, name="usage", rich_help_panel="Bills")
 app.command(rich_help_panel="Bills")(inspect)
 app.command(rich_help_panel="Operation")(export)
 app.command(rich_help_panel="Operation")(restore)

@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from cli.console import err, fail, out, run_to_the_end, with_database
+from cli.console import err, fail, moment, out, run_to_the_end, with_database
 
 if TYPE_CHECKING:
     from projections.preview import Billed, Preview
@@ -63,7 +63,7 @@ def publish(
 
     if not _VERSION.fullmatch(card):
         raise fail("A card's name has up to 64 letters, digits, dots, hyphens and underscores.")
-    begin = None if since is None else datetime.fromtimestamp(_moment("--from", since) / 1000, UTC)
+    begin = None if since is None else datetime.fromtimestamp(moment("--from", since) / 1000, UTC)
 
     async def write(connection: Connection) -> Published:
         try:
@@ -91,7 +91,7 @@ def preview(
     """
     from events.whole import CannotRead
 
-    from_ms, to_ms = _moment("--from", since), _moment("--to", until)
+    from_ms, to_ms = moment("--from", since), moment("--to", until)
     if from_ms >= to_ms:
         raise fail("--from must be before --to.")
     if report is not None and report.suffix not in (".json", ".csv"):
@@ -169,13 +169,3 @@ def _write(report: Path, rows: Sequence[Mapping[str, str | int]]) -> None:
             table.writerows(rows)
     except OSError as failed:
         raise fail(f"{report} could not be written: {failed.strerror}") from None
-
-
-def _moment(option: str, text: str) -> int:
-    """A time with a zone, or a day in UTC."""
-    from schemas.times import from_wire
-
-    try:
-        return from_wire(f"{text}T00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
-    except ValueError:
-        raise fail(f"{option} is a day such as 2026-11-01, or a time with a zone, not {text}.") from None

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from events.codec import Record
+from events.files import whole
 from events.reader import LogReader
 from events.topics import AVATARS, SESSIONS, USAGE, Topic
 
@@ -133,25 +134,6 @@ def sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write what will be `path`: durable, and under its name, only when the block has ended well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        yield unfinished
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
+from events.upcasting import UPCASTERS
 from schemas.bounds import ID_CHARS
 from schemas.events import CATALOGUE, TYPE_OF
 from schemas.ids import EVENT, new_id
-from schemas.jsons import JsonObject
 from schemas.times import LAST_MS, from_wire, now_ms, to_wire
 
 type_decoders = {name: msgspec.json.Decoder(known.struct) for name, known in CATALOGUE.items()}
@@ -31,10 +31,6 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recur
 """All that reading foreign bytes raises: msgspec, UTF-8, dates, null headers, upcasters that find another shape."""
 
 Headers = list[tuple[str, bytes]]
-Upcaster = Callable[[JsonObject], JsonObject]
-
-UPCASTERS: dict[tuple[str, int], Upcaster] = {("session.assigned", 1): lambda content: content}
-"""(type, n) → the pure function from version n to n + 1, applied on read; the log is never rewritten."""
 
 
 class Record(Protocol):

@@ -25,10 +25,10 @@ from events.archive import (
     read_manifest,
     sha256,
     verify,
-    whole,
     write_manifest,
 )
 from events.consumer import LogGap
+from events.files import whole
 from events.reader import LogReader
 from events.settings import LogSettings
 from events.topics import SESSIONS, Topic
@@ -36,13 +36,17 @@ from events.whole import CannotRead
 from projections.audit import Progress, Scope, Verdict, compare
 from projections.entries import Part, Stored
 from projections.parked import Parking
+from projections.period import Period, within
 from projections.usage import STORED, TYPES
+from schemas.usage import RecordedEntry
 from store.database import Row
 
 _ELSEWHERE = -1
 _ROWS = 20_000
 _SAVE_EVERY_S = 10.0
 _OFFSET = STORED.index("offset")
+_APPEND = 1
+"""Column of the append time in a file of records."""
 _SCHEMA = pa.schema([(name, pa.int64() if name in TYPES else pa.string()) for name in STORED])
 
 Starts = Mapping[str, Mapping[int, int]]
@@ -198,3 +202,44 @@ class ArchivedLedger:
             raise Damaged(f"the ledger is no Parquet file of entries: {type(broken).__name__}.") from broken
         for batch in found.sort_by([("partition", "ascending"), ("offset", "ascending")]).to_batches(_ROWS):
             yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+# A period
+
+
+class ArchivedEntries:
+    """What `StoredEntries` is for PostgreSQL. Holds some thousand entries at a time."""
+
+    def __init__(self, folder: Path, period: Period, progress: Progress) -> None:
+        """Looks at every byte first. Raises CannotRead."""
+        try:
+            manifest = read_manifest(folder)
+            verify(folder, manifest, progress)
+        except (Damaged, OSError) as failed:
+            raise CannotRead(f"the archive cannot be trusted: {failed}") from failed
+        if not manifest.ledger:
+            raise CannotRead(f"{folder} holds no ledger.")
+        if _last_ms(folder, manifest) < period.end_ms:
+            raise CannotRead(f"{folder} may end before --to: `greenroom export` brings it up to date.")
+        self._folder = folder
+        self._period = period
+        self._ledger = sorted(manifest.ledger, key=lambda each: each.partition % (SESSIONS.partitions + 1))
+        self.left = sorted({left.session_id for each in manifest.ledger for left in each.parked})
+
+    async def batches(self) -> AsyncIterator[list[RecordedEntry]]:
+        for each in self._ledger:
+            with pq.ParquetFile(self._folder / each.name) as file:
+                for batch in file.iter_batches(2000, columns=list(STORED)):
+                    rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                    yield within(rows, self._period)
+
+
+def _last_ms(folder: Path, manifest: Manifest) -> int:
+    """The latest append time that the archived log has: it was exported after that."""
+    found = [0]
+    for file in manifest.files:
+        if file.topic == SESSIONS.name:
+            with pq.ParquetFile(folder / file.name) as parquet:
+                groups = (parquet.metadata.row_group(n) for n in range(parquet.metadata.num_row_groups))
+                found += [group.column(_APPEND).statistics.max for group in groups]
+    return max(found)

@@ -1,6 +1,8 @@
-"""Settings of `greenroom project`, `greenroom deliver` and `greenroom prune`."""
+"""Settings of `greenroom project`, `greenroom deliver`, `greenroom prune` and `greenroom usage`."""
 
 from __future__ import annotations
+
+from decimal import Decimal
 
 from pydantic import Field, SecretStr
 
@@ -54,4 +56,18 @@ class DeliverSettings(WebhookSettings, InternalSettings):
 
     deliver_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics of `greenroom deliver`. 0: none."
+    )
+
+
+class FinanceSettings(StoreSettings):
+    """Settings of `greenroom usage`."""
+
+    price_per_credit: Decimal | None = Field(
+        None, gt=0, description="Money of one credit, such as 0.12. Without it no export has any money in it."
+    )
+    currency: str | None = Field(None, pattern="^[A-Z]{3}$", description="Of the price: an ISO 4217 code such as USD.")
+    provider_name: str = Field("Greenroom", min_length=1, description="Who provides and invoices, in exports.")
+    stripe_url: str = Field("https://api.stripe.com", description="Where `greenroom usage stripe --send` sends to.")
+    stripe_api_key: SecretStr = Field(
+        SecretStr(""), description="A key of Stripe that may write meter events; a restricted one is enough."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -46,6 +46,14 @@ class UsageEntry(Struct, frozen=True, gc=False):
     facts: UsageFacts
     prev_hash: str
     hash: str
+
+
+class RecordedEntry(NamedTuple):
+    """An entry as it stands in the ledger. `recorded_ms`: append time of its event, which decides on its period."""
+
+    facts: UsageFacts
+    hash: str
+    recorded_ms: int
 
 
 _encode = msgspec.json.Encoder().encode

@@ -205,6 +205,32 @@ def test_failed_before_a_first_frame_bills_nothing() -> None:
     assert (state.status, state.billed_ms, usage) == ("failed", 0, [])
 
 
+@pytest.mark.parametrize("skew_ms", [-3_600_000, -300_000, 300_000, 3_600_000])
+def test_no_clock_but_the_logs_decides(skew_ms: int) -> None:
+    """An emitter whose clock is off by minutes, or an hour, is billed the same: only ids and shown times tell of it."""
+
+    def lived(by_ms: int) -> list[tuple[str, int, int, int]]:
+        state, entries = None, []
+        for n, data in enumerate(life(SID)):
+            outcome = evolve(state, event(data, T0 + 1000 * n + by_ms, f"evt_{n}"), T0 + 1000 * n)
+            assert isinstance(outcome, Evolved)
+            state = outcome.state
+            entries += [outcome.usage.facts] if outcome.usage else []
+        assert state is not None
+        assert state.status == "ended"
+        return [(f.event_id, f.billable_ms, f.credit_us, f.to_ms - f.from_ms) for f in entries]
+
+    assert lived(skew_ms) == lived(0) != []
+
+
+def test_what_comes_an_hour_late_is_billed_as_it_was_metered() -> None:
+    """The broker was away, the worker was not: its readings are appended all at once."""
+    now = T0 + 3_600_000
+    state, usage = fold(*PLAYING, *((beat(SID, n, n * 5000), now) for n in range(1, 720)))
+    assert (state.billed_ms, len(usage)) == (719 * 5000, 719)
+    assert {facts for entry in usage for facts in entry.facts.flags} == set()
+
+
 def test_times_never_go_back() -> None:
     state, _ = fold((created(SID), T0 + 5000), (SessionStarting(SID, 1, "wrk_1"), T0))
     assert state.started_ms == T0 + 5000
@@ -224,15 +250,17 @@ class AnyLog(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.state, self.usage, self.at = None, [], T0
+        self.state, self.usage, self.at, self.skew = None, [], T0, 0
         self.statuses: list[str] = []
         self.past: list[Event] = []
         self.first_frames: dict[int, int] = {}
+        self.metered: dict[int, int] = {}
         self.accepted_starts: list[int] = []
 
     def put(self, data: SessionEvent, wait: int = 400, *, event_id: str | None = None) -> None:
+        """By an emitter whose clock is off by as much as it is now."""
         self.at += wait
-        item = event(data, self.at, event_id)
+        item = event(data, self.at + self.skew, event_id)
         self.past.append(item)
         self.take(item)
 
@@ -255,8 +283,14 @@ class AnyLog(RuleBasedStateMachine):
             self.first_frames[new.attempt] = self.at
         if outcome.usage is not None:
             self.usage.append(outcome.usage)
+            if outcome.usage.facts.kind == "interval":
+                self.metered[new.attempt] = max(self.metered.get(new.attempt, 0), item.data.meter.billable_ms)
         self.state = new
         self.statuses.append(new.status)
+
+    @rule(skew=st.sampled_from([-3_600_000, -300_000, 0, 300_000, 3_600_000]))
+    def another_clock(self, skew: int) -> None:
+        self.skew = skew
 
     @rule(wait=st.integers(0, 3000))
     def create(self, wait: int) -> None:
@@ -348,6 +382,10 @@ class AnyLog(RuleBasedStateMachine):
             started = self.first_frames[facts.attempt]
             billed = sum(f.billable_ms for f in intervals if f.attempt == facts.attempt)
             assert billed <= self.at - started + GRACE_MS
+            # a meter that disagrees with its intervals: no more than it says, and all of that where nothing is bounded
+            bounded = any(f.flags for f in intervals if f.attempt == facts.attempt)
+            assert billed <= self.metered[facts.attempt]
+            assert bounded or billed == self.metered[facts.attempt]
         prev = GENESIS
         for entry in self.usage:
             assert entry.prev_hash == prev

@@ -29,6 +29,7 @@ from events.sealing import (
 )
 from events.sessions import decode_session_event
 from events.topics import SESSIONS, partition_of
+from events.upcasting import UPCASTERS
 from schemas.events import CATALOGUE, Meter, WorkerState
 from schemas.times import from_wire, to_wire
 from tests.builders import beat, created, event, record, session_id, task
@@ -164,7 +165,7 @@ def test_newer_and_foreign_types_are_unknown_not_malformed(schema: str) -> None:
 def test_an_upcaster_that_finds_another_shape_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOGUE, "session.created", CATALOGUE["session.created"]._replace(version=2))
     monkeypatch.setattr(codec, "_NAME_OF_SCHEMA", {})
-    monkeypatch.setitem(codec.UPCASTERS, ("session.created", 1), lambda content: {**content, "plan": content["plan"]})
+    monkeypatch.setitem(UPCASTERS, ("session.created", 1), lambda content: {**content, "plan": content["plan"]})
     assert decode(record(CREATED)) == CREATED
     for value in (b"[]", b"4", b"{}", b"null"):
         with pytest.raises(Malformed):
