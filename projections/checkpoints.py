@@ -176,6 +176,14 @@ class Claims:
                 slowest[partition] = min(bound.next_offset, slowest.get(partition, bound.next_offset))
         return slowest
 
+    def even(self) -> list[int]:
+        """The partitions in which all who work on them stand at one place; from there on they go together."""
+        places: dict[int, set[int]] = {}
+        for claim in self.of.values():
+            for partition, bound in claim.bound.items():
+                places.setdefault(partition, set()).add(bound.next_offset)
+        return [partition for partition, offsets in places.items() if len(offsets) == 1]
+
     async def bind(self, connection: Connection, partitions: frozenset[int], fresh: bool) -> dict[int, int]:
         """Returns where to read on in each, those included that are left to another process: so we see it work.
 

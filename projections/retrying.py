@@ -119,13 +119,16 @@ class Retries(Generic[S]):
                 going.reading.cancel()  # `carry_out` sees to it
 
     async def look(self) -> None:
-        """Begin what is asked for. Between two batches: what is bound now is what was read so far."""
+        """Begin what is asked for. Between two batches: what is bound now is what was read so far.
+
+        Not where one of us is ahead: what it has skipped the others read only later, and it would go without.
+        """
         if self._settings is None or self._round is not None or time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_EVERY_S
-        consumers, bound = list(self._claims.of), list(self._claims.positions())
+        consumers, even = list(self._claims.of), self._claims.even()
         async with self._pool.connection() as connection:
-            rows = await parked.asked(connection, consumers, self._topic, bound, self._at_once)
+            rows = await parked.asked(connection, consumers, self._topic, even, self._at_once)
             asked = [row.parking for row in rows if self._owns(row)]
             if not asked:
                 return

@@ -335,6 +335,40 @@ async def test_a_new_owner_in_between_has_the_last_word(world: World, monkeypatc
         assert await world.sql("SELECT retry_asked IS NULL FROM parked WHERE session_id = %s", sid) == [(False,)]
 
 
+async def test_who_is_ahead_of_others_waits_for_them(
+    world: World, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A projection that is made again shares the fold from the log's beginning on. What the ledger has skipped beyond
+    comes by only later: read again too early, its session would come back without those entries."""
+    sid = session_id()
+    for n, data in enumerate(life(sid)):
+        await writer.put(data, of_second=n == 5)
+    log: dict[int, list[Any]] = {}
+    for each in await world.records(SESSIONS):
+        log.setdefault(each.partition, []).append(each)
+    async with Owner(world, UsageProjection()) as (handler, _):
+        await handler.handle(log)
+    assert ("usage", sid) in await parked_now(world)
+    monkeypatch.setattr(codec, "_NAME_OF_SCHEMA", {**codec._NAME_OF_SCHEMA, **newer.SECOND})
+    await world.sql("DELETE FROM checkpoints WHERE name = 'sessions'")
+    await world.sql("DELETE FROM sessions_v1.sessions")
+    async with Owner(world, SessionsProjection(), UsageProjection()) as (handler, connections):
+        async with connections.connection() as connection:
+            await parked.ask(connection, sid, None)
+        await handler._retries.look()
+        assert handler._retries._round is None
+        await handler.handle(log)
+
+        async def answered() -> bool:
+            await handler.handle({})
+            return ("usage", sid) not in await parked_now(world)
+
+        await eventually(answered)
+    assert await world.sql("SELECT n FROM r.usage_events WHERE session_id = %s ORDER BY n", sid) == [
+        (n,) for n in (1, 2, 3, 4)
+    ]
+
+
 async def test_who_has_not_parked_it_does_before_it_skips(world: World) -> None:
     """Two projections of one process, of which an older one has parked a session alone: the other loses nothing."""
     sid = session_id()
