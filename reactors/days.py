@@ -31,6 +31,16 @@ _EVERY_S = 15.0
 _AFTER_MIDNIGHT_MS = 60_000
 """By our clock: the broker's, which stamps records, may be a little behind."""
 _MOST_S = 900.0
+_MOST_BYTES = 1_000_000
+"""Of a cut. It is published, and Kafka takes no record of more than 1 MiB."""
+
+
+class TooManyParked(Exception):
+    """The seal cannot name all that are parked: `greenroom parked list` shows them, `greenroom parked retry --all` has
+    them read again."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((self.__doc__ or "").split()))
 
 
 class Sealer:
@@ -64,6 +74,8 @@ class Sealer:
                     pass
             except (DatabaseUnreachable, KafkaError, TimeoutError, UnknownOutcome) as failed:
                 log.warning("days not sealed yet", error=repr(failed))
+            except TooManyParked as failed:
+                log.error("days not sealed until sessions are read again", error=str(failed))
             except Exception:  # it must go on: the next look may find what this one did not
                 log.exception("days not sealed yet")
             await asyncio.sleep(_EVERY_S)
@@ -71,7 +83,7 @@ class Sealer:
     async def look(self) -> bool:
         """Publish what is sealed, and seal the next day if it is over; returns whether there may be another one.
 
-        Raises DatabaseUnreachable, KafkaError, TimeoutError, UnknownOutcome.
+        Raises DatabaseUnreachable, KafkaError, TimeoutError, UnknownOutcome, TooManyParked.
         """
         await self._publish()
         async with self._pool.connection() as connection:
@@ -84,9 +96,6 @@ class Sealer:
         until = [found[partition] for partition in range(SESSIONS.partitions)]
         if before is not None:  # a clock that was set back must not take back what is sealed
             until = [max(now, then) for now, then in zip(until, before.offsets, strict=True)]
-        async with self._pool.connection() as connection:
-            if await days.behind(connection, until):
-                return False
         if not await self._seal(day, before, until):
             return False
         await self._publish()
@@ -95,7 +104,7 @@ class Sealer:
     async def _seal(self, day: date, before: SealedDay | None, until: list[int]) -> bool:
         try:
             async with self._pool.connection(within_s=_MOST_S) as connection, connection.transaction():
-                if not await days.begin(connection):
+                if not await days.begin(connection) or await days.behind(connection, until):
                     return False
                 await self._write(connection, day, before, until)
         except psycopg.errors.UniqueViolation:
@@ -106,14 +115,15 @@ class Sealer:
     async def _write(self, connection: Connection, day: date, before: SealedDay | None, until: list[int]) -> None:
         since = before.offsets if before is not None else [0] * len(until)
         waiting = before.left_out if before is not None else []
-        left_out = await days.left_out(connection, until)
+        cut = Cut(await days.left_out(connection, until), tuple(until))
+        if len(cut.encoded()) > _MOST_BYTES:  # sealed, it could never be published, nor any day after it
+            raise TooManyParked
         digests, count = bytearray(), 0
-        async for found in days.leaves(connection, since, until, waiting, left_out):
+        async for found in days.leaves(connection, since, until, waiting, cut.left_out):
             await days.add_leaves(connection, day, count, found)
             digests += b"".join(leaf.digest() for _, leaf in found)
             count += len(found)
         tree = await asyncio.to_thread(levels, bytes(digests))
-        cut = Cut(left_out, tuple(until))
         statement = Statement(
             cut=cut.hash(),
             day=f"{day}",

@@ -48,8 +48,11 @@ class Cut(Struct, frozen=True):
     left_out: tuple[str, ...]
     offsets: tuple[int, ...]
 
+    def encoded(self) -> bytes:
+        return _encode(self)
+
     def hash(self) -> str:
-        return hashlib.sha256(_encode(self)).hexdigest()
+        return hashlib.sha256(self.encoded()).hexdigest()
 
 
 class Statement(Struct, frozen=True):

@@ -102,7 +102,10 @@ async def now_ms(connection: Connection) -> int:
 
 
 async def behind(connection: Connection, offsets: Sequence[int]) -> int:
-    """How many events of before `offsets` (by partition) the projections that a day is made of have not read."""
+    """How many events of before `offsets` (by partition) the projections that a day is made of have not read.
+
+    In the transaction that makes the day: what they have read may be taken back at any time, to be made again.
+    """
     cursor = await connection.execute(
         """
         SELECT coalesce(sum(greatest(0, o.until - coalesce(c.next_offset, 0))), 0)::bigint

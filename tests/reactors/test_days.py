@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import pairwise
 
 import psycopg
@@ -13,11 +14,12 @@ import pytest
 import pytest_asyncio
 
 from events.codec import Event
+from events.offsets import offsets_at
 from events.producer import EventProducer, UnknownOutcome
 from events.signing import SigningKey, signed_by
 from events.topics import SESSIONS, USAGE, Topic
 from projections import names
-from reactors.days import Sealer
+from reactors.days import Sealer, TooManyParked
 from schemas.days import NO_DAY, root_from, root_of
 from schemas.events import UsageAdjusted, UsageDaySealed
 from schemas.times import now_ms
@@ -180,6 +182,9 @@ async def test_nothing_is_sealed_before_both_projections_have_read_it(
     await world.append(*life(sid, beats=1))
     clock.days = 4
     assert not await sealer.look()
+    before = (await sealed(world))[-1]
+    read = list((await offsets_at(world.settings, SESSIONS, clock())).values())
+    assert not await sealer._seal(before.day + timedelta(days=1), before, read)  # as if taken back after a look
     assert len(await sealed(world)) == 3
     await world.restart("history")
     await caught_up(world)
@@ -255,6 +260,25 @@ async def test_days_that_were_missed_are_sealed_one_by_one(world: World, sealer:
     found = await sealed(world)
     assert len(found) == 90
     assert all(after.previous == before.hash for before, after in pairwise(found))
+
+
+async def test_more_that_are_parked_than_a_seal_can_name_keep_it_open(
+    world: World, sealer: Sealer, clock: Clock
+) -> None:
+    """Sealed, the day could not be published, and no day would be sealed any more."""
+    await world.sql(
+        'INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)'
+        " SELECT 'usage', 'sessions.v1', p, repeat('x', 120) || n, -1, 'newer'"
+        " FROM (SELECT min(partition) FROM r.usage_events) e (p), generate_series(1, 9000) n"
+    )
+    clock.days = 91
+    with pytest.raises(TooManyParked):
+        await sealer.look()
+    await world.sql("DELETE FROM parked WHERE session_id ~ '[02468]$'")
+    assert await sealer.look()
+    day = (await sealed(world))[-1]
+    assert (day.published, len(day.left_out)) == (True, 4500)
+    await world.sql("DELETE FROM parked")
 
 
 @pytest.mark.parametrize(
