@@ -12,8 +12,7 @@ D = -121665 * pow(121666, -1, P) % P
 
 
 def need(holds, what):
-    if not holds:
-        sys.exit(f"REFUSED: {what}")
+    return holds or sys.exit(f"REFUSED: {what}")
 
 
 def canonical(value):
@@ -43,7 +42,7 @@ def signed(key, message, signature):
     s = int.from_bytes(signature[32:], "little")
     h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
     right = add(point(signature[:32]), times(h, point(key)))
-    return s < ORDER and times(s, point(bytes([0x58] + [0x66] * 31))) == right
+    return len(signature) == 64 and s < ORDER and times(s, point(bytes([0x58] + [0x66] * 31))) == right
 
 
 def root(node, index, size, path):
@@ -56,13 +55,14 @@ def root(node, index, size, path):
 
 
 def check(proof, keys):
-    entries, heads = proof["entries"], ["0" * 64]
-    need((proof["object"], proof["version"]) == ("usage_proof", 1), "another kind of file")
+    entries, heads, days = proof["entries"], ["0" * 64], [seal["day"]["day"] for seal in proof["seals"]]
+    need(canonical([proof["object"], proof["version"], len(proof)]) == b'["usage_proof",1,5]', "another kind of file")
     for entry in entries:  # each is hashed with the hash of the one before
         heads.append(hashlib.sha256(heads[-1].encode() + canonical(entry)).hexdigest())
         need(entry["session_id"] == proof["session_id"] == entries[0]["session_id"], "an entry of another session")
     for seal in proof["seals"]:  # the chain as it was at that day's end
         day, key, signature, path, n = (seal[name] for name in ("day", "public_key", "signature", "path", "entries"))
+        need(len(seal) == 6 and type(seal["index"]) is int, "more, or another, than is proven")
         need(all(bytes.fromhex(text).hex() == text for text in (key, signature, *path)), "digits that are none of ours")
         leaf = {name: sum(entry[name] for entry in entries[:n]) for name in ("billable_ms", "credit_us", "frames")}
         leaf.update({name: entries[0][name] for name in ("account_id", "session_id")}, entries=n, hash=heads[n])
@@ -70,7 +70,7 @@ def check(proof, keys):
         need(root(node, seal["index"], day["leaves"], list(path)) == day["root"], f"the way to {day['day']}'s root")
         need(signed(bytes.fromhex(key), canonical(day), bytes.fromhex(signature)), f"the signature of {day['day']}")
         need(key in keys or not keys, f"{key} is none of your keys")
-    need(n == len(entries), "entries that are in no day")
+    need(n == len(entries) and days == sorted({*days}), "entries that are in no day, or days out of order")
     return f"{proof['session_id']}: {leaf['credit_us'] / 6e7:.6f} credits for {leaf['billable_ms']} ms, {day['day']}"
 
 
