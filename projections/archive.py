@@ -172,6 +172,8 @@ async def audit(folder: Path, ledger: Path | None, scope: Scope, progress: Progr
 class ArchivedLedger:
     """What `Stored` is for PostgreSQL. Holds the entries of one partition at a time."""
 
+    behind = "export again, with the ledger"
+
     def __init__(self, folder: Path, manifest: Manifest, ends: Mapping[int, int], other: Path | None) -> None:
         self._made = {each.partition: each for each in manifest.ledger} if other is None else {}
         self._ends = ends

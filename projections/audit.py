@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from aiokafka.errors import KafkaError
 
@@ -51,7 +51,12 @@ class Log(Protocol):
 
 
 class Ledger(Protocol):
-    """The entries, wherever they are kept; `projections.entries.Stored` says more."""
+    """The entries, wherever they are kept; `projections.entries.Stored` says more.
+
+    `behind`: what to do when it was made from a part of the log alone.
+    """
+
+    behind: ClassVar[str]
 
     async def caught_up(self, ends: Mapping[int, int]) -> None: ...
     def part(self, partition: int) -> AbstractAsyncContextManager[Part]: ...
@@ -175,6 +180,11 @@ async def compare(
                 raise CannotRead(
                     f"the log is incomplete: partition {partition} ends at offset {end} and was read up to"
                     f" {part.reached}: it has lost its tail; restore it."
+                )
+            if part.done < ends[partition]:
+                raise CannotRead(
+                    f"the ledger was made from partition {partition} up to offset {part.done} alone, and the log ends at"
+                    f" {ends[partition]}: {ledger.behind}."
                 )
             reading = Reading(log, partition, part, scope, verdict)
             await reading.compare(lambda: progress(verdict.events, total))

@@ -30,7 +30,7 @@ from projections import archive as archiving
 from projections.audit import Scope
 from projections.entries import Stored
 from schemas.events import AvatarCreated, AvatarDeleted
-from store.database import pool
+from store.database import DatabaseUnreachable, pool
 from tests.builders import HIDDEN, life, session_id
 from tests.cli.test_admin import greenroom
 from tests.hostile.test_log import malformed, write
@@ -167,6 +167,26 @@ async def test_a_full_disk_leaves_no_half_file(world: World, tmp_path: Path, mon
     monkeypatch.setattr(archive, "_table", table)
     await export(world, tmp_path)
     assert {name: (tmp_path / "sessions.v1" / name).read_bytes() for name in written} == written
+    assert (await verdict_of(tmp_path)).equal
+
+
+async def test_a_log_that_is_longer_than_its_ledger_has_no_verdict(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export that brought the rest found no ledger, or somebody wrote a manifest that says so."""
+    await export(world, tmp_path)
+    await billed(world, 1)
+
+    async def away(*_: Any) -> None:
+        raise DatabaseUnreachable("away")
+
+    monkeypatch.setattr(Stored, "caught_up", away)
+    with pytest.raises(DatabaseUnreachable):
+        await export(world, tmp_path)
+    code, said = await audited(world, "--from-archive", str(tmp_path))
+    assert (code, "alone, and the log ends at" in " ".join(said.split())) == (2, True)
+    monkeypatch.undo()
+    await export(world, tmp_path)
     assert (await verdict_of(tmp_path)).equal
 
 
