@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -172,7 +173,7 @@ async def audit(folder: Path, ledger: Path | None, scope: Scope, progress: Progr
 class ArchivedLedger:
     """What `Stored` is for PostgreSQL. Holds the entries of one partition at a time."""
 
-    behind = "export again, with the ledger"
+    behind: ClassVar[str] = "export again, with the ledger"
 
     def __init__(self, folder: Path, manifest: Manifest, ends: Mapping[int, int], other: Path | None) -> None:
         self._made = {each.partition: each for each in manifest.ledger} if other is None else {}

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from events.topics import SESSIONS
 from events.whole import CannotRead
@@ -39,7 +40,7 @@ class Part:
 class Stored:
     """In PostgreSQL. Raises DatabaseUnreachable."""
 
-    behind = "it is being made again; audit when `greenroom project usage` has caught up"
+    behind: ClassVar[str] = "it is being made again; audit when `greenroom project usage` has caught up"
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -227,9 +227,33 @@ async def tree(connection: Connection, day: date) -> list[bytes]:
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def sessions(connection: Connection, day: date) -> list[str]:
-    """Whose leaves it has, in order, as it is stored."""
-    cursor = await connection.execute("SELECT session_id FROM day_leaves WHERE day = %s ORDER BY index", [day])
+@dataclass(frozen=True)
+class Place:
+    """Where a session's leaf stands in a day, and over how many of its entries it is."""
+
+    session_id: str
+    partition: int
+    index: int
+    entries: int
+
+
+async def places(connection: Connection, day: date) -> list[Place]:
+    """Of all its leaves, in order, as it is stored."""
+    cursor = await connection.execute(
+        "SELECT session_id, partition, index, entries FROM day_leaves WHERE day = %s ORDER BY index, session_id", [day]
+    )
+    return [Place(*row) for row in await cursor.fetchall()]
+
+
+async def of_no_day(connection: Connection) -> list[date]:
+    """What is kept for proofs of days that nobody has sealed."""
+    cursor = await connection.execute(
+        """
+        SELECT day FROM day_leaves l WHERE NOT EXISTS (SELECT 1 FROM sealed_days s WHERE s.day = l.day)
+        UNION
+        SELECT day FROM day_levels l WHERE NOT EXISTS (SELECT 1 FROM sealed_days s WHERE s.day = l.day) ORDER BY day
+        """
+    )
     return [row[0] for row in await cursor.fetchall()]
 
 

@@ -18,7 +18,7 @@ from schemas.days import BYTES, NO_DAY, Statement, levels, root_of
 from schemas.events import DAYS_KEY, UsageDaySealed
 from store import days
 from store.database import Connection, Pool
-from store.days import SealedDay
+from store.days import Place, SealedDay
 
 _MOST_S = 24 * 3600.0
 _NAMED = 5
@@ -44,10 +44,17 @@ async def check(settings: LogSettings, pool: Pool, progress: Callable[[int, int]
             found += [each async for each in _made_again(connection, day, before)]
             before = day
             progress(n, len(sealed))
+        strange = await days.of_no_day(connection)
     missing = [
         DayDifference("missing_day", day, "it was published, and is not there any more")
         for day, said in published.items()
         if not keys or any(each.public_key in keys for each in said)
+    ]
+    named = {each.day for each in (*found, *missing)}
+    missing += [
+        DayDifference("wrong_tree", f"{day}", "something is kept for proofs of a day that nobody has sealed")
+        for day in strange
+        if f"{day}" not in named
     ]
     return sorted([*found, *missing], key=lambda each: each.day)
 
@@ -113,20 +120,20 @@ def _told(day: SealedDay, published: Sequence[UsageDaySealed], keys: set[str]) -
 async def _made_again(connection: Connection, day: SealedDay, before: SealedDay | None) -> AsyncIterator[DayDifference]:
     since = before.offsets if before is not None else [0] * len(day.offsets)
     waiting = before.left_out if before is not None else []
-    digests, ids = bytearray(), list[str]()
+    digests, made = bytearray(), list[Place]()
     async with connection.transaction():
         await days.at_one_moment(connection)
         async for found in days.leaves(connection, since, day.offsets, waiting, day.left_out):
             digests += b"".join(leaf.digest() for _, leaf in found)
-            ids += [leaf.session_id for _, leaf in found]
-        stored, sessions = await days.tree(connection, day.day), await days.sessions(connection, day.day)
+            made += [Place(leaf.session_id, p, n, leaf.entries) for n, (p, leaf) in enumerate(found, len(made))]
+        stored, places = await days.tree(connection, day.day), await days.places(connection, day.day)
     tree = levels(bytes(digests))
-    if (root_of(tree), len(ids)) != (day.root, day.leaves):
-        named = _differing(
-            dict(zip(ids, _pieces(digests), strict=True)), sessions, _pieces(stored[0] if stored else b"")
-        )
+    if (root_of(tree), len(made)) != (day.root, day.leaves):
+        ledger = dict(zip([place.session_id for place in made], _pieces(digests), strict=True))
+        sealed = [place.session_id for place in places]
+        named = _differing(ledger, sealed, _pieces(stored[0] if stored else b""))
         yield DayDifference("wrong_root", f"{day.day}", f"the ledger's root is {root_of(tree)}; {named}")
-    elif stored != tree or sessions != ids:
+    elif stored != tree or places != made:
         yield DayDifference("wrong_tree", f"{day.day}", "what is kept for proofs is not what was sealed")
 
 
