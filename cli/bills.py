@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
+import traceback
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -50,7 +51,6 @@ def audit(
 
     Exit 0: equal. 1: differs, each difference is named. 2: could not be read.
     """
-    from events.whole import CannotRead
     from projections import audit as auditing
 
     if ledger is not None and from_archive is None:
@@ -63,6 +63,27 @@ def audit(
         )
     except ValueError as wrong:
         raise fail(f"--from and --to are ISO 8601 times: {wrong}", 2) from None
+
+    verdict, (sealed, wrong_days) = _compared(scope, processes, from_archive, ledger)
+    _tell(verdict)
+    _tell_days(sealed, wrong_days)
+    if report is not None:
+        _write(report, verdict, sealed, wrong_days)
+    if wrong_days:
+        raise fail("Sealed days are not what the ledger, their keys or usage.v1 say.", 1)
+    if verdict.found:
+        raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
+    if verdict.unread:
+        raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
+    out.print("The ledger equals the log.", style="green")
+
+
+def _compared(
+    scope: Scope, processes: int, from_archive: Path | None, ledger: Path | None
+) -> tuple[Verdict, DaysFound]:
+    """Exits with 2 where there is no verdict."""
+    from events.whole import CannotRead
+    from projections import audit as auditing
 
     async def run() -> tuple[Verdict, DaysFound]:
         with Progress(console=err, transient=True) as bar:
@@ -80,22 +101,23 @@ def audit(
             return verdict, await _days(bar) if scope == auditing.Scope() else (0, [])
 
     try:
-        verdict, (sealed, wrong_days) = run_to_the_end(run(), code=2, run=_run)
+        return run_to_the_end(run(), code=2, run=_run)
     except CannotRead as failed:
         raise fail(f"No verdict: {failed}", 2) from None
-    if report is not None:
-        equal = verdict.equal and not wrong_days
-        said = {"equal": equal, **asdict(verdict), "days": sealed, "wrong_days": [asdict(each) for each in wrong_days]}
+    except typer.Exit:
+        raise
+    except Exception as failed:  # Python's own code for it, 1, would say that the ledger differs
+        traceback.print_exc()
+        raise fail(f"No verdict: {type(failed).__name__}. Has `greenroom migrate` been run?", 2) from None
+
+
+def _write(report: Path, verdict: Verdict, sealed: int, wrong_days: Sequence[DayDifference]) -> None:
+    equal = verdict.equal and not wrong_days
+    said = {"equal": equal, **asdict(verdict), "days": sealed, "wrong_days": [asdict(each) for each in wrong_days]}
+    try:
         report.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
-    _tell(verdict)
-    _tell_days(sealed, wrong_days)
-    if wrong_days:
-        raise fail("Sealed days are not what the ledger, their keys or usage.v1 say.", 1)
-    if verdict.found:
-        raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
-    if verdict.unread:
-        raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
-    out.print("The ledger equals the log.", style="green")
+    except OSError as failed:
+        raise fail(f"{report} could not be written: {failed.strerror}", 2) from None
 
 
 def _tell_days(sealed: int, wrong: Sequence[DayDifference]) -> None:

@@ -183,8 +183,8 @@ async def compare(
                 )
             if part.done < ends[partition]:
                 raise CannotRead(
-                    f"the ledger was made from partition {partition} up to offset {part.done} alone, and the log ends at"
-                    f" {ends[partition]}: {ledger.behind}."
+                    f"the ledger was made from partition {partition} up to offset {part.done} alone, and the log ends"
+                    f" at {ends[partition]}: {ledger.behind}."
                 )
             reading = Reading(log, partition, part, scope, verdict)
             await reading.compare(lambda: progress(verdict.events, total))

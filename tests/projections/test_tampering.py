@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,7 +14,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from cli import bills
 from events.topics import SESSIONS, partition_of
+from events.whole import CannotRead
 from projections import audit, names
 from projections.usage import COLUMNS, FACT_COLUMNS, STORED
 from schemas.usage import UsageFacts, chain
@@ -224,6 +228,28 @@ async def test_several_processes_find_what_one_does(world: World, superuser: Sup
     assert one[0] == several[0] == 1
     assert sorted(one[1].splitlines()) == sorted(several[1].splitlines())
     assert "The ledger differs from the log in 2 places" in several[2]
+
+
+async def test_what_fails_in_a_way_of_its_own_is_no_difference(
+    world: World, superuser: Superuser, sids: list[str], tmp_path: Path
+) -> None:
+    """Of a system that was not migrated, and in a process of its own, too: never Python's own exit code."""
+    await superuser.execute("ALTER VIEW r.usage_events RENAME TO away")
+    told = [await greenroom(world, "audit", *more) for more in ([], ["--processes", "2"])]
+    await superuser.execute("ALTER VIEW r.away RENAME TO usage_events")
+    assert [(code, "No verdict: UndefinedTable" in complained) for code, _, complained in told] == [(2, True)] * 2
+    code, said, complained = await greenroom(world, "audit", "--report", str(tmp_path))
+    assert (code, "could not be written" in complained, "0 rejected" in said) == (2, True, True)
+
+
+def _dies(*_: object) -> audit.Verdict:
+    os._exit(0)
+
+
+async def test_a_process_that_dies_leaves_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bills, "_share", _dies)
+    with pytest.raises(CannotRead, match="was killed"):
+        await bills._shared_out(audit.Scope(), 2, lambda _, __: None)
 
 
 async def test_a_key_that_nobody_wrote_down_is_no_difference(
