@@ -275,22 +275,34 @@ class ArchivedTopic:
         if at < end:
             raise Damaged(f"{self._topic.name} of the archive does not have offset {at} of partition {partition}.")
 
+    def last(self, partition: int) -> Archived | None:
+        """The last record of a partition, if it has any. Of a file that nobody has verified. Raises Damaged."""
+        if not (files := self._files[partition]):
+            return None
+        with self._opened(files[-1]) as parquet:
+            group = parquet.read_row_group(parquet.num_row_groups - 1)
+            (found,) = _archived(files[-1], group.slice(group.num_rows - 1))
+        return found
+
     def _records(self, file: File) -> Iterator[list[Archived]]:
+        with self._opened(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=5000):
+                yield _archived(file, batch)
+
+    @contextmanager
+    def _opened(self, file: File) -> Iterator[pq.ParquetFile]:
         try:
             with pq.ParquetFile(self._folder / file.name) as parquet:
-                for batch in parquet.iter_batches(batch_size=5000):
-                    columns = (batch.column(name).to_pylist() for name in _SCHEMA.names)
-                    yield [
-                        Archived(
-                            file.topic,
-                            file.partition,
-                            offset,
-                            at,
-                            key,
-                            value,
-                            [(h["name"], h["value"]) for h in headers],
-                        )
-                        for offset, at, key, value, headers in zip(*columns, strict=True)
-                    ]
+                yield parquet
+        except FileNotFoundError:
+            raise Damaged(f"{file.name} is missing.") from None
         except (pa.ArrowException, KeyError) as broken:
             raise Damaged(f"{file.name} is no file of an archive: {type(broken).__name__}.") from broken
+
+
+def _archived(file: File, rows: pa.RecordBatch | pa.Table) -> list[Archived]:
+    columns = (rows.column(name).to_pylist() for name in _SCHEMA.names)
+    return [
+        Archived(file.topic, file.partition, offset, at, key, value, [(h["name"], h["value"]) for h in headers])
+        for offset, at, key, value, headers in zip(*columns, strict=True)
+    ]

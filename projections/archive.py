@@ -94,13 +94,19 @@ class Export:
         return {partition: files[-1].end if files else starts.get(partition, 0) for partition, files in found.items()}
 
     async def _topic(self, topic: Topic, log: LogReader, begins: dict[int, int], ends: dict[int, int]) -> None:
-        first = await log.begins()
+        first, archived = await log.begins(), ArchivedTopic(self._folder, self._manifest, topic)
         for partition, end in ends.items():
             begin, name = begins[partition], f"partition {partition} of {topic.name}"
             if begin < first[partition]:
                 raise LogGap(f"{name} has lost its offsets before {first[partition]}; --from-offsets begins behind.")
             if begin > end:
                 raise LogGap(f"{name} ends at offset {end}, and the archive at {begin}: it has lost its tail.")
+            if (last := archived.last(partition)) is not None and begin > first[partition]:
+                there = await log.record(partition, last.offset)
+                if (there.timestamp, there.key, there.value) != (last.timestamp, last.key, last.value):
+                    raise CannotRead(
+                        f"{name} is not what {self._folder} is of: offset {last.offset} is another record."
+                    )
             async for file in export_partition(log, self._folder, topic, partition, begin, end, self._tell):
                 self._manifest.files.append(file)
                 if time.monotonic() - self._saved_at > _SAVE_EVERY_S:

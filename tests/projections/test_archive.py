@@ -21,6 +21,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from cli.processes import environment
 from events import archive, topics
 from events.archive import TOPICS, Busy, Damaged, locked, read_manifest, verify
+from events.codec import new_event
+from events.offsets import end_offsets
+from events.producer import EventProducer
 from events.reader import LogReader
 from events.restoring import Refused, restore
 from events.settings import LogSettings
@@ -170,26 +173,6 @@ async def test_a_full_disk_leaves_no_half_file(world: World, tmp_path: Path, mon
     assert (await verdict_of(tmp_path)).equal
 
 
-async def test_a_log_that_is_longer_than_its_ledger_has_no_verdict(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The export that brought the rest found no ledger, or somebody wrote a manifest that says so."""
-    await export(world, tmp_path)
-    await billed(world, 1)
-
-    async def away(*_: Any) -> None:
-        raise DatabaseUnreachable("away")
-
-    monkeypatch.setattr(Stored, "caught_up", away)
-    with pytest.raises(DatabaseUnreachable):
-        await export(world, tmp_path)
-    code, said = await audited(world, "--from-archive", str(tmp_path))
-    assert (code, "alone, and the log ends at" in " ".join(said.split())) == (2, True)
-    monkeypatch.undo()
-    await export(world, tmp_path)
-    assert (await verdict_of(tmp_path)).equal
-
-
 async def test_killed_at_any_moment_it_leaves_whole_files(world: World, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cli.main", "export", "--to", str(tmp_path)]
     env = environment("project", world.env)
@@ -265,9 +248,6 @@ async def test_restored_topics_are_what_they_were(world: World, folder: Path) ->
 
 
 async def _stamped_by_the_log(settings: LogSettings) -> bool:
-    from events.codec import new_event
-    from events.producer import EventProducer
-
     sid = session_id()
     async with EventProducer(settings) as producer:
         await producer.send(SESSIONS, new_event(life(sid)[0], source="tests", subject=sid))
@@ -280,6 +260,43 @@ async def _stamped_by_the_log(settings: LogSettings) -> bool:
         return bool((await consumer.getone()).timestamp_type == 1)
     finally:
         await consumer.stop()
+
+
+async def test_a_log_that_is_longer_than_its_ledger_has_no_verdict(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export that brought the rest found no ledger, or somebody wrote a manifest that says so."""
+    await export(world, tmp_path)
+    await billed(world, 1)
+
+    async def away(*_: Any) -> None:
+        raise DatabaseUnreachable("away")
+
+    monkeypatch.setattr(Stored, "caught_up", away)
+    with pytest.raises(DatabaseUnreachable):
+        await export(world, tmp_path)
+    code, said = await audited(world, "--from-archive", str(tmp_path))
+    assert (code, "alone, and the log ends at" in " ".join(said.split())) == (2, True)
+    monkeypatch.undo()
+    await export(world, tmp_path)
+    assert (await verdict_of(tmp_path)).equal
+
+
+async def test_an_archive_goes_on_with_its_own_log_alone(world: World, folder: Path, tmp_path: Path) -> None:
+    """Of two systems, or of a log that was lost and has grown again: half of each would be restored as one."""
+    copy, other = Path(shutil.copytree(folder, tmp_path / "copy")), elsewhere(world)
+    before = archive.Manifest(files=[file for file in read_manifest(copy).files if file.topic == SESSIONS.name])
+    archive.write_manifest(copy, before)
+    await topics.apply(other.kafka_bootstrap, other.topic_prefix, 1)
+    async with EventProducer(other) as producer:
+        for sid in (session_id() for _ in range(1500)):
+            await producer.enqueue(SESSIONS, new_event(life(sid)[0], source="tests", subject=sid))
+    export = archiving.Export(copy, {}, lambda _, __: None)
+    ends = await end_offsets(other, SESSIONS)
+    assert all(ends[file.partition] >= file.end for file in before.files)
+    with pytest.raises(CannotRead, match="is another record"):
+        await export.run(other, None)
+    assert read_manifest(copy) == before
 
 
 async def test_topics_that_hold_anything_are_left_alone(world: World, folder: Path) -> None:
