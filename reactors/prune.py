@@ -1,8 +1,9 @@
 """What nobody needs any more: deleted by age, each kind by the module of its table.
 
-The ledger, the sessions, their history and the log stay for ever. So does what the projections of ledger and history
-know of ended sessions: an adjustment may come years later, and its hash follows from it; a create that is in the log
-twice must not begin a second history.
+The ledger, the sessions, their history and the log stay for ever. So does what their projections and the webhook
+fan-out know of ended sessions: an adjustment may come years later, and its hash follows from it; a create that is in
+the log twice must not begin a second history. The fan-out shares a fold with the ledger: where it is behind, both go on
+from what it knows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from reactors.settings import RetentionSettings
 from store import admissions, deliveries, endpoints, feed, slots, workers
 from store.database import Pool
 
-_PRUNED = (names.ROSTER, names.WEBHOOKS)
+_PRUNED = (names.ROSTER,)
+"""Those that fold by themselves, and do nothing about an adjustment."""
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 

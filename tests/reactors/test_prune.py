@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
+from events.sealing import Keyring
+from events.session_state import State
+from events.sessions import FOLD
+from projections.folding import Projection
+from projections.handling import FoldingHandler
+from projections.usage import UsageProjection
+from reactors.fanout import FanOut
 from reactors.prune import prune
 from reactors.settings import RetentionSettings
+from schemas.events import UsageAdjusted
+from store.accounts import DataKeys
 from store.database import pool
+from tests.builders import event, life, record, session_id
 from tests.world import World
 
 pytestmark = pytest.mark.servers
@@ -83,15 +93,43 @@ async def test_what_is_old_goes_and_what_is_young_or_needed_stays(world: World) 
         assert (await prune(connections, RetentionSettings())) == dict.fromkeys(deleted, 0)
     assert deleted["idempotency_keys"] == 4499
     assert deleted["deliveries"] == 4499
-    assert deleted["fold_states"] == 2 * 4499
+    assert deleted["fold_states"] == 4499
     assert await counts(world) == {
         "idempotency_keys": 7 + 1,
         "deliveries": 7 + 1,
         "delivery_attempts": 7 + 1,
         "feed_events": 7,
-        "fold_states": 2 * (7 + 1) + 4507,  # the ledger's own knowledge stays: an adjustment goes on from it
+        "fold_states": (7 + 1) + 2 * 4507,  # what ledger and fan-out know stays: an adjustment goes on from it
         "abandoned": 7,
         "slots": 0,
         "workers": 7,
     }
     assert await world.sql("SELECT 1 FROM idempotency_keys WHERE session_id = %s", live)
+
+
+async def test_an_adjustment_of_an_old_session_counts_and_is_told(world: World) -> None:
+    """Also where the fan-out is behind the ledger, with which it shares a fold: both go on from its states."""
+    sid = session_id()
+    told = [record(event(data), n) for n, data in enumerate(life(sid, account=world.account))]
+    late = record(event(life(sid)[4]), len(told))
+    adjusted = record(event(UsageAdjusted(sid, 60, "late", "tests")), len(told) + 1)
+    place = frozenset({told[0].partition})
+    async with pool(world.database_url, 3) as connections:
+        keys = DataKeys(connections, Keyring(world.env["GREENROOM_MASTER_KEYS"]))
+
+        async def read(records: list[Any], *projections: Projection[State]) -> None:
+            handler = FoldingHandler(connections, FOLD, projections, topic="pruned")
+            await handler.assigned(place, True)
+            await handler.handle({told[0].partition: records})
+            await handler.drain()
+
+        await read(told, UsageProjection(), FanOut(keys))
+        await world.sql("UPDATE fold_states SET over_since = now() - interval '90 days' WHERE session_id = %s", sid)
+        await prune(connections, RetentionSettings())
+        await read([late], UsageProjection())
+        await read([late, adjusted], UsageProjection(), FanOut(keys))
+    assert await world.sql("SELECT credit_us FROM r.usage_events WHERE session_id = %s AND n = 0", sid) == [(60,)]
+    assert (
+        await world.sql("SELECT next_offset FROM checkpoints WHERE topic = 'pruned' AND name IN ('usage', 'webhooks')")
+        == [(len(told) + 2,)] * 2
+    )
