@@ -24,9 +24,10 @@ from schemas.times import from_wire
 
 if TYPE_CHECKING:
     from projections.audit import Scope, Verdict
+    from projections.totals import WrongTotal
     from store.sealed import DayDifference
 
-    DaysFound = tuple[int, list[DayDifference]]
+    Kept = tuple[int, list[DayDifference], list[WrongTotal]]
 
 
 T = TypeVar("T")
@@ -64,28 +65,31 @@ def audit(
     except ValueError as wrong:
         raise fail(f"--from and --to are ISO 8601 times: {wrong}", 2) from None
 
-    verdict, (sealed, wrong_days) = _compared(scope, processes, from_archive, ledger)
+    verdict, kept = _compared(scope, processes, from_archive, ledger)
+    sealed, wrong_days, wrong_totals = kept
     _tell(verdict)
     _tell_days(sealed, wrong_days)
+    for each in wrong_totals[:_MOST_TOLD]:
+        out.print(plain(f"wrong_total: account {each.account_id}, {each.of}: {each.detail}"), markup=False)
     if report is not None:
-        _write(report, verdict, sealed, wrong_days)
+        _write(report, verdict, kept)
     if wrong_days:
         raise fail("Sealed days are not what the ledger, their keys or usage.v1 say.", 1)
     if verdict.found:
         raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
+    if wrong_totals:
+        raise fail(f"{len(wrong_totals)} totals are not what the entries add up to.", 1)
     if verdict.unread:
         raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
     out.print("The ledger equals the log.", style="green")
 
 
-def _compared(
-    scope: Scope, processes: int, from_archive: Path | None, ledger: Path | None
-) -> tuple[Verdict, DaysFound]:
+def _compared(scope: Scope, processes: int, from_archive: Path | None, ledger: Path | None) -> tuple[Verdict, Kept]:
     """Exits with 2 where there is no verdict."""
     from events.whole import CannotRead
     from projections import audit as auditing
 
-    async def run() -> tuple[Verdict, DaysFound]:
+    async def run() -> tuple[Verdict, Kept]:
         with Progress(console=err, transient=True) as bar:
             task = bar.add_task("audit", total=None)
 
@@ -93,12 +97,12 @@ def _compared(
                 bar.update(task, completed=done, total=total)
 
             if from_archive is not None:
-                return await _of_archive(from_archive, ledger, scope, tell), (0, [])
+                return await _of_archive(from_archive, ledger, scope, tell), (0, [], [])
             if processes > 1:
                 verdict = await _shared_out(scope, processes, tell)
             else:
                 verdict = await _of_partitions(scope, auditing.ALL, True, tell)
-            return verdict, await _days(bar) if scope == auditing.Scope() else (0, [])
+            return verdict, await _kept(bar, verdict) if scope == auditing.Scope() else (0, [], [])
 
     try:
         return run_to_the_end(run(), code=2, run=_run)
@@ -111,9 +115,15 @@ def _compared(
         raise fail(f"No verdict: {type(failed).__name__}. Has `greenroom migrate` been run?", 2) from None
 
 
-def _write(report: Path, verdict: Verdict, sealed: int, wrong_days: Sequence[DayDifference]) -> None:
-    equal = verdict.equal and not wrong_days
-    said = {"equal": equal, **asdict(verdict), "days": sealed, "wrong_days": [asdict(each) for each in wrong_days]}
+def _write(report: Path, verdict: Verdict, kept: Kept) -> None:
+    sealed, wrong_days, wrong_totals = kept
+    said = {
+        "equal": verdict.equal and not wrong_days and not wrong_totals,
+        **asdict(verdict),
+        "days": sealed,
+        "wrong_days": [asdict(each) for each in wrong_days],
+        "wrong_totals": [asdict(each) for each in wrong_totals[:_MOST_TOLD]],
+    }
     try:
         report.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
     except OSError as failed:
@@ -142,18 +152,22 @@ def _tell(verdict: Verdict) -> None:
         out.print(plain(f"not compared: session {left.subject}, {place}: {left.reason}"), markup=False)
 
 
-async def _days(bar: Progress) -> DaysFound:
-    """(how many are sealed, what is wrong with them)."""
+async def _kept(bar: Progress, verdict: Verdict) -> Kept:
+    """How many days are sealed, what is wrong with them, and with totals: those of a ledger that is itself as it must
+    be, since of another one they would say everything twice."""
+    from projections import totals
     from store import days, sealed
     from store.database import pool
     from store.settings import StoreSettings
 
     settings = StoreSettings()
     async with pool(settings.database_url, 1, WAIT_S) as connections:
+        wrong_totals = await totals.wrong(connections) if verdict.found == 0 else []
         async with connections.connection() as connection:
             count = len(await days.every(connection))
         task = bar.add_task("sealed days", total=count)
-        return count, await sealed.check(settings, connections, lambda done, _: bar.update(task, completed=done))
+        found = await sealed.check(settings, connections, lambda done, _: bar.update(task, completed=done))
+        return count, found, wrong_totals
 
 
 async def _of_partitions(scope: Scope, partitions: Sequence[int], elsewhere: bool, tell: Report) -> Verdict:

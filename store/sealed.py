@@ -44,7 +44,9 @@ async def check(settings: LogSettings, pool: Pool, progress: Callable[[int, int]
             found += [each async for each in _made_again(connection, day, before)]
             before = day
             progress(n, len(sealed))
-        strange = await days.of_no_day(connection)
+        async with connection.transaction():
+            await days.at_one_moment(connection)
+            strange = await days.of_no_day(connection)
     missing = [
         DayDifference("missing_day", day, "it was published, and is not there any more")
         for day, said in published.items()

@@ -238,7 +238,8 @@ class World:
         await self.sql("DELETE FROM checkpoints; DELETE FROM fold_states; DELETE FROM sessions_v1.sessions")
         await self.sql("DELETE FROM history_v1.session_events; DELETE FROM history_v1.attempts")
         await self.sql("ALTER TABLE usage_v1.usage_events DISABLE TRIGGER append_only")
-        await self.sql("DELETE FROM usage_v1.usage_events")
+        await self.sql("DELETE FROM usage_v1.usage_events; DELETE FROM usage_v1.session_days")
+        await self.sql("DELETE FROM usage_v1.months")
         await self.sql("ALTER TABLE usage_v1.usage_events ENABLE TRIGGER append_only")
 
     async def log(self, session_id: str | None = None, topic: Topic = SESSIONS) -> list[tuple[Event, int]]:

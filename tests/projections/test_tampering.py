@@ -239,7 +239,30 @@ async def test_what_fails_in_a_way_of_its_own_is_no_difference(
     await superuser.execute("ALTER VIEW r.away RENAME TO usage_events")
     assert [(code, "No verdict: UndefinedTable" in complained) for code, _, complained in told] == [(2, True)] * 2
     code, said, complained = await greenroom(world, "audit", "--report", str(tmp_path))
-    assert (code, "could not be written" in complained, "0 rejected" in said) == (2, True, True)
+    assert (code, "could not be written" in complained, " entries, " in said) == (2, True, True)
+
+
+TOTALS = {
+    "UPDATE usage_v1.session_days SET billable_ms = billable_ms - 1 WHERE session_id = '{sid}'": "session {sid}, day",
+    "UPDATE usage_v1.session_days SET account_id = 'acct_x' WHERE session_id = '{sid}'": "acct_x, session {sid}, day",
+    "DELETE FROM usage_v1.session_days WHERE session_id = '{sid}'": "it says nothing, the entries add up to",
+    "UPDATE usage_v1.months SET credit_us = credit_us - 60": "key key_1, month",
+    "INSERT INTO usage_v1.months SELECT account_id, '2020-01-01', '', 1, 1 FROM usage_v1.months": "add up to nothing",
+}
+"""What somebody does to what is shown and capped by, while every entry is as it was → what is told."""
+
+
+@pytest.mark.parametrize("change", TOTALS)
+async def test_a_total_that_was_changed(world: World, superuser: Superuser, sids: list[str], change: str) -> None:
+    table = next(table for table in ("usage_v1.session_days", "usage_v1.months") if table in change)
+    await superuser.execute(f"CREATE TEMPORARY TABLE totals AS SELECT * FROM {table}")
+    try:
+        await superuser.execute(change.format(sid=sids[0]))
+        code, said, complained = await greenroom(world, "audit")
+    finally:
+        await superuser.execute(f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM totals; DROP TABLE totals")
+    assert (code, "are not what the entries add up to" in complained) == (1, True)
+    assert TOTALS[change].format(sid=sids[0]) in said
 
 
 def _dies(*_: object) -> audit.Verdict:
