@@ -81,6 +81,9 @@ def audit(
         raise fail(f"{len(wrong_totals)} totals are not what the entries add up to.", 1)
     if verdict.unread:
         raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
+    if not verdict.entries and scope != auditing.Scope():
+        out.print("Neither the log nor the ledger has an entry of these: is what you gave right?")
+        return
     out.print("The ledger equals the log.", style="green")
 
 

@@ -37,11 +37,16 @@ _COLUMNS = 'consumer, topic, session_id, partition, "offset", reason, retry_aske
 async def of(
     connection: Connection, consumers: Sequence[str], subject: str | None = None, partition: int | None = None
 ) -> list[Parked]:
-    """What these consumers have left alone: of one subject, of one partition, or all."""
+    """What these consumers have left alone: of one subject, of one partition, or all.
+
+    Of one subject by the key's index, however many there are: each that is read again asks.
+    """
+    wanted = {"session_id": subject, "partition": partition}
+    wanted = {column: value for column, value in wanted.items() if value is not None}
+    only = "".join(f" AND {column} = %s" for column in wanted)
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM parked WHERE consumer = ANY(%s)"  # noqa: S608 - names of ours
-        " AND coalesce(session_id = %s, true) AND coalesce(partition = %s, true)",
-        [list(consumers), subject, partition],
+        f"SELECT {_COLUMNS} FROM parked WHERE consumer = ANY(%s){only}",  # noqa: S608 - names of ours
+        [list(consumers), *wanted.values()],
     )
     return [_parked(*row) for row in await cursor.fetchall()]
 

@@ -386,6 +386,23 @@ async def test_who_has_not_parked_it_does_before_it_skips(world: World) -> None:
     assert found == [("sessions", 4), ("usage", 4)]
 
 
+async def test_one_of_many_is_found_by_its_key(world: World) -> None:
+    """Anybody can have any number parked, and each that is read again is looked for."""
+    await world.sql(
+        'INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)'
+        " SELECT 'usage', 'many', 0, 'sess_' || n, 0, 'newer' FROM generate_series(1, 5000) n"
+    )
+    await world.sql("ANALYZE parked")
+    async with pool(world.database_url, 1) as connections, connections.connection() as connection:
+        async with connection.transaction():
+            assert len(await parked.of(connection, ["usage"], "sess_7")) == 1
+            read = await connection.execute(
+                "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'parked'"
+            )
+            assert await read.fetchone() == (1,)
+    await world.sql("DELETE FROM parked WHERE topic = 'many'")
+
+
 def test_a_refold_takes_each_event_once() -> None:
     """From where it was parked to where its projection is."""
     sid = session_id()

@@ -265,6 +265,13 @@ async def test_a_total_that_was_changed(world: World, superuser: Superuser, sids
     assert TOTALS[change].format(sid=sids[0]) in said
 
 
+async def test_a_scope_that_holds_nothing_is_not_told_as_equal(
+    world: World, superuser: Superuser, sids: list[str]
+) -> None:
+    code, said, _ = await greenroom(world, "audit", "--session", "sess_mistyped")
+    assert (code, "Neither the log nor" in said, "equals" in said) == (0, True, False)
+
+
 def _dies(*_: object) -> audit.Verdict:
     os._exit(0)
 
