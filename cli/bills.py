@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from projections.totals import WrongTotal
     from store.sealed import DayDifference
 
-    Kept = tuple[int, list[DayDifference], list[WrongTotal]]
+    Kept = tuple[int, list[DayDifference], tuple[int, list[WrongTotal]]]
 
 
 T = TypeVar("T")
@@ -66,10 +66,10 @@ def audit(
         raise fail(f"--from and --to are ISO 8601 times: {wrong}", 2) from None
 
     verdict, kept = _compared(scope, processes, from_archive, ledger)
-    sealed, wrong_days, wrong_totals = kept
+    sealed, wrong_days, (wrong_totals, first_totals) = kept
     _tell(verdict)
     _tell_days(sealed, wrong_days)
-    for each in wrong_totals[:_MOST_TOLD]:
+    for each in first_totals:
         out.print(plain(f"wrong_total: account {each.account_id}, {each.of}: {each.detail}"), markup=False)
     if report is not None:
         _write(report, verdict, kept)
@@ -78,7 +78,7 @@ def audit(
     if verdict.found:
         raise fail(f"The ledger differs from the log in {verdict.found} places.", 1)
     if wrong_totals:
-        raise fail(f"{len(wrong_totals)} totals are not what the entries add up to.", 1)
+        raise fail(f"{wrong_totals} totals are not what the entries add up to.", 1)
     if verdict.unread:
         raise fail(f"{len(verdict.unread)} sessions could not be read; all others equal the log.", 2)
     if not verdict.entries and scope != auditing.Scope():
@@ -100,12 +100,12 @@ def _compared(scope: Scope, processes: int, from_archive: Path | None, ledger: P
                 bar.update(task, completed=done, total=total)
 
             if from_archive is not None:
-                return await _of_archive(from_archive, ledger, scope, tell), (0, [], [])
+                return await _of_archive(from_archive, ledger, scope, tell), (0, [], (0, []))
             if processes > 1:
                 verdict = await _shared_out(scope, processes, tell)
             else:
                 verdict = await _of_partitions(scope, auditing.ALL, True, tell)
-            return verdict, await _kept(bar, verdict) if scope == auditing.Scope() else (0, [], [])
+            return verdict, await _kept(bar, verdict) if scope == auditing.Scope() else (0, [], (0, []))
 
     try:
         return run_to_the_end(run(), code=2, run=_run)
@@ -119,13 +119,13 @@ def _compared(scope: Scope, processes: int, from_archive: Path | None, ledger: P
 
 
 def _write(report: Path, verdict: Verdict, kept: Kept) -> None:
-    sealed, wrong_days, wrong_totals = kept
+    sealed, wrong_days, (wrong_totals, first_totals) = kept
     said = {
         "equal": verdict.equal and not wrong_days and not wrong_totals,
         **asdict(verdict),
         "days": sealed,
         "wrong_days": [asdict(each) for each in wrong_days],
-        "wrong_totals": [asdict(each) for each in wrong_totals[:_MOST_TOLD]],
+        "wrong_totals": [asdict(each) for each in first_totals],
     }
     try:
         report.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
@@ -165,7 +165,7 @@ async def _kept(bar: Progress, verdict: Verdict) -> Kept:
 
     settings = StoreSettings()
     async with pool(settings.database_url, 1, WAIT_S) as connections:
-        wrong_totals = await totals.wrong(connections) if verdict.found == 0 else []
+        wrong_totals = await totals.wrong(connections) if verdict.found == 0 else (0, [])
         async with connections.connection() as connection:
             count = len(await days.every(connection))
         task = bar.add_task("sealed days", total=count)

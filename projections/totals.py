@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from store.database import Pool
 
 _MOST_S = 24 * 3600.0
+_MOST_NAMED = 1000
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class WrongTotal:
 
 _SAID = "coalesce({}.billable_ms || ' ms, ' || {}.credit_us || ' credit_us', 'nothing')"
 _WRONG = f"""
+    SELECT wrong.*, count(*) OVER () FROM (
     SELECT account_id, 'session ' || session_id || ', day ' || (date '1970-01-01' + day),
         'it says ' || {_SAID.format("t", "t")} || ', the entries add up to ' || {_SAID.format("u", "u")}
     FROM r.session_days t FULL JOIN (
@@ -38,14 +40,14 @@ _WRONG = f"""
             coalesce(key_id, '') AS key_id, sum(billable_ms) AS billable_ms, sum(credit_us) AS credit_us
         FROM r.usage_events GROUP BY 1, 2, 3) u USING (account_id, month, key_id)
     WHERE (t.billable_ms, t.credit_us) IS DISTINCT FROM (u.billable_ms, u.credit_us)
-    ORDER BY 1, 2
+    ) wrong ORDER BY 1, 2 LIMIT %s
 """  # noqa: S608 - constants of ours
 
 
-async def wrong(pool: Pool) -> list[WrongTotal]:
-    """All that are not what the entries add up to, at one moment. Raises DatabaseUnreachable."""
+async def wrong(pool: Pool) -> tuple[int, list[WrongTotal]]:
+    """How many are not what the entries add up to, at one moment, and the first of them. Raises DatabaseUnreachable."""
     async with pool.connection(within_s=_MOST_S) as connection, connection.transaction():
         await connection.execute("SET TRANSACTION READ ONLY")
         await connection.execute("SELECT set_config('statement_timeout', %s, true)", [f"{_MOST_S:.0f}s"])
-        cursor = await connection.execute(_WRONG)
-        return [WrongTotal(*row) for row in await cursor.fetchall()]
+        rows = await (await connection.execute(_WRONG, [_MOST_NAMED])).fetchall()
+        return rows[0][-1] if rows else 0, [WrongTotal(*row[:-1]) for row in rows]
