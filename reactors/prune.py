@@ -1,8 +1,8 @@
 """What nobody needs any more: deleted by age, each kind by the module of its table.
 
-The ledger, the sessions, their history and the log stay for ever. So does what the projections of ledger and history
-know of ended sessions: an adjustment may come years later, and its hash follows from it; a create that is in the log
-twice must not begin a second history.
+The ledger, the sessions, their history and the log stay for ever. So does what the projections of ledger and history,
+and the fan-out, know of ended sessions: an adjustment or an erasure may come years later, is to be told, and its hash
+follows from it; a create that is in the log twice must not begin a second history.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from reactors.settings import RetentionSettings
 from store import admissions, deliveries, endpoints, feed, slots, workers
 from store.database import Pool
 
-_PRUNED = (names.ROSTER, names.WEBHOOKS)
+_PRUNED = (names.ROSTER,)
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 

@@ -19,7 +19,7 @@ class RetentionSettings(DatabaseSettings):
     keep_deliveries_days: float = Field(30, gt=0, description="Finished webhook deliveries, with their attempts.")
     keep_events_days: float = Field(30, gt=0, description="Events of the accounts' feeds.")
     keep_fold_states_days: float = Field(
-        7, gt=0, description="What roster and webhook fan-out know of ended sessions, to judge late events by."
+        7, gt=0, description="What the roster knows of ended sessions, to judge late events by."
     )
     keep_abandoned_days: float = Field(
         7, gt=0, description="Which creates were abandoned; a late one may come for minutes."
