@@ -40,7 +40,7 @@ from events import assignments
 from events.codec import Event, new_event
 from events.fold import Evolved
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
-from events.sealing import dump_task, field_aad
+from events.sealing import DataKey, dump_task, field_aad
 from events.session_state import HIDDEN_REASON
 from events.sessions import RULES, evolve
 from events.topics import SESSIONS
@@ -52,7 +52,7 @@ from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import Rate
 from schemas.sessions import CreateSession
 from schemas.times import now_ms
-from store import admissions, admitting
+from store import admissions, admitting, data_keys
 from store.accounts import Principal
 from store.admissions import HELD_S
 from store.admitting import Admitted, Answer, Application, CreateRate, Replayed
@@ -106,6 +106,7 @@ class _Request:
     resource: str
     target_hash: bytes
     body_hmac: bytes
+    session_key: bytes
 
 
 async def create(ctx: Context, call: Call, deadline: Deadline) -> Created:
@@ -157,13 +158,18 @@ def _clock() -> float:
 
 
 async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _Request:
-    """`resumed_id`: the session of a first request that died; its ids are used again."""
+    """`resumed_id`: the session of a first request that died; its ids and its key are used again."""
     caller, body = call.caller, call.body
     session_id, event_id, at = resumed_id or new_id(SESSION), new_id(EVENT), now_ms()
     limit = caller.session_time_limit_seconds
     duration = min(body.max_duration_seconds or limit, limit)
     idle = body.idle_timeout_seconds or caller.idle_timeout_seconds
-    key = await ctx.data_keys.of(caller.account_id)
+    account_key = await ctx.data_keys.of(caller.account_id)
+    session_key = account_key.wrap(DataKey.generate(), session_id)
+    if resumed_id is not None:
+        async with ctx.pool.connection() as connection:
+            session_key = await data_keys.keep(connection, session_id, session_key)
+    key = account_key.unwrap(session_key, session_id)
     clear = _erasable(call)
     hidden = {name: key.encrypt(text, field_aad(session_id, name)) for name, text in clear.items()}
     rate = (await ctx.prices.in_force(at)).rate(body.quality)
@@ -199,6 +205,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         resource=orjson.dumps(resource_of(first.state, clear)).decode(),
         target_hash=_peppered(ctx, caller, target),
         body_hmac=_peppered(ctx, caller, call.raw),
+        session_key=session_key,
     )
 
 
@@ -326,6 +333,7 @@ async def _ask(ctx: Context, request: _Request, deadline: Deadline) -> Answer:
                 resource=request.resource,
                 secret_key=master,
                 task=wrapped,
+                session_key=request.session_key,
             ),
         )
 

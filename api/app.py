@@ -60,7 +60,8 @@ from projections.live import CHANNEL as LIVE
 from schemas.background import Background
 from schemas.jsons import JsonObject
 from store import slots
-from store.accounts import KEY_REVOKED, DataKeys
+from store.accounts import KEY_REVOKED
+from store.data_keys import DataKeys
 from store.database import DatabaseUnreachable, Pool, listen, pool
 from store.feed import CHANNEL as FEED
 from store.resolving import Resolver, WebhookHosts

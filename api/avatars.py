@@ -227,5 +227,5 @@ def _after(cursor: str | None) -> tuple[list[AvatarResource], str | None]:
 
 
 async def _shown(ctx: Context, account_id: str, found: list[StoredAvatar]) -> list[AvatarResource]:
-    key = await ctx.data_keys.if_kept(account_id)
-    return [each.shown(key) for each in found]
+    keys = await ctx.data_keys.of_account(account_id)
+    return [each.shown(keys) for each in found]

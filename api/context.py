@@ -22,7 +22,7 @@ from events.sealing import Keyring
 from faces.assets import Assets
 from schemas.background import Background
 from schemas.status import StatusResource
-from store.accounts import DataKeys
+from store.data_keys import DataKeys
 from store.database import Pool
 from store.plans import Plan
 from store.resolving import WebhookHosts

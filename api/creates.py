@@ -21,7 +21,7 @@ from api.errors import (
     every_problem,
 )
 from schemas.jsons import JsonObject
-from schemas.sessions import MAX_METADATA_BYTES, CreateSession, DryRun, Price, Problem, Warned
+from schemas.sessions import MAX_METADATA_BYTES, RESERVED, CreateSession, DryRun, Price, Problem, Warned
 from schemas.times import now_ms
 from store import admitting
 from store.accounts import Principal
@@ -54,7 +54,7 @@ def _of_transport(transport: Any) -> Iterator[ApiError]:
 
 def _of_metadata(metadata: JsonObject) -> Iterator[ApiError]:
     for name in metadata:
-        if name.startswith("_avatar."):
+        if name.startswith(RESERVED):
             yield Unprocessable(
                 "Metadata keys that start with _avatar. are reserved.",
                 code="metadata.reserved",

@@ -24,6 +24,7 @@ from schemas.jsons import JsonObject
 from schemas.live import FirstFramesResource, LiveResource, LiveWindowResource
 from schemas.proofs import ProofDay, ProofEntry, ProofResource, ProofSeal
 from schemas.sessions import (
+    ERASED_AT,
     DryRun,
     Price,
     Problem,
@@ -83,6 +84,16 @@ RUNNING = QUEUED.model_copy(
     }
 )
 ENDING = RUNNING.model_copy(update={"status": "ending"})
+ERASED = RUNNING.model_copy(
+    update={
+        "status": "ended",
+        "transport": RUNNING.transport.model_copy(
+            update=dict.fromkeys(("url", "room_name", "worker_identity"), "[erased]")
+        ),
+        "metadata": {ERASED_AT: "2026-11-03T09:00:00.000Z"},
+        "ended_at": ENDED,
+    }
+)
 
 PROCESSING = AvatarResource(
     id=_AVATAR,

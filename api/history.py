@@ -19,7 +19,7 @@ from api.errors import (
     Unprocessable,
     with_key,
 )
-from events.sealing import DataKey
+from events.sealing import KeySet
 from projections import history, timeline
 from projections.history import Beat, Happened, Position
 from projections.resources import resource
@@ -60,15 +60,15 @@ async def events(
 ) -> Response:
     """In order, kept after the end. With `Accept: text/event-stream` it goes on live until the session is over; the
     client's `Last-Event-ID` resumes it, and 204 says that nothing more will come."""
-    await reading.find(ctx, caller.account_id, session_id)
+    session = await reading.find(ctx, caller.account_id, session_id)
     streamed = sse.wanted(request)
     place = _position(last_event_id if streamed and last_event_id else after)
     if streamed:
         return await _stream(ctx, caller, session_id, place, heartbeats)
     found = await _look(ctx, session_id, place, heartbeats, limit + 1)
     page = pages.page(found, limit, lambda item: str(item.at))
-    key = await ctx.data_keys.if_kept(caller.account_id)
-    return answers.json({**page, "data": [_shown(item, key) for item in page["data"]]})
+    keys = await reading.keys(ctx, caller.account_id, session)
+    return answers.json({**page, "data": [_shown(item, keys) for item in page["data"]]})
 
 
 def _position(text: str | None) -> Position:
@@ -102,18 +102,18 @@ async def _stream(ctx: Context, caller: Principal, session_id: str, place: Posit
         if not found:
             return ()
         at = found[-1].at
-        key = await ctx.data_keys.if_kept(caller.account_id)
+        keys = await reading.keys_now(ctx, caller.account_id, session_id)
         return [
             sse.Item(str(item.at), shown["type"], shown, last=isinstance(item, Happened) and item.state.terminal)
             for item in found
-            for shown in [_shown(item, key)]
+            for shown in [_shown(item, keys)]
         ]
 
     every_s = _HEARTBEATS_S if heartbeats else sse.LOOK_S
     return sse.EventStream(ctx, caller, session_id, look, lambda: str(at), every_s)
 
 
-def _shown(item: Happened | Beat, key: DataKey | None) -> JsonObject:
+def _shown(item: Happened | Beat, keys: KeySet) -> JsonObject:
     if isinstance(item, Beat):
         return {
             "seq": None,
@@ -126,7 +126,7 @@ def _shown(item: Happened | Beat, key: DataKey | None) -> JsonObject:
         "seq": item.at.seq,
         "type": item.type,
         "occurred_at": to_wire(item.occurred_ms),
-        "data": resource(item.state, key),
+        "data": resource(item.state, keys),
     }
 
 

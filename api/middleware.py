@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
-from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, InvalidRequest, RouteNotFound, respond
+from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, InvalidRequest, KeyRevoked, RouteNotFound, respond
 from schemas.ids import REQUEST, new_id
 from schemas.requests import CONTROLS
+from store.data_keys import Erased
 from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
@@ -64,6 +65,8 @@ class RequestBoundary:
         if isinstance(crash, DatabaseUnreachable):
             log.warning("database unavailable", request_id=request_id, error=str(crash))
             return DatabaseUnavailable()
+        if isinstance(crash, Erased):  # since the key was looked at
+            return KeyRevoked()
         log.error("request crashed", request_id=request_id, exc_info=crash)
         return ApiError()
 

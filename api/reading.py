@@ -6,6 +6,7 @@ import orjson
 
 from api.context import Context
 from api.errors import SessionNotFound
+from events.sealing import NO_KEYS, KeySet
 from projections import sessions
 from projections.resources import resource
 from projections.sessions import StoredSession
@@ -21,10 +22,22 @@ async def find(ctx: Context, account_id: str, session_id: str) -> StoredSession:
     return found
 
 
+async def keys(ctx: Context, account_id: str, found: StoredSession) -> KeySet:
+    """What its erasable fields open with."""
+    return await ctx.data_keys.of_session(account_id, found.session_id, found.key)
+
+
+async def keys_now(ctx: Context, account_id: str, session_id: str) -> KeySet:
+    """For who goes on telling of a session, which may have been erased meanwhile."""
+    async with ctx.pool.connection() as connection:
+        found = await sessions.find(connection, account_id, session_id)
+    return NO_KEYS if found is None else await keys(ctx, account_id, found)
+
+
 async def shown(ctx: Context, account_id: str, found: StoredSession) -> JsonObject:
     if found.state is None:
         resource_: JsonObject = orjson.loads(found.resource or "")
     else:
-        resource_ = resource(found.state, await ctx.data_keys.if_kept(account_id))
+        resource_ = resource(found.state, await keys(ctx, account_id, found))
     resource_["status"] = found.status
     return resource_

@@ -39,6 +39,7 @@ from api.errors import (
     with_key,
 )
 from api.moments import Moment, moment
+from events.session_state import State
 from projections import history, sessions
 from projections.resources import resource
 from schemas.ids import SESSION
@@ -177,11 +178,12 @@ async def get(
     """A session as it is now. Its status never goes back, and after the 201 of its create this never answers 404."""
     found = await reading.find(ctx, caller.account_id, session_id)
     if at is not None:
-        return answers.json(await _as_it_was(ctx, caller.account_id, session_id, at))
+        keys = await reading.keys(ctx, caller.account_id, found)
+        return answers.json(resource(await _as_it_was(ctx, session_id, at), keys))
     return answers.json(await reading.shown(ctx, caller.account_id, found))
 
 
-async def _as_it_was(ctx: Context, account_id: str, session_id: str, at: str) -> JsonObject:
+async def _as_it_was(ctx: Context, session_id: str, at: str) -> State:
     seq = int(at) if re.fullmatch("[0-9]{1,9}", at) else None
     time_ms = None if seq is not None else moment("at", at)
     async with ctx.pool.connection() as connection:
@@ -195,7 +197,7 @@ async def _as_it_was(ctx: Context, account_id: str, session_id: str, at: str) ->
         raise InvalidRequest(
             "at is before the session was created, or beyond its last event.", code="at.invalid", param="at"
         )
-    return resource(state, await ctx.data_keys.if_kept(account_id))
+    return state
 
 
 @router.get(

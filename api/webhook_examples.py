@@ -12,6 +12,7 @@ from api.examples import (
     CREATED,
     ENDED,
     ENDING,
+    ERASED,
     LEDGER_ENTRY,
     MONTH,
     PROCESSING,
@@ -80,6 +81,7 @@ _SESSIONS = {
             "failure": Failure(code="transport.unauthorized", message="LiveKit refused the worker token."),
         }
     ),
+    "session.erased": ERASED,
     "session.canceled": QUEUED.model_copy(update={"status": "canceled", "ended_at": ENDED}),
 }
 _OTHERS: Mapping[str, BaseModel] = {

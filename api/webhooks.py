@@ -21,6 +21,7 @@ TOLD = {
     "session.ended": "The session is over; `usage` is what is billed.",
     "session.failed": "The session could not go on: `failure` says why.",
     "session.canceled": "The session was ended before it had started.",
+    "session.erased": "What can identify people is gone from the session, for ever. Do so with what you keep of it.",
     HEARTBEAT: "Every 5 s of a session, with `usage` as it is. To endpoints that name it exactly; tried twice at most.",
     USAGE_RECORDED: "A new entry in the ledger. To endpoints that name it exactly.",
     THRESHOLD_REACHED: "A threshold of `PUT /v1/limits` is reached. Once a month each.",

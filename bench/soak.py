@@ -47,7 +47,7 @@ async def customer(system: World, client: httpx.AsyncClient, until: float) -> in
 
 
 async def counts(system: World) -> list[int]:
-    # fold states of the usage projection are kept on purpose: adjustments go on from them
+    # all other fold states are kept on purpose: adjustments and erasures go on from them
     queries = [
         f"SELECT count(*) FROM {table}" + (" WHERE consumer = 'roster'" if table == "fold_states" else "")
         for table in (*PRUNED, *KEPT)
@@ -83,7 +83,7 @@ async def main(minutes: float) -> None:
         [
             f"{made} sessions created with a key and ended, by {CUSTOMERS} customers.",
             f"Rows after each pruning, of what is older than {KEEP_S:.0f} s.",
-            "`fold_states` of the roster; all others stay: an adjustment goes on from them.",
+            "`fold_states` of the roster; all others stay: adjustments and erasures go on from them.",
         ],
         "make soak",
     )

@@ -52,7 +52,9 @@ def list_accounts() -> None:
     """List the accounts, with their live sessions."""
     from store import accounts
 
-    table = Table(Column("id", no_wrap=True, min_width=31), "name", "plan", "idle time-out, s", "live", "created")
+    table = Table(
+        Column("id", no_wrap=True, min_width=31), "name", "plan", "idle time-out, s", "live", "created", "erased"
+    )
     for found in with_database(accounts.every_account):
         table.add_row(
             found.id,
@@ -61,6 +63,7 @@ def list_accounts() -> None:
             str(found.idle_timeout_seconds),
             str(found.live_sessions),
             f"{found.created_at:%Y-%m-%d %H:%M}",
+            f"{found.erased_at:%Y-%m-%d %H:%M}" if found.erased_at else "",
         )
     out.print(table)
 

@@ -36,7 +36,8 @@ def export(
     ] = None,
     log_only: Annotated[bool, typer.Option("--log-only", help="Without the ledger. Needs no PostgreSQL.")] = False,
 ) -> None:
-    """Write the log (sessions.v1, avatars.v1, usage.v1) as Parquet, and the ledger beside it. The next call goes on.
+    """Write the log (sessions.v1, avatars.v1, accounts.v1, usage.v1) as Parquet, and the ledger beside it. The next
+    call goes on.
 
     Exit 0: it is complete up to where the log ended when it began. 1: it is not, and what is there is whole.
     """

@@ -37,16 +37,16 @@ def list_avatars(account: Account) -> None:
 
 async def _every(account: str, keyring: Keyring) -> list[AvatarResource]:
     from projections import avatars
-    from store.accounts import DataKeys
+    from store.data_keys import DataKeys
     from store.database import pool
     from store.settings import DatabaseSettings
 
     shown: list[AvatarResource] = []
     async with pool(DatabaseSettings().database_url, 2, WAIT_S) as connections, connections.connection() as connection:
         of = await account_id(connection, account)
-        key = await DataKeys(connections, keyring).if_kept(of)
+        keys = await DataKeys(connections, keyring).of_account(of)
         while found := await avatars.page(connection, of, shown[-1].id if shown else None, _AT_ONCE):
-            shown += [each.shown(key) for each in found]
+            shown += [each.shown(keys) for each in found]
     return shown
 
 

@@ -32,6 +32,8 @@ def inspect(
     until = _until(at) if at is not None else None
     partition, records = run_to_the_end(_records(session_id))
     found = inspection.inspect(session_id, partition, records, until)
+    if found.state is not None and found.state.created is not None:
+        found.account_erased = run_to_the_end(_is_erased(found.state.created.account_id))
     if not found.lines:
         raise fail(f"The log has no record of {session_id}" + (" until then." if records else "."))
     if as_json:
@@ -74,12 +76,26 @@ async def _records(session_id: str) -> tuple[int, list[Record]]:
     return partition, found
 
 
+async def _is_erased(account_id: str) -> bool:
+    """As the log tells it, so without the database."""
+    from events.reader import LogReader
+    from events.settings import LogSettings
+    from events.topics import ACCOUNTS
+
+    async with LogReader(LogSettings(), ACCOUNTS) as log:
+        async for records in log.read(0, (await log.begins())[0], (await log.ends())[0]):
+            for record in records:
+                if record.key == account_id.encode() and dict(record.headers).get("ce_type") == b"account.erased":
+                    return True
+    return False
+
+
 def _state(found: Inspection) -> None:
     out.print(f"{plain(found.session_id)}, partition {found.partition}", markup=False)
     if found.state is None:
         out.print("  nothing of it was accepted: there is no session")
         return
-    for name, value in facts(found.state).items():
+    for name, value in (facts(found.state) | ({"account": "erased"} if found.account_erased else {})).items():
         out.print(f"  {name}: {plain(value)}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -92,6 +108,7 @@ def facts(state: State) -> dict[str, str]:
         "started": state.started_ms,
         "first frame": state.first_frame_ms,
         "ended": state.ended_ms,
+        "erased": state.erased_ms,
     }
     reason = state.end_reason or state.failure_code
     return {

@@ -31,6 +31,7 @@ def create_key(
     """Make an API key. The secret is shown once."""
     from events.sealing import Keyring
     from store import accounts
+    from store.data_keys import Erased
     from store.settings import KeySettings
 
     settings = KeySettings()
@@ -51,7 +52,10 @@ def create_key(
             found = await accounts.create_account(connection, account, plan, keyring)
         return await accounts.create_key(connection, found, name, settings.key_pepper.get_secret_value(), limits)
 
-    key_id, secret = with_database(make)
+    try:
+        key_id, secret = with_database(make)
+    except Erased:
+        raise fail(f"{account} is erased, or about to be: it gets no keys any more.") from None
     err.print(f"Key {key_id} of account {account}. Keep the secret; it is not shown again.")
     out.print(secret, markup=False, highlight=False)
 

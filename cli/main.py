@@ -20,6 +20,7 @@ from cli.bills import audit
 from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
 from cli.credits import credits_app
 from cli.dead_letters import dead_letters_app
+from cli.erase import erase
 from cli.faces import faces_app, need_neural, render, train_app
 from cli.inspect import inspect
 from cli.keys import keys_app
@@ -261,6 +262,7 @@ app.command(rich_help_panel="Bills")(days)
 app.add_typer(rates_app, name="rates", rich_help_panel="Bills")
 app.add_typer(usage_app, name="usage", rich_help_panel="Bills")
 app.command(rich_help_panel="Bills")(inspect)
+app.command(rich_help_panel="Operation")(erase)
 app.command(rich_help_panel="Operation")(export)
 app.command(rich_help_panel="Operation")(restore)
 app.command(rich_help_panel="Faces")(render)

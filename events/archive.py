@@ -22,10 +22,10 @@ from msgspec import Struct
 from events.codec import Record
 from events.files import whole
 from events.reader import LogReader
-from events.topics import AVATARS, SESSIONS, USAGE, Topic
+from events.topics import ACCOUNTS, AVATARS, SESSIONS, USAGE, Topic
 
 FORMAT = 1
-TOPICS = (SESSIONS, AVATARS, USAGE)
+TOPICS = (SESSIONS, AVATARS, ACCOUNTS, USAGE)
 """Those that are kept for ever."""
 
 RECORDS_OF_A_FILE = 200_000

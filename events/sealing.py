@@ -1,7 +1,7 @@
 """Keys and seals: who can read what in a log that is kept for ever.
 
 - `Keyring` wraps what rests in Postgres (account data keys, worker tokens, webhook secrets) under master keys.
-- `DataKey` encrypts the erasable fields of one account's events.
+- `DataKey` encrypts erasable fields: one for each session, under its account's, which has what is of no session.
 - `seal` / `unseal` carry a task to one worker; `sign_state` / `state_is_genuine` show that a worker may take tasks.
 """
 
@@ -50,6 +50,11 @@ def field_aad(subject_id: str, field: str) -> str:
     return f"{subject_id}.{field}"
 
 
+def data_key_id(subject_id: str) -> str:
+    """Of a session's or an account's data key: it follows from the id, so nobody has to look it up."""
+    return f"dk_{subject_id.partition('_')[2]}"
+
+
 class Keyring:
     """Named master keys; the first encrypts, all decrypt. `spec` is `name:base64[,name:base64…]`, 32 bytes each."""
 
@@ -81,14 +86,28 @@ class Keyring:
 
 @dataclass(frozen=True)
 class DataKey:
-    """The data key of one account. Once it is dropped, the fields under it are erased from the log."""
+    """The data key of a session or an account. Once it is dropped, the fields under it are erased from the log."""
 
     key_id: str
     key: AESGCM
 
     @classmethod
-    def generate(cls) -> bytes:
+    def of(cls, subject_id: str, secret: bytes) -> DataKey:
+        """`secret`: 32 bytes, as `generate` makes them."""
+        return cls(data_key_id(subject_id), AESGCM(secret))
+
+    @staticmethod
+    def generate() -> bytes:
         return os.urandom(32)
+
+    def wrap(self, secret: bytes, subject_id: str) -> bytes:
+        """The secret of a session's key, under this account's: dropping the one drops the other."""
+        return _encrypt(self.key, secret, data_key_id(subject_id).encode())
+
+    def unwrap(self, wrapped: bytes, subject_id: str) -> DataKey:
+        """Raises SealError."""
+        key_id = data_key_id(subject_id)
+        return DataKey(key_id, AESGCM(_decrypt(self.key, wrapped, key_id.encode())))
 
     def encrypt(self, text: str, aad: str) -> Encrypted:
         sealed = _encrypt(self.key, text.encode(), aad.encode())
@@ -102,6 +121,26 @@ class DataKey:
         except ValueError as broken:
             raise SealError("the field is no base64") from broken
         return _decrypt(self.key, sealed, aad.encode()).decode()
+
+
+class KeySet:
+    """The data keys that somebody may open fields with. Of an erased session or account it is empty."""
+
+    def __init__(self, *keys: DataKey) -> None:
+        self._keys = {key.key_id: key for key in keys}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def decrypt(self, field: Encrypted, aad: str) -> str:
+        """Raises SealError."""
+        key = self._keys.get(field.key_id)
+        if key is None:
+            raise SealError(f"data key {field.key_id!r} is not there")
+        return key.decrypt(field, aad)
+
+
+NO_KEYS = KeySet()
 
 
 def new_worker_key() -> X25519PrivateKey:

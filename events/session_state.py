@@ -59,6 +59,7 @@ class State(Struct, omit_defaults=True, gc=False):
     end_reason: EndReason | None = None
     failure_code: FailureCode | None = None
     failure_message: str | None = None
+    erased_ms: int | None = None
     seen: tuple[str, ...] = ()
 
     @property

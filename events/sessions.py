@@ -31,6 +31,7 @@ from schemas.events import (
     SessionEnded,
     SessionEnding,
     SessionEndRequested,
+    SessionErased,
     SessionEvent,
     SessionExpiring,
     SessionFailed,
@@ -86,7 +87,7 @@ def evolve(state: State | None, event: Event, append_ms: int) -> Outcome:
     rule = _rules(state).get(type(data))
     if rule is None:
         return Rejected("no_rule")
-    if state.status in TERMINAL and not isinstance(data, UsageAdjusted):
+    if state.status in TERMINAL and not isinstance(data, (UsageAdjusted, SessionErased)):
         return Rejected("terminal")
     return rule(state, event, data, append_ms)
 
@@ -320,6 +321,19 @@ def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -
     return Evolved(new, None, _enter(new, state.created, event, "adjustment", event.time_ms, data.credit_us))
 
 
+def _erased(state: State, event: Event, data: SessionErased, append_ms: int) -> Outcome:
+    """Nothing of it is billed otherwise: what was encrypted is no part of any other rule."""
+    if state.created is None:
+        return Rejected("unknown_session")
+    if state.status not in TERMINAL:
+        return Rejected("still_running")
+    if state.erased_ms is not None:
+        return Rejected("already_erased")
+    new = _accept(state, event, append_ms)
+    new.erased_ms = new.last_ms
+    return Evolved(new, event.type)
+
+
 _NOTHING = Charge(ms=0, frames=0, total=Billed(), flags=())
 
 
@@ -379,6 +393,7 @@ _RULES_1: dict[type[Struct], _Rule] = {
     SessionEnding: _ending,
     SessionEnded: _ended,
     SessionFailed: _failed,
+    SessionErased: _erased,
     UsageAdjusted: _adjusted,
 }
 _RULES_2: dict[type[Struct], _Rule] = {**_RULES_1, SessionAttemptLost: _attempt_lost}

@@ -38,9 +38,11 @@ SESSIONS = Topic("sessions.v1", 24, _FOR_EVER)
 WORKERS = Topic(
     "workers.v1", 4, {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
 )
-ASSIGNMENTS = Topic("assignments.v1", 64, {"retention.ms": "3600000"})
+ASSIGNMENTS = Topic("assignments.v1", 64, {"retention.ms": "3600000", "segment.ms": "600000"})
+"""Kafka deletes whole segments: a busy one would be kept for its usual week."""
 USAGE = Topic("usage.v1", 12, _FOR_EVER)
 AVATARS = Topic("avatars.v1", 4, _FOR_EVER)
+ACCOUNTS = Topic("accounts.v1", 1, _FOR_EVER)
 LIVE = Topic(
     "live.v1",
     4,
@@ -54,7 +56,7 @@ LIVE = Topic(
 """Live windows as they stand: the last record of a key is what it has come to."""
 DEAD_LETTERS = Topic("dead_letters.v1", 1, {"retention.ms": str(30 * 24 * 3600 * 1000)})
 
-ALL = (SESSIONS, WORKERS, ASSIGNMENTS, USAGE, AVATARS, LIVE, DEAD_LETTERS)
+ALL = (SESSIONS, WORKERS, ASSIGNMENTS, USAGE, AVATARS, ACCOUNTS, LIVE, DEAD_LETTERS)
 
 
 @lru_cache(100_000)

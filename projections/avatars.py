@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.avatars import Avatar
-from events.sealing import DataKey
+from events.sealing import KeySet
 from projections import names
 from projections.folding import Folded, Projection
 from projections.resources import ERASED, opened
@@ -77,12 +77,12 @@ def _avatar(row: Row) -> Avatar:
     )
 
 
-def resource(avatar: Avatar, key: DataKey | None) -> AvatarResource:
+def resource(avatar: Avatar, keys: KeySet) -> AvatarResource:
     """As customers see it; not of one that is deleted. A name that does not open says so."""
     assert avatar.status != "deleted"
     return AvatarResource(
         id=avatar.avatar_id,
-        name=opened(avatar.avatar_id, "name", avatar.name, key) if avatar.name else ERASED,
+        name=opened(avatar.avatar_id, "name", avatar.name, keys) if avatar.name else ERASED,
         status=avatar.status,
         runtime_type=avatar.runtime_type,
         is_demo=False,
@@ -102,8 +102,8 @@ class StoredAvatar:
     avatar: Avatar | None
     resource: str | None
 
-    def shown(self, key: DataKey | None) -> AvatarResource:
-        return resource(self.avatar, key) if self.avatar else AvatarResource.model_validate_json(self.resource or "")
+    def shown(self, keys: KeySet) -> AvatarResource:
+        return resource(self.avatar, keys) if self.avatar else AvatarResource.model_validate_json(self.resource or "")
 
 
 async def find(connection: Connection, account_id: str, avatar_id: str) -> list[StoredAvatar]:
@@ -136,6 +136,32 @@ async def _find(connection: Connection, account_id: str, condition: str, values:
         {"account": account_id, "limit": 1, **values},
     )
     return [StoredAvatar(row[0], None if row[10] else _avatar(row[:10]), row[10]) for row in await cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class Owned:
+    """An avatar that an account has, or had. `assets`: what the log names of it."""
+
+    avatar_id: str
+    deleted: bool
+    assets: list[str]
+
+
+async def owned(connection: Connection, account_id: str) -> list[Owned]:
+    """All that the account has ever had, also those that the projection has not got yet."""
+    cursor = await connection.execute(
+        """
+        SELECT v.avatar_id, v.status = 'deleted' OR coalesce(a.deleted, false),
+            array_remove(ARRAY[v.asset, v.face], NULL)
+        FROM r.all_avatars v LEFT JOIN avatar_admissions a USING (avatar_id) WHERE v.account_id = %(account)s
+        UNION ALL
+        SELECT a.avatar_id, a.deleted, '{}' FROM avatar_admissions a
+        WHERE a.account_id = %(account)s AND a.acknowledged
+            AND NOT EXISTS (SELECT 1 FROM r.all_avatars v WHERE v.avatar_id = a.avatar_id)
+        """,
+        {"account": account_id},
+    )
+    return [Owned(*row) for row in await cursor.fetchall()]
 
 
 async def failed_beyond(connection: Connection, account_id: str, kept: int) -> list[str]:

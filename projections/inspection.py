@@ -14,10 +14,13 @@ from events.fold import Evolved
 from events.refusals import WHY
 from events.session_state import State
 from events.sessions import decode_session_event, evolve
-from schemas.events import SessionHeartbeat
+from projections.resources import ERASED
+from schemas.events import Encrypted, SessionHeartbeat
 from schemas.jsons import JsonObject
 from schemas.times import to_wire
 from schemas.usage import UsageEntry
+
+_ENCRYPTED = set(Encrypted.__struct_fields__)
 
 Verdict = Literal["accepted", "rejected", "malformed", "unknown"]
 
@@ -56,6 +59,12 @@ class Inspection:
     lines: list[Line] = field(default_factory=list)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     state: State | None = None
+    account_erased: bool = False
+
+    @property
+    def erased(self) -> bool:
+        """Nobody can open what is encrypted any more: its account is erased, or the session, at the point looked at."""
+        return self.account_erased or (self.state is not None and self.state.erased_ms is not None)
 
     @property
     def entries(self) -> list[UsageEntry]:
@@ -132,11 +141,11 @@ def _attempt(found: Inspection, state: State) -> None:
 
 
 def shown(found: Inspection) -> JsonObject:
-    """The whole of it. Times as on the wire; what is encrypted stays so."""
+    """The whole of it. Times as on the wire; what is encrypted stays so, and what is erased says so."""
     state: JsonObject | None = None
     if found.state is not None:
         state = msgspec.to_builtins(structs.replace(found.state, seen=()))
-    return {
+    told: JsonObject = {
         "session_id": found.session_id,
         "partition": found.partition,
         "state": state,
@@ -144,6 +153,18 @@ def shown(found: Inspection) -> JsonObject:
         "events": [_shown_line(line) for line in found.lines],
         "usage": [_shown_entry(entry) for entry in found.entries],
     }
+    return _without(told) if found.erased else told
+
+
+def _without(told: JsonObject) -> JsonObject:
+    """In the place of each ciphertext, which no key opens any more, that it is erased."""
+
+    def shown(value: object) -> object:
+        if isinstance(value, dict):
+            return ERASED if value.keys() == _ENCRYPTED else {name: shown(each) for name, each in value.items()}
+        return [shown(each) for each in value] if isinstance(value, list) else value
+
+    return {name: shown(value) for name, value in told.items()}
 
 
 def _shown_attempt(attempt: Attempt) -> JsonObject:

@@ -24,7 +24,7 @@ from projections.folding import Folded
 from projections.latencies import bucket
 from projections.notices import tell
 from projections.states import Form, StoredStates
-from schemas.events import SessionAudioStalled, SessionCreated, UsageAdjusted
+from schemas.events import SessionAudioStalled, SessionCreated, SessionErased, UsageAdjusted
 from schemas.live import ALL, LATENESS_MS, OTHER, WINDOW_MS, Dimension
 from store.database import Connection, Pool, delete_by_batches
 
@@ -86,7 +86,7 @@ def evolve(seen: Seen | None, event: Event, append_ms: int) -> Evolved[Seen] | R
     before, state = seen, outcome.state
     minute_ms, late = minute_of(event.time_ms, append_ms)
     since_ms = before.minute_ms if before is not None else 0
-    if state.created is None or isinstance(event.data, UsageAdjusted):
+    if state.created is None or isinstance(event.data, (UsageAdjusted, SessionErased)):
         return Evolved(Seen(state, since_ms), outcome.transition)
     minute_ms = max(minute_ms, since_ms)
     counted = _counted(before, state, event, outcome, minute_ms)

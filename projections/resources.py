@@ -6,21 +6,23 @@ from collections.abc import Mapping
 
 import orjson
 
-from events.sealing import DataKey, SealError, field_aad
+from events.sealing import NO_KEYS, KeySet, SealError, field_aad
 from events.session_state import State
 from events.topics import SESSIONS
 from projections.summaries import Entry
 from projections.usage import totals
 from schemas.events import Encrypted, EventTransport
 from schemas.jsons import JsonObject
-from schemas.sessions import REDACTED
+from schemas.sessions import ERASED_AT, REDACTED
 from schemas.times import to_wire
 
 ERASED = "[erased]"
+_IDENTIFYING = ("url", "room_name", "worker_identity", "subscribe_to_identity")
+"""Of a transport: what can identify people."""
 
 
-def resource(state: State, key: DataKey | None) -> JsonObject:
-    """The resource as of `state`. Erasable fields that do not open say so."""
+def resource(state: State, keys: KeySet) -> JsonObject:
+    """The resource as of `state`. Erasable fields that do not open say so; of an erased session none does."""
     created = state.created
     assert created is not None  # hidden sessions are never shown
     transport = created.transport
@@ -31,15 +33,25 @@ def resource(state: State, key: DataKey | None) -> JsonObject:
         "subscribe_to_identity": transport.subscribe_to_identity,
         "metadata": created.metadata,
     }
+    may_open = keys if state.erased_ms is None else NO_KEYS
     return resource_of(
-        state, {name: opened(state.session_id, name, field, key) for name, field in erasable.items() if field}
+        state, {name: opened(state.session_id, name, field, may_open) for name, field in erasable.items() if field}
     )
 
 
-def opened(subject: str, name: str, field: Encrypted, key: DataKey | None) -> str:
+def erase(shown: JsonObject) -> None:
+    """Makes of a resource what `resource` makes of the same state without any key."""
+    transport = shown["transport"]
+    for name in _IDENTIFYING:
+        if transport[name] is not None:
+            transport[name] = ERASED
+    shown["metadata"] = {name: value for name, value in shown["metadata"].items() if name == ERASED_AT}
+
+
+def opened(subject: str, name: str, field: Encrypted, keys: KeySet) -> str:
     """An erasable field of a session or an avatar, in the clear; one that does not open says so."""
     try:
-        return key.decrypt(field, field_aad(subject, name)) if key else ERASED
+        return keys.decrypt(field, field_aad(subject, name))
     except SealError:  # whatever stands in the log must not stop those who tell of it
         return ERASED
 
@@ -49,7 +61,6 @@ def resource_of(state: State, clear: Mapping[str, str]) -> JsonObject:
     created = state.created
     assert created is not None  # hidden sessions are never shown
     seconds, frames = totals(state)
-    metadata = clear.get("metadata", ERASED)
     ended = to_wire(state.ended_ms) if state.ended_ms is not None else None
     return {
         "id": state.session_id,
@@ -60,7 +71,7 @@ def resource_of(state: State, clear: Mapping[str, str]) -> JsonObject:
         "quality": created.quality,
         "max_duration_seconds": created.max_duration_seconds,
         "idle_timeout_seconds": created.idle_timeout_seconds,
-        "metadata": {} if metadata == ERASED else orjson.loads(metadata or "{}"),
+        "metadata": _metadata(state, clear),
         "created_at": to_wire(state.created_ms),
         "started_at": _time(state.started_ms),
         "first_frame_at": _time(state.first_frame_ms),
@@ -69,6 +80,14 @@ def resource_of(state: State, clear: Mapping[str, str]) -> JsonObject:
         "failure": _failure(state),
         "usage": {"billable_seconds": seconds, "frames": frames},
     }
+
+
+def _metadata(state: State, clear: Mapping[str, str]) -> JsonObject:
+    if state.erased_ms is not None:
+        return {ERASED_AT: to_wire(state.erased_ms)}
+    text = clear.get("metadata", ERASED)
+    found: JsonObject = {} if text == ERASED else orjson.loads(text or "{}")
+    return found
 
 
 def _transport(transport: EventTransport, clear: Mapping[str, str]) -> JsonObject:

@@ -77,6 +77,7 @@ _EFFECTIVE = """
     CASE WHEN a.state IN ('ending', 'over') AND s.status IN ('queued', 'starting', 'running')
          THEN 'ending' ELSE s.status END
 """
+_KEY = "(SELECT coalesce(k.key, ''::bytea) FROM session_keys k WHERE k.session_id = {}.session_id)"
 _PROMISED = "NOT EXISTS (SELECT 1 FROM abandoned b WHERE b.session_id = {}.session_id)"
 """Abandoned creates are nobody's, even while the end that hides them is on its way."""
 
@@ -85,24 +86,27 @@ _PROMISED = "NOT EXISTS (SELECT 1 FROM abandoned b WHERE b.session_id = {}.sessi
 class StoredSession:
     """A session as it must be shown. Either the log's `state`, or the stored `resource` of its admission.
 
-    `status` overrides either: once an end was acknowledged no answer goes back to an earlier status.
+    `status` overrides either: once an end was acknowledged no answer goes back to an earlier status. `key`: of its
+    data, wrapped; empty once it is erased, None where it has none of its own.
     """
 
     session_id: str
     status: str
     state: State | None
     resource: str | None
+    key: bytes | None
 
 
 async def find(connection: Connection, account_id: str, session_id: str) -> StoredSession | None:
     """The session, if it is this account's."""
     cursor = await connection.execute(
         f"""
-        SELECT s.session_id, {_EFFECTIVE}, s.state, NULL
+        SELECT s.session_id, {_EFFECTIVE}, s.state, NULL, {_KEY.format("s")}
         FROM r.sessions s LEFT JOIN admissions a USING (session_id)
         WHERE s.session_id = %(session)s AND s.account_id = %(account)s AND {_PROMISED.format("s")}
         UNION ALL
-        SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL, a.resource
+        SELECT a.session_id, CASE WHEN a.state IN ('ending', 'over') THEN 'ending' ELSE 'queued' END, NULL, a.resource,
+            NULL
         FROM admissions a
         WHERE a.session_id = %(session)s AND a.account_id = %(account)s AND {_PROMISED.format("a")}
         LIMIT 1
@@ -170,9 +174,9 @@ async def page(connection: Connection, account_id: str, only: Filter, limit: int
                   AND (SELECT s.session_id FROM r.all_sessions s WHERE s.session_id = a.session_id) IS NULL
             ) shown WHERE {only.conditions()} ORDER BY session_id DESC LIMIT %(limit)s
         )
-        SELECT session_id, status, state, resource FROM known
+        SELECT session_id, status, state, resource, {_KEY.format("known")} FROM known
         UNION ALL
-        SELECT session_id, status, state, resource FROM promised
+        SELECT session_id, status, state, resource, NULL FROM promised
         ORDER BY session_id DESC LIMIT %(limit)s
         """,  # noqa: S608 - no value in it
         {
@@ -205,5 +209,5 @@ async def latest(connection: Connection, account_id: str | None, live: bool, lim
 
 
 def _found(row: Row) -> StoredSession:
-    session_id, status, state, stored = row
-    return StoredSession(session_id, status, load_state(state) if state is not None else None, stored)
+    session_id, status, state, stored, key = row
+    return StoredSession(session_id, status, load_state(state) if state is not None else None, stored, key)

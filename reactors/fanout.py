@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from events.avatars import Avatar
-from events.sealing import DataKey
+from events.sealing import KeySet
 from events.session_state import State
 from projections import avatars, names
 from projections.folding import Change, Folded, SessionChange, SessionsFolded
@@ -16,7 +16,7 @@ from reactors.telling import Told, tell
 from schemas import webhooks
 from schemas.events import HEARTBEAT, PUBLIC, USAGE_RECORDED, SessionHeartbeat
 from store import admissions, endpoints
-from store.accounts import DataKeys
+from store.data_keys import DataKeys
 from store.database import Connection
 
 
@@ -36,11 +36,13 @@ class FanOut(SessionStates):
 
     async def _fan_out(self, connection: Connection, changes: list[SessionChange]) -> None:
         abandoned = await admissions.abandoned(connection, [c.event.subject for c in changes])
+        accounts = {c.event.subject: _account(c.evolved.state) for c in changes}
+        keys = await self._keys.for_telling(connection, accounts)
         told = [
             each
             for change in changes
             if change.event.subject not in abandoned
-            for each in _told(change, await self._keys.if_kept(_account(change.evolved.state)))
+            for each in _told(change, keys[change.event.subject])
         ]
         await tell(connection, told)
 
@@ -50,16 +52,16 @@ def _account(state: State) -> str:
     return state.created.account_id
 
 
-def _told(change: SessionChange, key: DataKey | None) -> list[Told]:
+def _told(change: SessionChange, keys: KeySet) -> list[Told]:
     """A body is frozen now: a late retry tells what was true then."""
     event, state, usage = change.event, change.evolved.state, change.evolved.usage
     told = []
     if change.evolved.transition in PUBLIC:
-        kind, shown = change.evolved.transition, resource(state, key)
+        kind, shown = change.evolved.transition, resource(state, keys)
         body = webhooks.body(kind, state.last_ms, shown, seq=state.seq, attempt=state.attempt)
         told.append(_of_session(state, event.id, kind, body))
     if isinstance(event.data, SessionHeartbeat):
-        shown = resource(state, key)
+        shown = resource(state, keys)
         body = webhooks.body(HEARTBEAT, state.last_ms, shown, attempt=state.attempt, n=event.data.n)
         told.append(_of_session(state, event.id, HEARTBEAT, body))
     if usage is not None:
@@ -85,14 +87,18 @@ class AvatarFanOut(StoredStates[Avatar]):
 
     async def apply(self, connection: Connection, folded: Folded[Avatar]) -> None:
         decided = [change for change in folded.changes if change.evolved.transition in PUBLIC]
-        await tell(connection, [await self._told(change) for change in decided])
+        keys = await self._keys.for_telling(connection, {c.event.subject: _owner(c.evolved.state) for c in decided})
+        await tell(connection, [_told_of_avatar(change, keys[change.event.subject]) for change in decided])
         await self.save(connection, folded)
 
-    async def _told(self, change: Change[Avatar]) -> Told:
-        avatar, kind = change.evolved.state, change.evolved.transition
-        assert avatar.account_id is not None  # one that was created
-        assert kind is not None
-        key = await self._keys.if_kept(avatar.account_id)
-        data = avatars.resource(avatar, key).model_dump()
-        body = webhooks.body(kind, change.event.time_ms, data)
-        return Told(avatar.account_id, change.event.id, kind, body)
+
+def _owner(avatar: Avatar) -> str:
+    assert avatar.account_id is not None  # one that was created
+    return avatar.account_id
+
+
+def _told_of_avatar(change: Change[Avatar], keys: KeySet) -> Told:
+    avatar, kind = change.evolved.state, change.evolved.transition
+    assert kind is not None
+    data = avatars.resource(avatar, keys).model_dump()
+    return Told(_owner(avatar), change.event.id, kind, webhooks.body(kind, change.event.time_ms, data))

@@ -48,7 +48,7 @@ from schemas.background import until_one_ends
 from schemas.internal_port import opened
 from store import database
 from store import metrics as store_metrics
-from store.accounts import DataKeys
+from store.data_keys import DataKeys
 from store.database import Pool, pool
 
 log = structlog.get_logger()

@@ -1,7 +1,8 @@
 """What nobody needs any more: deleted by age, each kind by the module of its table.
 
 The ledger, the sessions, their history and the log stay for ever. So does what their projections and the webhook
-fan-out know of ended sessions: an adjustment may come years later, and its hash follows from it; a create that is in
+fan-out know of ended sessions: an adjustment or an erasure may come years later, is to be
+told, and its hash follows from it; a create that is in
 the log twice must not begin a second history. The fan-out shares a fold with the ledger: where it is behind, both go on
 from what it knows.
 """

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from projections import resources
 from schemas.events import BY_NAME, ENDPOINT_DISABLED
 from schemas.ids import EVENT, derived_id
 from schemas.times import from_datetime
@@ -53,6 +56,14 @@ async def tell(connection: Connection, told: Sequence[Told]) -> None:
             if each.type not in BY_NAME
         ],
     )
+
+
+def erased(body: bytes) -> bytes:
+    """What is told of the same event once its session is erased."""
+    told = orjson.loads(body)
+    if told["data"].get("object") == "session":
+        resources.erase(told["data"])
+    return orjson.dumps(told)
 
 
 def told_disabled(endpoint: Endpoint) -> Told:

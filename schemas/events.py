@@ -46,7 +46,7 @@ Quality = Literal["mock", "lite", "standard", "pro"]
 
 
 class Encrypted(Struct, frozen=True, gc=False):
-    """An erasable field: AES-GCM under the account's data key, base64. Gone for ever once that key is dropped."""
+    """An erasable field: AES-GCM under the data key `key_id`, base64. Gone for ever once that key is dropped."""
 
     enc: Line
     key_id: Id
@@ -223,6 +223,10 @@ class UsageAdjusted(SessionEvent, frozen=True):
     link: str | None = None
 
 
+class SessionErased(SessionEvent, frozen=True):
+    """What can identify people is gone from a session that is over: its data key is dropped."""
+
+
 class UsageRecorded(Struct, frozen=True, rename={"from_": "from"}):
     """An entry of the ledger, as `/v1/usage_events` shows it. `source`: where its event stands in `sessions.v1`.
 
@@ -304,6 +308,12 @@ class AvatarFailed(AvatarEvent, frozen=True):
 
 class AvatarDeleted(AvatarEvent, frozen=True):
     pass
+
+
+class AccountErased(Struct, frozen=True, gc=False):
+    """What can identify people is gone from an account and all of its sessions: its data key is dropped."""
+
+    account_id: Id
 
 
 class WorkerState(Struct, frozen=True, gc=False):
@@ -394,6 +404,7 @@ CATALOGUE: dict[str, EventType] = {
     "session.ending": EventType(1, SessionEnding, "sessions.v1", public=True),
     "session.ended": EventType(1, SessionEnded, "sessions.v1", public=True),
     "session.failed": EventType(1, SessionFailed, "sessions.v1", public=True),
+    "session.erased": EventType(1, SessionErased, "sessions.v1", public=True),
     "usage.adjusted": EventType(1, UsageAdjusted, "sessions.v1", public=False),
     "usage.recorded": EventType(1, UsageRecorded, "usage.v1", public=False),
     "usage.day_sealed": EventType(1, UsageDaySealed, "usage.v1", public=False),
@@ -401,6 +412,7 @@ CATALOGUE: dict[str, EventType] = {
     "avatar.ready": EventType(1, AvatarReady, "avatars.v1", public=True),
     "avatar.failed": EventType(1, AvatarFailed, "avatars.v1", public=True),
     "avatar.deleted": EventType(1, AvatarDeleted, "avatars.v1", public=False),
+    "account.erased": EventType(1, AccountErased, "accounts.v1", public=False),
     "worker.state": EventType(1, WorkerState, "workers.v1", public=False),
     "assignment.assign": EventType(1, AssignmentAssign, "assignments.v1", public=False),
     "assignment.end": EventType(1, AssignmentEnd, "assignments.v1", public=False),

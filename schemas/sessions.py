@@ -14,6 +14,9 @@ from schemas.pages import Page
 from schemas.requests import CONTROLS, SOCKET_URL, WHOLE, Strict, Text, with_usable_host
 
 REDACTED: Literal["[redacted]"] = "[redacted]"
+RESERVED = "_avatar."
+"""How keys of metadata begin that are ours to give: the published clients take no field that they do not know."""
+ERASED_AT = f"{RESERVED}erased_at"
 MAX_METADATA_BYTES = 8 * 1024
 MAX_METADATA_NUMBER = 2**53
 """Beyond it doubles skip integers: what we gave back might not be what we were sent."""
@@ -135,7 +138,10 @@ class SessionResource(BaseModel):
     quality: Quality
     max_duration_seconds: int
     idle_timeout_seconds: int
-    metadata: JsonObject
+    metadata: Annotated[
+        JsonObject,
+        Field(description="As it was given. Of an erased session `_avatar.erased_at` alone: since when."),
+    ]
     created_at: str
     started_at: str | None
     first_frame_at: str | None

@@ -1,4 +1,4 @@
-"""Accounts, their API keys and their data keys."""
+"""Accounts and their API keys."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg.rows import class_row
 
-from events.sealing import DataKey, Keyring
+from events.sealing import DataKey, Keyring, data_key_id
 from schemas.ids import ACCOUNT, API_KEY, new_id
-from store.database import Connection, Pool
+from store.data_keys import Erased, await_tellers
+from store.database import Connection
 
 _LEAST_PEPPER = 16
 _SHAPE = re.compile(r"sk_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
@@ -55,10 +54,6 @@ def check_pepper(pepper: str) -> None:
         raise PepperMissing
 
 
-class AccountErased(Exception):
-    """The account's data key is gone: its erasable fields cannot be read any more."""
-
-
 def new_secret() -> str:
     """`sk_` + 256 random bits + a checksum, so that a mistyped key is told from an unknown one without a look-up."""
     body = secrets.token_urlsafe(32)
@@ -80,13 +75,13 @@ def secret_hash(secret: str, pepper: str) -> bytes:
 
 async def create_account(connection: Connection, name: str, plan: str, keyring: Keyring) -> str:
     account_id = new_id(ACCOUNT)
-    data_key_id = f"dk_{account_id.removeprefix(ACCOUNT + '_')}"
-    master, wrapped = keyring.wrap(DataKey.generate(), data_key_id)
+    key_id = data_key_id(account_id)
+    master, wrapped = keyring.wrap(DataKey.generate(), key_id)
     await connection.execute(
         """
         INSERT INTO accounts (id, name, plan, data_key_id, data_key_master, data_key) VALUES (%s, %s, %s, %s, %s, %s)
         """,
-        [account_id, name, plan, data_key_id, master, wrapped],
+        [account_id, name, plan, key_id, master, wrapped],
     )
     return account_id
 
@@ -102,9 +97,10 @@ class Account:
     live_sessions: int
     credit_gated: bool
     created_at: datetime
+    erased_at: datetime | None
 
 
-_ACCOUNTS = "SELECT id, name, plan, idle_timeout_seconds, live_sessions, credit_gated, created_at FROM accounts"
+_ACCOUNTS = f"SELECT {', '.join(Account.__dataclass_fields__)} FROM accounts"  # noqa: S608 - names of ours
 
 
 async def account(connection: Connection, account_id: str) -> Account | None:
@@ -165,25 +161,37 @@ class KeyLimits:
 async def create_key(
     connection: Connection, account_id: str, name: str, pepper: str, limits: KeyLimits = KeyLimits()
 ) -> tuple[str, str]:
-    """Returns (key id, secret). The secret is shown once and stored only as its HMAC."""
+    """Returns (key id, secret). The secret is shown once and stored only as its HMAC. Raises Erased."""
     key_id, secret = new_id(API_KEY), new_secret()
-    await connection.execute(
-        """
-        INSERT INTO api_keys (id, account_id, name, shown, hash, scopes, creates_per_minute, max_concurrency)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-        """,
-        [
-            key_id,
-            account_id,
-            name,
-            f"{secret[:7]}…",
-            secret_hash(secret, pepper),
-            list(limits.scopes),
-            limits.creates_per_minute,
-            limits.max_concurrency,
-        ],
-    )
+    async with connection.transaction():
+        await hold(connection, account_id)
+        await connection.execute(
+            """
+            INSERT INTO api_keys (id, account_id, name, shown, hash, scopes, creates_per_minute, max_concurrency)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            [
+                key_id,
+                account_id,
+                name,
+                f"{secret[:7]}…",
+                secret_hash(secret, pepper),
+                list(limits.scopes),
+                limits.creates_per_minute,
+                limits.max_concurrency,
+            ],
+        )
     return key_id, secret
+
+
+async def hold(connection: Connection, account_id: str) -> None:
+    """In a transaction that gives the account something new: until it ends, nobody begins to erase it, nor gives it
+    something else. Raises Erased when somebody has."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM accounts WHERE id = %s AND erasing_at IS NULL FOR NO KEY UPDATE", [account_id]
+    )
+    if await cursor.fetchone() is None:
+        raise Erased(account_id)
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,40 @@ async def revoke_key(connection: Connection, key_id: str) -> bool:
     return cursor.rowcount == 1
 
 
+async def close(connection: Connection, account_id: str) -> None:
+    """The account is being erased: it gets nothing new, and its keys open nothing from now on."""
+    async with connection.transaction():
+        await connection.execute(
+            "UPDATE accounts SET erasing_at = coalesce(erasing_at, now()) WHERE id = %s", [account_id]
+        )
+        await connection.execute(
+            """
+            UPDATE api_keys SET revoked_at = now() WHERE account_id = %s AND revoked_at IS NULL
+            RETURNING pg_notify(%s, id)
+            """,
+            [account_id, KEY_REVOKED],
+        )
+
+
+async def erase(connection: Connection, account_id: str) -> bool:
+    """Drop its data key, and with it those of its sessions; its name, and those of its keys. False while it has a live
+    session; from then on it cannot have one."""
+    async with connection.transaction():
+        await await_tellers(connection)
+        cursor = await connection.execute(
+            """
+            UPDATE accounts SET data_key = NULL, data_key_master = NULL, name = id,
+                erased_at = coalesce(erased_at, now())
+            WHERE id = %s AND live_sessions = 0
+            """,
+            [account_id],
+        )
+        if cursor.rowcount != 1:
+            return False
+        await connection.execute("UPDATE api_keys SET name = '' WHERE account_id = %s", [account_id])
+    return True
+
+
 async def is_revoked(connection: Connection, key_id: str) -> bool:
     cursor = await connection.execute("SELECT 1 FROM api_keys WHERE id = %s AND revoked_at IS NULL", [key_id])
     return await cursor.fetchone() is None
@@ -247,38 +289,3 @@ async def authenticate(connection: Connection, digest: bytes) -> Principal | Non
         return None
     *known, scopes, revoked = row
     return Principal(*[*known, tuple(scopes), revoked])
-
-
-class DataKeys:
-    """The accounts' data keys, unwrapped and kept for a minute: an erased account is unreadable within that."""
-
-    _KEPT_S = 60.0
-
-    def __init__(self, pool: Pool, keyring: Keyring) -> None:
-        self._pool = pool
-        self._keyring = keyring
-        self._kept: dict[str, tuple[float, DataKey]] = {}
-
-    async def if_kept(self, account_id: str) -> DataKey | None:
-        """None: erased, and what was encrypted under it cannot be shown any more."""
-        try:
-            return await self.of(account_id)
-        except AccountErased:
-            return None
-
-    async def of(self, account_id: str) -> DataKey:
-        """Raises AccountErased."""
-        kept = self._kept.get(account_id)
-        if kept and kept[0] > time.monotonic():
-            return kept[1]
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT data_key_id, data_key_master, data_key FROM accounts WHERE id = %s", [account_id]
-            )
-            row = await cursor.fetchone()
-        if row is None or row[2] is None:
-            self._kept.pop(account_id, None)
-            raise AccountErased(account_id)
-        key = DataKey(row[0], AESGCM(self._keyring.unwrap(row[1], row[2], row[0])))
-        self._kept[account_id] = (time.monotonic() + self._KEPT_S, key)
-        return key

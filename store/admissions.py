@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from psycopg.rows import class_row
 
@@ -230,6 +231,37 @@ async def without(connection: Connection, session_ids: Sequence[str]) -> set[str
         [list(session_ids)],
     )
     return {row[0] for row in await cursor.fetchall()}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an account still holds of a session. `in_the_log`: its create is known to be."""
+
+    session_id: str
+    state: Literal["live", "ending", "over"]
+    in_the_log: bool
+
+
+async def held(connection: Connection, account_id: str) -> Sequence[Held]:
+    """The account's admissions."""
+    async with connection.cursor(row_factory=class_row(Held)) as cursor:
+        await cursor.execute(
+            """
+            SELECT a.session_id, a.state, a.acknowledged OR EXISTS (
+                SELECT 1 FROM r.all_sessions s WHERE s.session_id = a.session_id) AS in_the_log
+            FROM admissions a WHERE a.account_id = %s ORDER BY a.session_id
+            """,
+            [account_id],
+        )
+        return await cursor.fetchall()
+
+
+async def forget_answers(pool: Pool, *, account_id: str = "", session_id: str = "") -> int:
+    """Delete idempotency keys with the answers that they keep, of a session or an account; returns how many."""
+    condition = "account_id = %(account)s OR session_id = %(session)s"
+    return await delete_by_batches(
+        pool, "idempotency_keys", "account_id, key", condition, account=account_id, session=session_id
+    )
 
 
 async def prune_keys(pool: Pool, older_s: float) -> int:

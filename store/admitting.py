@@ -26,6 +26,8 @@ class Application:
     resource: str
     secret_key: str
     task: bytes
+    session_key: bytes
+    """The session's data key, under its account's."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ _REFUSALS: dict[str, type[AdmissionRefused]] = {
 """SQLSTATE → what `admit_session()` means by it."""
 _RATE_EXCEEDED = "GR005"
 _NOTHING_LEFT = "GR006"
+_ERASED = "accounts_erased_rest"
+"""The account was erased, and its keys revoked, since the create had begun."""
 
 
 _Outcome = Literal["admitted", "resumed", "replayed", "in_flight", "superseding", "key_reused"]
@@ -135,8 +139,12 @@ async def admit(connection: Connection, asked: Application) -> Answer:
     """One round trip. Raises AdmissionRefused."""
     try:
         cursor = await connection.execute(
-            "SELECT * FROM admit_session(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b)",
+            """
+            SELECT a.*, CASE WHEN a.outcome = 'admitted' THEN keep_session_key(a.session_id, %b) END
+            FROM admit_session(%s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %b) a
+            """,
             [
+                asked.session_key,
                 asked.key_id,
                 asked.account_id,
                 asked.session_id,
@@ -160,7 +168,7 @@ async def admit(connection: Connection, asked: Application) -> Answer:
             raise
         raise refusal from failed
     assert row is not None
-    outcome, *found = row
+    outcome, *found, _ = row
     *found, limit, remaining, reset_s = found
     rate = None if remaining is None else CreateRate(limit, remaining, reset_s)
     return _answer(outcome, Admitted(*[*found, rate]))
@@ -172,6 +180,8 @@ def _refusal(failed: psycopg.Error) -> AdmissionRefused | None:
         return RateExceeded(CreateRate(limit, 0, reset_s), retry_s)
     if failed.sqlstate == _NOTHING_LEFT:
         return NothingLeft(failed.diag.message_detail == "credits")
+    if failed.diag.constraint_name == _ERASED:
+        return KeyRevoked()
     refusal = _REFUSALS.get(failed.sqlstate or "")
     return refusal() if refusal is not None else None
 

@@ -85,6 +85,15 @@ async def settle(connection: Connection) -> int:
     return len(changed)
 
 
+async def forget_notes(connection: Connection, account_id: str) -> None:
+    """What operators have written beside its grants. Amounts and times stay."""
+    for table in ("credit_grants", "credit_entries"):
+        await connection.execute(
+            f"UPDATE {table} SET note = '' WHERE account_id = %s AND note <> ''",  # noqa: S608 - constants
+            [account_id],
+        )
+
+
 async def balance_us(connection: Connection, account_id: str) -> int:
     cursor = await connection.execute("SELECT clamped(credit_balance(%s))", [account_id])
     row = await cursor.fetchone()

@@ -139,11 +139,13 @@ async def missing(pool: Pool) -> Sequence[str]:
     return []
 
 
-async def delete_by_batches(pool: Pool, table: str, key: str, condition: str, older_s: float = 0) -> int:
+async def delete_by_batches(
+    pool: Pool, table: str, key: str, condition: str, older_s: float = 0, **values: object
+) -> int:
     """Delete the rows `t` that meet `condition`, a batch at a time, so that no lock is held for long.
 
-    `key`: of the primary key's columns. `condition` may name `%(older_s)s`. Returns how many went. Several at once, and
-    a crash anywhere, do no harm. Raises DatabaseUnreachable.
+    `key`: of the primary key's columns. `condition` may name `%(older_s)s`, and other `values`. Returns how many went.
+    Several at once, and a crash anywhere, do no harm. Raises DatabaseUnreachable.
     """
     statement = f"""
         DELETE FROM {table} WHERE ({key}) IN (
@@ -152,7 +154,7 @@ async def delete_by_batches(pool: Pool, table: str, key: str, condition: str, ol
     deleted = 0
     while True:
         async with pool.connection() as connection:
-            cursor = await connection.execute(statement, {"older_s": older_s})
+            cursor = await connection.execute(statement, {"older_s": older_s, **values})
         deleted += cursor.rowcount
         if cursor.rowcount < BATCH:
             return deleted

@@ -7,7 +7,7 @@ hindered by something of ours, or its process died.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -359,6 +359,23 @@ async def delete_endpoint(connection: Connection, account_id: str, endpoint_id: 
         )
         left = cursor.rowcount
     return await endpoints.delete(connection, account_id, endpoint_id)
+
+
+async def rewrite(connection: Connection, bodies: Mapping[str, bytes]) -> None:
+    """Delivery → what is sent from now on. What was answered to the body of before is forgotten."""
+    await connection.execute(
+        """
+        UPDATE deliveries d SET body = x.body FROM unnest(%s::text[], %b::bytea[]) AS x (id, body) WHERE d.id = x.id
+        """,
+        [list(bodies), list(bodies.values())],
+    )
+    await forget_answers(connection, list(bodies))
+
+
+async def forget_answers(connection: Connection, ids: Sequence[str]) -> None:
+    await connection.execute(
+        "UPDATE delivery_attempts SET answer = NULL WHERE delivery_id = ANY (%s) AND answer IS NOT NULL", [list(ids)]
+    )
 
 
 async def prune(pool: Pool, older_s: float) -> int:

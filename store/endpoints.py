@@ -15,6 +15,7 @@ from schemas.events import BY_NAME
 from schemas.ids import WEBHOOK_ENDPOINT, new_id
 from schemas.times import from_datetime, to_wire
 from schemas.webhooks import WebhookEndpointResource
+from store.accounts import hold
 from store.database import Connection, Pool, Row, delete_by_batches
 
 MOST_PER_ACCOUNT = 16
@@ -78,11 +79,14 @@ async def create(
     enabled: bool,
     keyring: Keyring,
 ) -> tuple[Endpoint, str] | None:
-    """Returns (endpoint, secret), or None when the account has its MOST_PER_ACCOUNT. The secret is shown once."""
+    """Returns (endpoint, secret), or None when the account has its MOST_PER_ACCOUNT. The secret is shown once.
+
+    Raises Erased.
+    """
     endpoint_id = new_id(WEBHOOK_ENDPOINT)
     async with connection.transaction():
         # Counted by a statement of its own: one that waits for the lock goes on seeing what was there before it waited.
-        await connection.execute("SELECT 1 FROM accounts WHERE id = %s FOR NO KEY UPDATE", [account_id])
+        await hold(connection, account_id)
         cursor = await connection.execute(
             f"""
             INSERT INTO webhook_endpoints (id, account_id, url, events, description, enabled)
@@ -213,6 +217,13 @@ async def delete(connection: Connection, account_id: str, endpoint_id: str) -> b
 async def lock(connection: Connection, endpoint_id: str) -> None:
     """Against a delete, which waits until this transaction is over."""
     await connection.execute("SELECT 1 FROM webhook_endpoints WHERE id = %s FOR NO KEY UPDATE", [endpoint_id])
+
+
+async def lock_all(connection: Connection, account_id: str) -> None:
+    """Against replays, which copy what the feed has: those that have begun are over, none begins until this ends."""
+    await connection.execute(
+        "SELECT 1 FROM webhook_endpoints WHERE account_id = %s ORDER BY id FOR NO KEY UPDATE", [account_id]
+    )
 
 
 async def succeeded(connection: Connection, endpoint_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from store.database import Connection, Pool, Row, delete_by_batches
@@ -167,6 +167,39 @@ async def places_of_session(
         {"account": account_id, "session": session_id, "seq": after_seq, "limit": limit, **_types(types)},
     )
     return [Place(*row) for row in await cursor.fetchall()]
+
+
+async def of_session(
+    connection: Connection, account_id: str, session_id: str, after: int, limit: int
+) -> Sequence[tuple[int, bytes]]:
+    """(position, body) of the session's events behind `after`, in order."""
+    cursor = await connection.execute(
+        """
+        SELECT position, body FROM feed_events
+        WHERE account_id = %s AND session_id = %s AND position > %s ORDER BY position LIMIT %s
+        """,
+        [account_id, session_id, after, limit],
+        binary=True,
+    )
+    return await cursor.fetchall()
+
+
+async def rewrite(connection: Connection, account_id: str, bodies: Mapping[int, bytes]) -> None:
+    """Position → what its event says from now on."""
+    await connection.execute(
+        """
+        UPDATE feed_events f SET body = x.body FROM unnest(%s::bigint[], %b::bytea[]) AS x (position, body)
+        WHERE f.account_id = %s AND f.position = x.position
+        """,
+        [list(bodies), list(bodies.values()), account_id],
+    )
+
+
+async def erase(pool: Pool, account_id: str) -> int:
+    """Delete all of the account's; returns how many. The numbers go on."""
+    return await delete_by_batches(
+        pool, "feed_events", "account_id, position", "account_id = %(account)s", account=account_id
+    )
 
 
 async def prune(pool: Pool, older_s: float) -> int:

@@ -116,6 +116,32 @@ async def tried(connection: Connection, delivery_id: str) -> Sequence[Tried]:
     return [Tried(*row) for row in await cursor.fetchall()]
 
 
+async def of_session(
+    connection: Connection, session_id: str, after: str, limit: int
+) -> Sequence[tuple[str, bytes, bool]]:
+    """(delivery, body, whether it is being sent right now) of each behind `after`, in order."""
+    cursor = await connection.execute(
+        f"""
+        SELECT id, body, {_UNDER_WAY} FROM deliveries WHERE session_id = %s AND id > %s ORDER BY id LIMIT %s
+        """,  # noqa: S608 - a constant
+        [session_id, after, limit],
+        binary=True,
+    )
+    return await cursor.fetchall()
+
+
+_UNDER_WAY = "(state = 'pending' AND coalesce(claimed_until > clock_timestamp(), false))"
+
+
+async def under_way(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Those of these deliveries that are being sent right now."""
+    cursor = await connection.execute(
+        f"SELECT id FROM deliveries WHERE id = ANY (%s) AND {_UNDER_WAY}",  # noqa: S608 - a constant
+        [list(ids)],
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def pending_test(connection: Connection, endpoint_id: str, kind: str) -> str | None:
     """The delivery of a test that is still to be sent."""
     cursor = await connection.execute(

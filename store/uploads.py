@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from store.data_keys import Erased
 from store.database import Connection
 
 _UNFINISHED_FOR = "1 minute"
@@ -11,17 +12,19 @@ _UNFINISHED_FOR = "1 minute"
 async def admit(connection: Connection, account_id: str, avatar_id: str, resource: str) -> bool:
     """Take one of the plan's avatar slots, before anything is stored; False when there is none. Failed ones hold none.
 
-    An upload that nobody finished, because its API died, holds its slot for a minute.
+    An upload that nobody finished, because its API died, holds its slot for a minute. Raises Erased.
     """
     async with connection.transaction():
         cursor = await connection.execute(
             """
-            SELECT p.custom_avatar_slots FROM accounts a JOIN plans p ON p.key = a.plan WHERE a.id = %s FOR UPDATE OF a
+            SELECT p.custom_avatar_slots FROM accounts a JOIN plans p ON p.key = a.plan
+            WHERE a.id = %s AND a.erasing_at IS NULL FOR UPDATE OF a
             """,
             [account_id],
         )
         row = await cursor.fetchone()
-        assert row is not None
+        if row is None:
+            raise Erased(account_id)
         if await held(connection, account_id) >= row[0]:
             return False
         await connection.execute(
@@ -73,6 +76,25 @@ async def abandon(connection: Connection, avatar_id: str) -> None:
     )
 
 
+async def unfinished(connection: Connection, account_id: str) -> list[str]:
+    """Uploads that are under way, or were left behind: `left_behind` has them from now on, without what they said."""
+    cursor = await connection.execute(
+        """
+        UPDATE avatar_admissions SET deleted = true, created_at = now(), resource = ''
+        WHERE account_id = %s AND NOT acknowledged RETURNING avatar_id
+        """,
+        [account_id],
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def forget(connection: Connection, account_id: str) -> None:
+    """What the account's uploads said. For one whose avatars are all deleted."""
+    await connection.execute(
+        "UPDATE avatar_admissions SET resource = '' WHERE account_id = %s AND resource <> ''", [account_id]
+    )
+
+
 async def drop(connection: Connection, avatar_id: str) -> None:
     """An abandoned upload has left nothing, neither in the assets nor in the log."""
     await connection.execute("DELETE FROM avatar_admissions WHERE avatar_id = %s AND NOT acknowledged", [avatar_id])
@@ -108,7 +130,7 @@ async def deleted(connection: Connection, account_id: str, avatar_id: str) -> No
         """
         INSERT INTO avatar_admissions (avatar_id, account_id, resource, acknowledged, deleted)
         VALUES (%s, %s, '', true, true)
-        ON CONFLICT (avatar_id) DO UPDATE SET deleted = true, acknowledged = true
+        ON CONFLICT (avatar_id) DO UPDATE SET deleted = true, acknowledged = true, resource = ''
         """,
         [avatar_id, account_id],
     )

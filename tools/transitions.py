@@ -52,7 +52,7 @@ def transitions() -> set[Transition]:
 def _kind(state: State) -> object:
     """States that the fold treats alike but for numbers."""
     asked, ending = state.end_requested is not None, state.ending_reason is not None
-    return state.status, state.attempt_phase, state.created is None, asked, ending
+    return state.status, state.attempt_phase, state.created is None, asked, ending, state.erased_ms is None
 
 
 def kinds_of_events() -> list[type[SessionEvent]]:

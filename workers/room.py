@@ -30,6 +30,8 @@ _RENEW_AFTER_TICKS = 2
 _PUSH_TIMEOUT_S = 2.0
 _LEAVE_TIMEOUT_S = 3.0
 _UNREACHABLE = "LiveKit could not be reached at transport.url."
+_REFUSED = "LiveKit refused the track: the worker token does not let it publish one in this room."
+"""The server's own words may name the room or people in it, and the message stands in the log for ever."""
 _UNAUTHORIZED = ("401", "403", "unauthorized", "invalid token", "permission", "not authorized")
 
 
@@ -150,7 +152,8 @@ class LiveRoom:
         except TimeoutError:
             raise RoomError("transport.connect_failed", "LiveKit did not accept the track in time.") from None
         except PublishTrackError as refused:
-            raise RoomError("transport.unauthorized", f"LiveKit refused the track: {refused}") from None
+            log.warning("track refused", reason=str(refused))
+            raise RoomError("transport.unauthorized", _REFUSED) from None
 
     async def push(self, frame: bytes, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the queues have room, which is the only pace."""

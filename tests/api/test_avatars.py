@@ -16,7 +16,7 @@ from events.topics import AVATARS
 from faces.assets import Assets
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarReady, Encrypted
 from schemas.ids import AVATAR, new_id
-from store.accounts import DataKeys
+from store.data_keys import DataKeys
 from store.database import pool as open_pool
 from tests import bombs, portraits
 from tests.api.test_sessions import error

@@ -20,6 +20,7 @@ from schemas.events import (
     SessionDeclined,
     SessionEnded,
     SessionEndRequested,
+    SessionErased,
     SessionEvent,
     SessionFailed,
     SessionFirstFrame,
@@ -141,6 +142,21 @@ def test_a_terminal_session_accepts_adjustments_only() -> None:
     assert outcome.usage.prev_hash == state.chain
     assert outcome.state.credit_us == state.credit_us - 1_000_000
     assert outcome.state.seq == state.seq
+
+
+def test_what_is_over_is_erased_once_and_bills_as_before() -> None:
+    state, _ = fold(*life(SID))
+    outcome = evolve(state, event(SessionErased(SID), T0 + 99_000), T0 + 99_500)
+    assert isinstance(outcome, Evolved)
+    erased = outcome.state
+    assert (outcome.transition, outcome.usage, erased.erased_ms) == ("session.erased", None, T0 + 99_000)
+    assert (erased.status, erased.ended_ms, erased.seq) == (state.status, state.ended_ms, state.seq + 1)
+    assert (erased.chain, erased.billed_ms) == (state.chain, state.billed_ms)
+    assert rejected(erased, SessionErased(SID)) == "already_erased"
+    adjusted = evolve(erased, event(UsageAdjusted(SID, -1, "goodwill", "op")), T0 + 100_000)
+    assert isinstance(adjusted, Evolved)
+    for playing in (fold(*life(SID)[:4])[0], fold(*life(SID)[:1])[0]):
+        assert rejected(playing, SessionErased(SID)) == "still_running"
 
 
 def test_the_same_event_twice_counts_once() -> None:

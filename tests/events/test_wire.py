@@ -17,9 +17,12 @@ from events import codec
 from events.codec import Event, Malformed, Unknown, decode, encode
 from events.metering import GRACE_MS, Billed, charge
 from events.sealing import (
+    NO_KEYS,
     DataKey,
     Keyring,
+    KeySet,
     SealError,
+    data_key_id,
     new_worker_key,
     public_text,
     seal,
@@ -233,6 +236,21 @@ def test_erasable_fields_open_in_their_place_alone() -> None:
         key.decrypt(hidden, f"{SID}.url")
     with pytest.raises(SealError):
         DataKey("dk_2", AESGCM(os.urandom(32))).decrypt(hidden, f"{SID}.room_name")
+
+
+def test_a_sessions_key_opens_with_its_accounts_and_for_that_session_alone() -> None:
+    account, other = (DataKey.of(name, os.urandom(32)) for name in ("acct_1", "acct_2"))
+    wrapped = account.wrap(DataKey.generate(), SID)
+    key = account.unwrap(wrapped, SID)
+    hidden = key.encrypt("demo-room", "aad")
+    assert key.key_id == hidden.key_id == data_key_id(SID)
+    assert KeySet(account, key).decrypt(hidden, "aad") == "demo-room"
+    for keys in (NO_KEYS, KeySet(account)):
+        with pytest.raises(SealError):
+            keys.decrypt(hidden, "aad")
+    for who, whose in ((other, SID), (account, "sess_another")):
+        with pytest.raises(SealError):
+            who.unwrap(wrapped, whose)
 
 
 @given(

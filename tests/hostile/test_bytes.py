@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from events import avatars
 from events.codec import Event, Malformed, Unknown, decode, encode
 from events.fold import Evolved, Rejected
+from events.sealing import NO_KEYS
 from events.session_state import State, dump_state, load_state
 from events.sessions import MOST_CREDIT_US, MOST_SEEN, evolve
 from events.topics import partition_of
@@ -110,7 +111,7 @@ class Consumers:
             for column, value in zip(ATTEMPT_COLUMNS, said, strict=True):
                 fits(column, value)
         if not evolved.state.hidden:
-            for told in fanout._told(change, None):
+            for told in fanout._told(change, NO_KEYS):
                 for column, value in asdict(telling.delivery("we_1", told)).items():
                     fits(column, value)
 

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from projections.inspection import Until, inspect, shown
-from schemas.events import SessionAssigned, SessionEvent, SessionFirstFrame, SessionStarting
+from schemas.events import SessionAssigned, SessionErased, SessionEvent, SessionFirstFrame, SessionStarting
 from tests.builders import T0, beat, created, event, life, record
 
 pytestmark = pytest.mark.unit
@@ -74,6 +74,14 @@ def test_at_a_point_it_is_what_it_was_then(until: Until, lines: int, status: str
     assert len(found.lines) == lines
     assert found.state is not None
     assert found.state.status == status
+
+
+def test_what_is_erased_says_so_in_the_place_of_what_no_key_opens() -> None:
+    told = shown(inspect(SID, 3, of(*life(SID), SessionErased(SID))))
+    assert told["state"]["created"]["metadata"] == told["events"][0]["data"]["transport"]["url"] == "[erased]"
+    before = shown(inspect(SID, 3, of(*life(SID))))
+    assert before["state"]["created"]["metadata"] == {"enc": "AAAA", "key_id": "dk_test"}
+    assert len(told["usage"]) == len(before["usage"]) == 4
 
 
 def test_before_its_first_event_there_is_none() -> None:

@@ -18,6 +18,7 @@ from schemas.events import (
     SessionAssigned,
     SessionAudioStalled,
     SessionEndRequested,
+    SessionErased,
     SessionEvent,
     SessionFailed,
     UsageAdjusted,
@@ -42,6 +43,7 @@ def _of(sid: str) -> list[SessionEvent]:
         SessionEndRequested(sid, "api", "api_request"),
         SessionFailed(sid, 2, "worker_lost", "", expected_seq=6),
         *life(sid, beats=4)[-2:],
+        SessionErased(sid),
         UsageAdjusted(sid, -5, "a gift", "ops"),
     ]
 
@@ -105,6 +107,15 @@ def test_a_stored_state_has_lost_nothing_and_adds_nothing() -> None:
     assert Add(MINUTE, "account", "acct_1", "starts", 1) in seen.adds
     again = LiveProjection.form.load(LiveProjection.form.dump(seen))
     assert (again.state, again.minute_ms, again.adds) == (seen.state, seen.minute_ms, ())
+
+
+def test_what_is_erased_later_is_no_news_of_a_session() -> None:
+    seen: Seen | None = None
+    for data in (created("s1"), SessionFailed("s1", 1, "start_timeout", "", expected_seq=1), SessionErased("s1")):
+        outcome = FOLD.evolve(seen, event(data), T0)
+        assert isinstance(outcome, Evolved)
+        assert bool(outcome.state.adds) == (not isinstance(data, SessionErased))
+        seen = outcome.state
 
 
 def test_a_hopping_window_is_the_sum_of_its_minutes() -> None:

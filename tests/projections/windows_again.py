@@ -11,7 +11,7 @@ from events.codec import Event
 from events.fold import Evolved
 from events.session_state import State
 from events.sessions import evolve
-from schemas.events import UsageAdjusted
+from schemas.events import SessionErased, UsageAdjusted
 
 Place = tuple[str, str, int]
 """(dimension, key, the minute's beginning)."""
@@ -47,7 +47,7 @@ def recompute(log: Iterable[tuple[Event, int]]) -> dict[Place, Told]:
         if not isinstance(outcome, Evolved):
             continue
         state = states[sid] = outcome.state
-        if isinstance(event.data, UsageAdjusted):
+        if isinstance(event.data, (UsageAdjusted, SessionErased)):
             continue
         if state.created is None:
             continue

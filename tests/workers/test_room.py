@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from livekit import rtc
+from livekit.rtc.participant import PublishTrackError
 
 from schemas.addresses import AddressPolicy
 from tests.builders import task
 from workers.playback import TICK_SAMPLES
 from workers.renderers import Format
-from workers.room import CROPPED_ROWS, LiveRoom, cropped
+from workers.room import CROPPED_ROWS, LiveRoom, RoomError, cropped
 
 pytestmark = pytest.mark.unit
 
@@ -61,3 +63,17 @@ async def test_the_first_who_sees_the_track_gets_a_keyframe_when_the_way_is_clea
     assert await tick(4) == [8, 8, 8, 8]
     room._on_subscribed(rtc.LocalVideoTrack.create_video_track("face", room._video))
     assert await tick(5) == [8, 8, 6, 8, 8]
+
+
+async def test_a_refusal_is_told_in_our_words() -> None:
+    """LiveKit's own may name the room or people in it, and the message is in the log for ever."""
+
+    async def publish_track(*_: object) -> None:
+        raise PublishTrackError("participant ada may not publish in room-of-ada")
+
+    room = LiveRoom(task(), SIZE, Anything(), Anything(), AddressPolicy(""))  # type: ignore[arg-type]
+    room._room = SimpleNamespace(local_participant=SimpleNamespace(publish_track=publish_track))  # type: ignore[assignment]
+    with pytest.raises(RoomError, match="does not let it publish") as told:
+        await room._publish(Anything(), rtc.TrackPublishOptions())  # type: ignore[arg-type]
+    assert told.value.code == "transport.unauthorized"
+    assert "ada" not in str(told.value)
