@@ -26,6 +26,7 @@ from cli.keys import keys_app
 from cli.parked import parked_app
 from cli.proofs import days, prove
 from cli.rates import rates_app
+from cli.replay import replay
 from cli.top import top
 from cli.webhooks import webhooks_app
 from projections.names import Name
@@ -255,6 +256,7 @@ app.command(rich_help_panel="Bills")(prove)
 app.command(rich_help_panel="Bills")(days)
 app.add_typer(rates_app, name="rates", rich_help_panel="Bills")
 app.command(rich_help_panel="Bills")(inspect)
+app.command(rich_help_panel="Operation")(replay)
 app.command(rich_help_panel="Operation")(export)
 app.command(rich_help_panel="Operation")(restore)
 app.command(rich_help_panel="Faces")(render)
