@@ -10,14 +10,13 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
 from psycopg.errors import DeadlockDetected, DiskFull, InsufficientPrivilege, LockNotAvailable
 from rich.filesize import decimal
 
-from events import groups
 from events.avatars import FOLD as AVATARS_FOLD
 from events.consumer import Batches, LogConsumer, LogGap, Recoverable
 from events.fold import Fold
@@ -37,8 +36,8 @@ from store.database import Connection, DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
 
-NEAR = 20_000
-"""Events behind, a second of folding: from here on it tries to take the place."""
+_NEAR_S = 1.0
+"""So far behind, in time of its own folding, it tries to take the place."""
 _LOOK_EVERY_S = 0.5
 _CATCH_UP_S = 2.0
 """For so long the live projection waits for the last events, at the most. Its readers do not wait."""
@@ -48,6 +47,7 @@ _VIEWS_LOCK = "200ms"
 """While the views are waited for, their new readers wait behind."""
 _LONG_S = 3600.0
 _OUTAGE_S = 60.0
+_GAP_LOOKS = 4
 _SPARE = 1.5
 """Of what the live tables take: the log of the database itself, and states."""
 _HERE = ("", "localhost", "127.0.0.1", "::1")
@@ -88,7 +88,7 @@ def filling(version: Version) -> Projection[Any]:
 
 
 async def refuse_full_disk(connection: Connection, wanted: Sequence[str]) -> None:
-    """Raises NoRoom where the database's disk is of this machine, and would be full before what is wanted is filled.
+    """Raises NoRoom where the database's disk is on this machine, and would be full before all that is wanted is there.
 
     Of another machine's disk nobody can be asked: there the first write that fails ends the rebuild.
     """
@@ -235,6 +235,14 @@ class _Filling(FoldingHandler[Any]):
             raise
 
 
+class _At(NamedTuple):
+    """How far what is filled is, in events. `behind`: of the log's end, where the live ones are at the most."""
+
+    done: int
+    total: int
+    behind: int
+
+
 class Rebuild:
     """Versions of projections that share a fold, filled together until they have taken their places together.
 
@@ -247,19 +255,19 @@ class Rebuild:
         self._filled = filled
         self._tell = tell
         (self._fold,) = {fold_of(version.name).topic.name: fold_of(version.name) for version in filled}.values()
+        self._gaps = 0
         self._group = "replay-" + "-".join(version.schema for version in filled)
 
     async def run(self) -> None:
         """Raises Superseded when another process has abandoned it, NotReplaced, NoRoom, LogGap, KafkaError,
         TimeoutError, Stuck, DatabaseUnreachable."""
         handler = _Filling(self._pool, self._fold, [filling(each) for each in self._filled], log=self._settings)
-        consumer = LogConsumer(self._settings, self._fold.topic, self._group, handler)
+        consumer = LogConsumer(self._settings, self._fold.topic, self._group, handler, hinted=False)
         try:
             await until_one_ends(consumer.run(), self._until_in_place())
         except Superseded:
             if not await self._in_place():
                 raise
-        await groups.forget(self._settings, self._group)
 
     async def _in_place(self) -> bool:
         async with self._pool.connection() as connection:
@@ -267,16 +275,19 @@ class Rebuild:
 
     async def _until_in_place(self) -> None:
         """An outage is waited for, but not for ever: the next call goes on."""
-        analysed, well_at = False, time.monotonic()
+        analysed, well_at, done = False, time.monotonic(), 0
         async with LogReader(self._settings, self._fold.topic) as reader:
             while True:
                 try:
-                    if await self._look(await reader.ends()) <= NEAR:
-                        if not analysed:
-                            await self._analyse()
+                    at = await self._look(reader)
+                    self._tell(at.done, at.total)
+                    near = at.behind <= (at.done - done) * _NEAR_S / _LOOK_EVERY_S
+                    done = at.done
+                    if near and not analysed:
+                        await self._analyse()
                         analysed = True
-                        if await swap(self._pool, self._filled):
-                            return
+                    elif near and await swap(self._pool, self._filled):
+                        return
                     well_at = time.monotonic()
                 except (DatabaseUnreachable, KafkaError, TimeoutError) as failed:
                     if time.monotonic() - well_at > _OUTAGE_S:
@@ -284,23 +295,26 @@ class Rebuild:
                     log.warning("not replaced yet", reason=repr(failed))
                 await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _look(self, ends: Mapping[int, int]) -> int:
-        """How far the last one is behind the log's end, and behind the live one. Raises LogGap."""
-        topic, behind, done = self._fold.topic.name, 0, 0
+    async def _look(self, reader: LogReader) -> _At:
+        """Raises Superseded; LogGap where the log ends before what was read of it: the live one is never reached."""
+        topic = self._fold.topic.name
         async with self._pool.connection() as connection:
-            for version in self._filled:
-                at = await checkpoints.positions(connection, version.consumer, topic)
-                live = await checkpoints.positions(connection, version.name, topic)
-                if lost := {p: (end, live[p]) for p, end in ends.items() if live.get(p, 0) > end}:
-                    partition, (end, read) = min(lost.items())
-                    raise LogGap(
-                        f"partition {partition} of {topic} ends at offset {end} and was read up to {read}."
-                        " Restore the log before anything is derived from it again."
-                    )
-                behind = max(behind, sum(max(0, end - at.get(p, 0)) for p, end in ends.items()))
-                done += sum(at.values())
-        self._tell(done, sum(ends.values()) * len(self._filled))
-        return behind
+            for each in self._filled:
+                if (await versions.of(connection, each.name)).building != each:
+                    raise Superseded(each)
+            live = [await checkpoints.positions(connection, each.name, topic) for each in self._filled]
+            new = [await checkpoints.positions(connection, each.consumer, topic) for each in self._filled]
+        ends = await reader.ends()  # after the positions: they move on
+        lost = {p: (end, read) for at in live for p, end in ends.items() if (read := at.get(p, 0)) > end}
+        self._gaps = self._gaps + 1 if lost else 0
+        if self._gaps == _GAP_LOOKS:  # not at once: a leader that has just come up may not know its end yet
+            partition, (end, read) = min(lost.items())
+            raise LogGap(
+                f"partition {partition} of {topic} ends at offset {end} and was read up to {read}."
+                " Restore the log before anything is derived from it again."
+            )
+        behind = sum(max(0, end - at.get(p, 0)) for at in new for p, end in ends.items())
+        return _At(sum(sum(at.values()) for at in new), sum(ends.values()) * len(new), behind)
 
     async def _analyse(self) -> None:
         async with self._pool.connection(within_s=_LONG_S) as connection, connection.transaction():
