@@ -71,7 +71,7 @@ async def all_read(world: World, name: str = names.USAGE) -> None:
 @asynccontextmanager
 async def begun(world: World, *wanted: str) -> AsyncIterator[tuple[Pool, Rebuild, list[Version]]]:
     """A rebuild in this process, that the test runs."""
-    async with pool(world.database_url, 5) as connections:
+    async with pool(world.database_url, 8) as connections:
         filled = [version for version, _ in await rebuilding.begin(connections, wanted)]
         yield connections, Rebuild(world.settings, connections, filled, lambda _, __: None), filled
 
@@ -204,11 +204,16 @@ async def test_it_takes_the_place_at_once_or_not_at_all(
 
 
 async def test_the_live_one_waits_and_loses_nothing(world: World) -> None:
-    """A batch that was about to commit when it was replaced is folded again, on what has taken the place."""
+    """A batch that was about to commit when it was replaced is folded again, on what has taken the place. The second
+    time two share the work."""
     await world.start("sessions", "usage")
-    for _ in range(3):
+    for processes in (1, 2):
         lives = [life(session_id(), beats=10) for _ in range(40)]
-        await asyncio.gather(produce(world, lives, pause_s=0.1), rebuilt(world, names.SESSIONS, names.USAGE))
+        async with begun(world, names.SESSIONS, names.USAGE) as (connections, rebuild, filled):
+            more = [Rebuild(world.settings, connections, filled, rebuild._tell) for _ in range(processes - 1)]
+            await asyncio.gather(produce(world, lives, pause_s=0.1), rebuild.run(), *(each.run() for each in more))
+            for name in (names.SESSIONS, names.USAGE):
+                await rebuilding.drop_leftover(connections, name)
     for name in (names.SESSIONS, names.USAGE):
         await all_read(world, name)
     await world.start("history")
@@ -263,7 +268,7 @@ async def test_a_full_disk_is_told(world: World) -> None:
 async def test_a_disk_that_would_be_full_is_told_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuilding, "_SPARE", 1e9)
     async with pool(world.database_url, 1) as connections, connections.connection() as connection:
-        with pytest.raises(NoRoom, match="disk has .* free, and this takes about"):
+        with pytest.raises(NoRoom, match=r"disk has .* free, and this takes about"):
             await rebuilding.refuse_full_disk(connection, [names.HISTORY])
 
 
