@@ -10,15 +10,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from cli.processes import environment
 from events import codec
 from events.consumer import LogGap
 from events.topics import SESSIONS, USAGE
 from projections import checkpoints, names, rebuilding, versions
+from projections.entries import Stored
 from projections.rebuilding import NoRoom, NotReplaced, Rebuild
 from projections.versions import Superseded, Version
 from schemas.events import AvatarReady, SessionHeartbeat, UsageRecorded
+from store import days
 from store.database import Pool, pool
 from tests.builders import life, session_id
 from tests.cli.test_admin import done, greenroom
@@ -244,6 +247,29 @@ async def abandon_when_filling(world: World, version: Version) -> None:
     await eventually(filling, what="a rebuild at work")
     said = await done(world, "replay", version.name, "--abandon")
     assert said == f"{version.schema} is dropped."
+
+
+@pytest.mark.parametrize("who", ["audit", "sealing"])
+async def test_who_looks_at_one_moment_keeps_the_views(world: World, who: str) -> None:
+    """Replaced between its first look and the next, they would show it tables as of before they were full."""
+    schema = f"usage_v{(await active(world))[names.USAGE]}"
+    async with pool(world.database_url, 1) as connections, connections.connection() as connection:
+        looking = Stored(connection).part(0) if who == "audit" else connection.transaction()
+        async with looking:
+            if who == "sealing":
+                await days.begin(connection)
+            with pytest.raises(LockNotAvailable):
+                await world.sql(f"SET lock_timeout = '50ms'; SELECT point_views('{schema}', '{schema}')")
+
+
+async def test_a_migration_changes_each_version(world: World) -> None:
+    async with begun(world, names.USAGE) as (connections, _, (version,)):
+        await world.sql("SELECT in_versions('usage', 'CREATE INDEX extra ON {schema}.session_days (day)')")
+        found = await world.sql("SELECT schemaname FROM pg_indexes WHERE indexname = 'extra' ORDER BY 1")
+        assert found == [(f"usage_v{(await active(world))[names.USAGE]}",), (version.schema,)]
+        await world.sql("SELECT in_versions('usage', 'DROP INDEX {schema}.extra')")
+        await rebuilding.abandon(connections, names.USAGE)
+        await rebuilding.drop_leftover(connections, names.USAGE)
 
 
 async def test_a_full_disk_is_told(world: World) -> None:
