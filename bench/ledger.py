@@ -19,7 +19,7 @@ from events.codec import Event, new_event
 from events.producer import EventProducer
 from events.topics import SESSIONS
 from projections import audit
-from schemas.events import SessionFirstFrame, SessionStarting
+from schemas.events import SessionEvent, SessionFirstFrame, SessionStarting
 from store.database import pool
 from tests.builders import beat, created, session_id
 from tests.world import World
@@ -31,6 +31,8 @@ FEW = 10_000
 MANY = 10 * FEW
 _SETTLE_S = 900.0
 _SEND_S = 60.0
+_AT_ONCE = 1000
+"""Of a burst: one by one, the generator would not come to its rate."""
 
 
 class Load:
@@ -42,27 +44,44 @@ class Load:
         self._n = 0
 
     async def begin(self) -> int:
-        for sid in self._ids:
-            for data in (created(sid), SessionStarting(sid, 1, "wrk_1"), SessionFirstFrame(sid, 1, "wrk_1", {})):
-                await self._put(new_event(data, source="bench", subject=sid))
+        """Returns how many events it took."""
+        for at in range(0, len(self._ids), _AT_ONCE):
+            ids = self._ids[at : at + _AT_ONCE]
+            for of in (created, _starting, _first_frame):
+                await self._send([new_event(of(sid), source="bench", subject=sid) for sid in ids])
         return 3 * len(self._ids)
 
-    async def _put(self, event: Event) -> None:
-        self._last = await self._producer.enqueue(SESSIONS, event, _SEND_S)
+    async def _send(self, events: list[Event]) -> None:
+        if len(events) == 1:
+            self._last = await self._producer.enqueue(SESSIONS, events[0], _SEND_S)
+        else:
+            await self._producer.send_all(SESSIONS, events, _SEND_S)
 
-    async def beat(self, count: int, per_s: float) -> float:
-        """So many readings at this rate; returns the rate that it was."""
+    async def beat(self, count: int, per_s: float, at_once: int) -> float:
+        """So many readings at this rate, each by itself or some together; returns the rate that it was."""
         began = time.monotonic()
-        for n in range(count):
+        for n in range(0, count, at_once):
             ahead = began + n / per_s - time.monotonic()
             if ahead > 0.002 or n % 200 == 0:
                 await asyncio.sleep(max(0.0, ahead))
-            at, number = self._n % len(self._ids), self._n // len(self._ids) + 1
-            data = beat(self._ids[at], number, number * 1000)
-            await self._put(new_event(data, source="bench", subject=data.session_id))
-            self._n += 1
-        await self._last
+            await self._send([self._next() for _ in range(at_once)])
+        if at_once == 1:
+            await self._last
         return count / (time.monotonic() - began)
+
+    def _next(self) -> Event:
+        at, number = self._n % len(self._ids), self._n // len(self._ids) + 1
+        self._n += 1
+        sid = self._ids[at]
+        return new_event(beat(sid, number, number * 1000), source="bench", subject=sid)
+
+
+def _starting(sid: str) -> SessionEvent:
+    return SessionStarting(sid, 1, "wrk_1")
+
+
+def _first_frame(sid: str) -> SessionEvent:
+    return SessionFirstFrame(sid, 1, "wrk_1", {})
 
 
 class Found(NamedTuple):
@@ -93,12 +112,12 @@ async def until_read(system: World, total: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def one(system: World, load: Load, sent: int, count: int, per_s: float) -> Found:
+async def one(system: World, load: Load, sent: int, count: int, per_s: float, at_once: int = 1) -> Found:
     """`sent`: how many events the log has before."""
     [(since,)] = await system.sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
     process, before = psutil.Process(system.processes["usage"].pid), await entries(system)
     burnt = sum(process.cpu_times()[:2])
-    rate = await load.beat(count, per_s)
+    rate = await load.beat(count, per_s, at_once)
     ended = time.monotonic()
     await until_read(system, sent + count)
     drained = time.monotonic() - ended
@@ -123,11 +142,11 @@ async def measured(seconds: int, burst_s: int, minute_s: int) -> tuple[dict[str,
         few = Load(producer, FEW)
         sent = await few.begin()
         await until_read(system, sent)
-        for name, count, per_s in (
-            (f"{seconds} s at {PER_S}/s, {FEW} sessions", PER_S * seconds, PER_S),
-            (f"{burst_s} s at {BURST_PER_S}/s", BURST_PER_S * burst_s, BURST_PER_S),
+        for name, count, per_s, at_once in (
+            (f"{seconds} s at {PER_S}/s, {FEW} sessions", PER_S * seconds, PER_S, 1),
+            (f"{burst_s} s at {BURST_PER_S}/s", BURST_PER_S * burst_s, BURST_PER_S, _AT_ONCE),
         ):
-            found[name] = await one(system, few, sent, count, per_s)
+            found[name] = await one(system, few, sent, count, per_s, at_once)
             sent += count
             print(f"  {name}: {found[name]._replace(lags=[])}", flush=True)
         many = Load(producer, MANY)

@@ -42,6 +42,8 @@ _LOOK_EVERY_S = 0.5
 _CATCH_UP_S = 2.0
 """For so long the live projection waits for the last events, at the most. Its readers do not wait."""
 _POLL_S = 0.01
+_MOST_PAUSE_S = 15.0
+"""Between two tries: the live one stands still for each."""
 _LOCK = "500ms"
 _VIEWS_LOCK = "200ms"
 """While the views are waited for, their new readers wait behind."""
@@ -256,6 +258,9 @@ class Rebuild:
         self._tell = tell
         (self._fold,) = {fold_of(version.name).topic.name: fold_of(version.name) for version in filled}.values()
         self._gaps = 0
+        self._at = _At(0, 0, 0)
+        self._analysed = False
+        self._try_at, self._pause_s = 0.0, _LOOK_EVERY_S
         self._group = "replay-" + "-".join(version.schema for version in filled)
 
     async def run(self) -> None:
@@ -275,18 +280,11 @@ class Rebuild:
 
     async def _until_in_place(self) -> None:
         """An outage is waited for, but not for ever: the next call goes on."""
-        analysed, well_at, done = False, time.monotonic(), 0
+        well_at = time.monotonic()
         async with LogReader(self._settings, self._fold.topic) as reader:
             while True:
                 try:
-                    at = await self._look(reader)
-                    self._tell(at.done, at.total)
-                    near = at.behind <= (at.done - done) * _NEAR_S / _LOOK_EVERY_S
-                    done = at.done
-                    if near and not analysed:
-                        await self._analyse()
-                        analysed = True
-                    elif near and await swap(self._pool, self._filled):
+                    if await self._step(reader):
                         return
                     well_at = time.monotonic()
                 except (DatabaseUnreachable, KafkaError, TimeoutError) as failed:
@@ -294,6 +292,23 @@ class Rebuild:
                         raise
                     log.warning("not replaced yet", reason=repr(failed))
                 await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _step(self, reader: LogReader) -> bool:
+        """Tell how far it is; when it is near, try to take the place. Whether it has."""
+        before, self._at = self._at, await self._look(reader)
+        self._tell(self._at.done, self._at.total)
+        near = self._at.behind <= (self._at.done - before.done) * _NEAR_S / _LOOK_EVERY_S
+        if not near or time.monotonic() < self._try_at:
+            return False
+        if not self._analysed:
+            await self._analyse()
+            self._analysed = True
+            return False
+        if await swap(self._pool, self._filled):
+            return True
+        self._pause_s = min(2 * self._pause_s, _MOST_PAUSE_S)
+        self._try_at = time.monotonic() + self._pause_s
+        return False
 
     async def _look(self, reader: LogReader) -> _At:
         """Raises Superseded; LogGap where the log ends before what was read of it: the live one is never reached."""
