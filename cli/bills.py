@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import multiprocessing
 import traceback
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 from rich.progress import Progress
 
 from cli.archive import Report, need_archive
-from cli.console import WAIT_S, err, fail, out, run_to_the_end
+from cli.console import WAIT_S, err, fail, out, run_folding, run_to_the_end
 from cli.shown import plain
 from schemas.times import from_wire
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     Kept = tuple[int, list[DayDifference], tuple[int, list[WrongTotal]]]
 
-
-T = TypeVar("T")
 _MOST_TOLD = 1000
 
 
@@ -108,7 +105,7 @@ def _compared(scope: Scope, processes: int, from_archive: Path | None, ledger: P
             return verdict, await _kept(bar, verdict) if scope == auditing.Scope() else (0, [], (0, []))
 
     try:
-        return run_to_the_end(run(), code=2, run=_run)
+        return run_to_the_end(run(), code=2, run=run_folding)
     except CannotRead as failed:
         raise fail(f"No verdict: {failed}", 2) from None
     except typer.Exit:
@@ -204,15 +201,7 @@ async def _shared_out(scope: Scope, processes: int, tell: Report) -> Verdict:
 
 def _share(scope: Scope, partitions: Sequence[int], elsewhere: bool) -> Verdict:
     """In a process of its own. Raises what the audit raises."""
-    return _run(_of_partitions(scope, partitions, elsewhere, lambda _, __: None))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """As a projection runs: on uvloop, and without looking for cycles among events, which have none."""
-    import uvloop
-
-    gc.set_threshold(500_000, 20, 100)
-    return uvloop.run(work)
+    return run_folding(_of_partitions(scope, partitions, elsewhere, lambda _, __: None))
 
 
 async def _of_archive(folder: Path, ledger: Path | None, scope: Scope, tell: Report) -> Verdict:

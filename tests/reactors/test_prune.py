@@ -16,7 +16,7 @@ from reactors.fanout import FanOut
 from reactors.prune import prune
 from reactors.settings import RetentionSettings
 from schemas.events import UsageAdjusted
-from store.accounts import DataKeys
+from store.data_keys import DataKeys
 from store.database import pool
 from tests.builders import event, life, record, session_id
 from tests.world import World
