@@ -81,6 +81,8 @@ class Export:
                 work = [(topic, log, self._begins(topic), await log.ends()) for topic, log in logs]
                 self._total = sum(end - begins[p] for _, _, begins, ends in work for p, end in ends.items())
                 for topic, log, begins, ends in work:
+                    await self._check(topic, log, begins, ends)
+                for topic, log, begins, ends in work:
                     await self._topic(topic, log, begins, ends)
             write_manifest(self._folder, self._manifest)  # the longer log stays, also when the ledger cannot be had
             self._manifest.ledger = await self._ledger(ledger, work[0][3]) if ledger is not None else []
@@ -93,7 +95,8 @@ class Export:
         found = {partition: self._manifest.of(topic, partition) for partition in range(topic.partitions)}
         return {partition: files[-1].end if files else starts.get(partition, 0) for partition, files in found.items()}
 
-    async def _topic(self, topic: Topic, log: LogReader, begins: dict[int, int], ends: dict[int, int]) -> None:
+    async def _check(self, topic: Topic, log: LogReader, begins: dict[int, int], ends: dict[int, int]) -> None:
+        """That it is the log that the archive is of, and all that is missing there. Before anything is written."""
         first, archived = await log.begins(), ArchivedTopic(self._folder, self._manifest, topic)
         for partition, end in ends.items():
             begin, name = begins[partition], f"partition {partition} of {topic.name}"
@@ -104,9 +107,12 @@ class Export:
             if (last := archived.last(partition)) is not None and begin > first[partition]:
                 there = await log.record(partition, last.offset)
                 if (there.timestamp, there.key, there.value) != (last.timestamp, last.key, last.value):
-                    raise CannotRead(
-                        f"{name} is not what {self._folder} is of: offset {last.offset} is another record."
-                    )
+                    place = f"offset {last.offset} is another record"
+                    raise CannotRead(f"{name} is not what {self._folder} is of: {place}.")
+
+    async def _topic(self, topic: Topic, log: LogReader, begins: dict[int, int], ends: dict[int, int]) -> None:
+        for partition, end in ends.items():
+            begin = begins[partition]
             async for file in export_partition(log, self._folder, topic, partition, begin, end, self._tell):
                 self._manifest.files.append(file)
                 if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
