@@ -231,8 +231,10 @@ async def test_abandoned_it_leaves_nothing(world: World) -> None:
     async with begun(world, names.HISTORY) as (connections, rebuild, filled):
         async with connections.connection() as reader, reader.transaction():
             await checkpoints.locked(reader, names.HISTORY)  # so long it does not take the place
+            abandoning = asyncio.create_task(abandon_when_filling(world, filled[0]))
             with pytest.raises(Superseded, match=filled[0].schema):
-                await asyncio.gather(rebuild.run(), abandon_when_filling(world, filled[0]))
+                await rebuild.run()
+            await abandoning
     assert await schemas(world) == before
     states = "SELECT 1 FROM fold_states WHERE consumer = %(c)s UNION SELECT 1 FROM checkpoints WHERE name = %(c)s"
     assert await world.sql(states.replace("%(c)s", f"'{filled[0].consumer}'")) == []
