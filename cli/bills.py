@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import multiprocessing
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 from rich.progress import Progress
 
 from cli.archive import Report, need_archive
-from cli.console import WAIT_S, err, fail, out, run_to_the_end
+from cli.console import WAIT_S, err, fail, out, run_folding, run_to_the_end
 from cli.shown import plain
 from schemas.times import from_wire
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
     DaysFound = tuple[int, list[DayDifference]]
 
-
-T = TypeVar("T")
 _MOST_TOLD = 1000
 
 
@@ -80,7 +77,7 @@ def audit(
             return verdict, await _days(bar) if scope == auditing.Scope() else (0, [])
 
     try:
-        verdict, (sealed, wrong_days) = run_to_the_end(run(), code=2, run=_run)
+        verdict, (sealed, wrong_days) = run_to_the_end(run(), code=2, run=run_folding)
     except CannotRead as failed:
         raise fail(f"No verdict: {failed}", 2) from None
     if report is not None:
@@ -165,15 +162,7 @@ async def _shared_out(scope: Scope, processes: int, tell: Report) -> Verdict:
 
 def _share(scope: Scope, partitions: Sequence[int], elsewhere: bool) -> Verdict:
     """In a process of its own. Raises what the audit raises."""
-    return _run(_of_partitions(scope, partitions, elsewhere, lambda _, __: None))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """As a projection runs: on uvloop, and without looking for cycles among events, which have none."""
-    import uvloop
-
-    gc.set_threshold(500_000, 20, 100)
-    return uvloop.run(work)
+    return run_folding(_of_partitions(scope, partitions, elsewhere, lambda _, __: None))
 
 
 async def _of_archive(folder: Path, ledger: Path | None, scope: Scope, tell: Report) -> Verdict:

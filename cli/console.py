@@ -97,3 +97,13 @@ def run_to_the_end(
         raise fail("Kafka did not answer in time: is GREENROOM_KAFKA_BOOTSTRAP right?", code) from None
     except OSError as failed:  # a full disk, a taken port, a folder that may not be read
         raise fail(f"{failed.strerror or failed}: {failed.filename or 'see the log'}", code) from None
+
+
+def run_folding(work: Coroutine[Any, Any, T]) -> T:
+    """As a projection runs: on uvloop, and without looking for cycles among events, which have none."""
+    import gc
+
+    import uvloop
+
+    gc.set_threshold(500_000, 20, 100)
+    return uvloop.run(work)

@@ -26,6 +26,7 @@ from cli.keys import keys_app
 from cli.parked import parked_app
 from cli.proofs import days, prove
 from cli.rates import rates_app
+from cli.replay import replay
 from cli.sessions import sessions_app
 from cli.top import top
 from cli.usage import usage_app
@@ -261,6 +262,7 @@ app.command(rich_help_panel="Bills")(days)
 app.add_typer(rates_app, name="rates", rich_help_panel="Bills")
 app.add_typer(usage_app, name="usage", rich_help_panel="Bills")
 app.command(rich_help_panel="Bills")(inspect)
+app.command(rich_help_panel="Operation")(replay)
 app.command(rich_help_panel="Operation")(export)
 app.command(rich_help_panel="Operation")(restore)
 app.command(rich_help_panel="Faces")(render)

@@ -75,7 +75,12 @@ class LogGap(Exception):
 class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """One member of a consumer group on one topic."""
 
-    def __init__(self, settings: LogSettings, topic: Topic, group: str, handler: Handler) -> None:
+    def __init__(
+        self, settings: LogSettings, topic: Topic, group: str, handler: Handler, *, hinted: bool = True
+    ) -> None:
+        """`hinted`: not for a group that will end: without offsets in Kafka it is forgotten with its last member, and
+        no lag tool shows one that nobody will ever catch up."""
+        self._hinted = hinted
         self._settings = settings
         self._topic = settings.topic_prefix + topic.name
         self._group = settings.topic_prefix + group
@@ -274,7 +279,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _hint(self, consumer: AIOKafkaConsumer) -> None:
         now = time.monotonic()
-        if now - self._hinted_at < _HINT_EVERY_S:
+        if not self._hinted or now - self._hinted_at < _HINT_EVERY_S:
             return
         self._hinted_at = now
         offsets = {TopicPartition(self._topic, p): o for p, o in self._handler.positions().items() if o}

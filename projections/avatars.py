@@ -11,6 +11,7 @@ from events.sealing import DataKey
 from projections import names
 from projections.folding import Folded, Projection
 from projections.resources import ERASED, opened
+from projections.versions import FIRST, Version
 from schemas.avatars import AvatarResource
 from schemas.events import Encrypted
 from schemas.jsons import JsonObject
@@ -23,10 +24,14 @@ _COLUMNS = "avatar_id, account_id, status, name_key_id, name, runtime_type, asse
 class AvatarsProjection(Projection[Avatar]):
     name = names.AVATARS
 
-    def __init__(self, schema: str = "avatars_v1") -> None:
-        """`schema`: where its table is; readers use the views in `r`."""
-        self._select = f"SELECT {_COLUMNS} FROM {schema}.avatars WHERE avatar_id = ANY(%s)"  # noqa: S608
-        self._upsert = _UPSERT.format(schema=schema)
+    def __init__(self) -> None:
+        self.use(FIRST[self.name])
+
+    def use(self, version: Version) -> None:
+        """Its table is there; readers use the views in `r`."""
+        super().use(version)
+        self._select = f"SELECT {_COLUMNS} FROM {version.schema}.avatars WHERE avatar_id = ANY(%s)"  # noqa: S608
+        self._upsert = _UPSERT.format(schema=version.schema)
 
     async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, Avatar]:
         cursor = await connection.execute(self._select, [list(subjects)])

@@ -84,6 +84,10 @@ class Claim:
         self.lost.clear()
         self._patience_s, self._told_at = PATIENCE_S, None
 
+    def let_go(self) -> None:
+        """What was ours is to be bound anew: another version has taken its place. What others own stays theirs."""
+        self._generations.clear()
+
     async def bind(self, connection: Connection, partitions: frozenset[int]) -> dict[int, Bound]:
         """Bind what was never ours, and look at what was: that is never taken from somebody else here.
 
@@ -176,18 +180,22 @@ class Claims:
                 slowest[partition] = min(bound.next_offset, slowest.get(partition, bound.next_offset))
         return slowest
 
-    async def bind(self, connection: Connection, partitions: frozenset[int], fresh: bool) -> dict[int, int]:
-        """Returns where to read on in each, those included that are left to another process: so we see it work.
+    async def bind(
+        self, connection: Connection, partitions: frozenset[int], fresh: bool
+    ) -> Mapping[str, Mapping[int, Bound]]:
+        """How all of them stand; `take` makes it ours once it is committed.
 
         If the transaction fails nothing is ours that was not before, and the next call binds again.
         """
         if fresh:
             for claim in self.of.values():
                 claim.renew()
-        async with connection.transaction():
-            found = [(claim, await claim.bind(connection, partitions)) for claim in self.of.values()]
-        for claim, bounds in found:
-            claim.take(bounds)
+        return {name: await claim.bind(connection, partitions) for name, claim in self.of.items()}
+
+    def take(self, found: Mapping[str, Mapping[int, Bound]]) -> dict[int, int]:
+        """Returns where to read on in each, those included that are left to another process: so we see it work."""
+        for name, bounds in found.items():
+            self.of[name].take(bounds)
         lost = {p: lost.stood.next_offset for claim in self.of.values() for p, lost in claim.lost.items()}
         return {**lost, **self.positions()}
 
@@ -271,6 +279,39 @@ async def positions(connection: Connection, name: str, topic: str) -> dict[int, 
         "SELECT partition, next_offset FROM checkpoints WHERE name = %s AND topic = %s", [name, topic]
     )
     return dict(await cursor.fetchall())
+
+
+async def locked(connection: Connection, name: str) -> dict[tuple[str, int], Bound]:
+    """(topic, partition) → how it stands. Until the transaction ends nobody moves any of them."""
+    cursor = await connection.execute(
+        """
+        SELECT topic, partition, generation, next_offset FROM checkpoints WHERE name = %s
+        ORDER BY topic, partition FOR UPDATE
+        """,
+        [name],
+    )
+    rows = await cursor.fetchall()
+    return {(topic, partition): Bound(generation, offset) for topic, partition, generation, offset in rows}
+
+
+async def succeed(connection: Connection, name: str, by: str, generation: int) -> None:
+    """The positions of `by` are those of `name` from now on. Whoever was at work on either of them is fenced.
+
+    `generation`: the highest that `name` has had.
+    """
+    await forget(connection, name)
+    await connection.execute(
+        """
+        UPDATE checkpoints SET name = %(name)s, owner = '', generation = greatest(generation, %(generation)s) + 1
+        WHERE name = %(by)s
+        """,
+        {"name": name, "by": by, "generation": generation},
+    )
+
+
+async def forget(connection: Connection, name: str) -> None:
+    """All positions of it."""
+    await connection.execute("DELETE FROM checkpoints WHERE name = %s", [name])
 
 
 async def foremost(connection: Connection, topic: str, partition: int) -> int:

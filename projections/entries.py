@@ -68,6 +68,8 @@ class Stored:
         """Rows, checkpoint and parked of one moment: while the projection writes on, each row has its record before."""
         async with self._connection.transaction():
             await self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            # before the first look: else a version that takes the ledger's place in between would be read as of before
+            await self._connection.execute("LOCK TABLE r.usage_events IN ACCESS SHARE MODE")
             # it reads the log in between
             await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             done = await checkpoints.positions(self._connection, names.USAGE, SESSIONS.name)

@@ -15,6 +15,7 @@ from events.fold import Evolved, Rejected
 from events.session_state import State
 from projections.parked import Parking
 from projections.progress import Progress
+from projections.versions import Version
 from store.database import Connection
 
 S = TypeVar("S")
@@ -104,7 +105,10 @@ class Projection(ABC, Generic[S]):
     """
 
     name: str
-    """That of its checkpoints: projections/names.py."""
+    """That of its checkpoints: projections/names.py; while it is a version that is being filled, the version's."""
+
+    version: Version | None = None
+    """Whose tables it writes. None: of what is never made again beside itself, as reactors."""
 
     heard_every_s: float = 0.5
     """How often its reader tells the handler where the log ends, at least."""
@@ -113,6 +117,10 @@ class Projection(ABC, Generic[S]):
     def progress(self) -> Progress:
         """Of this process, whichever handlers it has been part of."""
         return Progress(self.name, self.heard_every_s)
+
+    def use(self, version: Version) -> None:
+        """From now on it writes the tables of this one. What was known of others' is forgotten."""
+        self.version = version
 
     async def assigned(self, connection: Connection, partitions: frozenset[int]) -> None:
         """These partitions are mine from now on."""

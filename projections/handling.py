@@ -12,17 +12,22 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+import structlog
+from psycopg.errors import InvalidSchemaName, UndefinedTable
+
 from events import dead_letters
 from events.codec import Malformed, Record, Unknown
 from events.consumer import Batches, Recoverable
 from events.fold import Fold
 from events.settings import LogSettings
-from projections import checkpoints, parked
+from projections import checkpoints, parked, versions
 from projections.checkpoints import Bound, Claims, Fenced, Step
 from projections.folding import Folded, Placed, Projection, fold
 from projections.parked import Parking
 from projections.retrying import Retries, first_offsets
-from store.database import DatabaseUnreachable, Pool
+from store.database import Connection, DatabaseUnreachable, Pool
+
+log = structlog.get_logger()
 
 S = TypeVar("S")
 
@@ -76,7 +81,10 @@ class FoldingHandler(Generic[S]):
         await self._retries.forget()
         try:
             async with self._pool.connection() as connection:
-                places = await self._claims.bind(connection, partitions, fresh)
+                async with connection.transaction():
+                    await self._go_over(connection)
+                    found = await self._claims.bind(connection, partitions, fresh)
+                places = self._claims.take(found)
                 bound = {name: claim.bound for name, claim in self._claims.of.items()}
                 self._parked, self._partly = first_offsets(await parked.of(connection, list(bound)), bound)
                 for projection in self._projections:
@@ -87,6 +95,13 @@ class FoldingHandler(Generic[S]):
             claim = self._claims.of[projection.name]
             projection.progress.bound({p: at.next_offset for p, at in claim.bound.items()}, len(claim.lost))
         return places
+
+    async def _go_over(self, connection: Connection) -> None:
+        """To the versions that are active by now, which stay so until this transaction ends. Raises Superseded."""
+        for projection in self._projections:
+            if projection.version is not None and await versions.changed(connection, projection):
+                log.info("gone over", projection=projection.name, schema=projection.version.schema)
+                self._claims.of[projection.name].let_go()
 
     async def drain(self) -> None:
         await self._retries.forget()
@@ -116,6 +131,11 @@ class FoldingHandler(Generic[S]):
             for projection in self._projections:
                 projection.progress.dropped()
             raise Recoverable(str(failed)) from failed
+        except (UndefinedTable, InvalidSchemaName) as failed:
+            self._forget()
+            if not await versions.replaced(self._pool, self._projections):
+                raise
+            raise Recoverable("another version has taken its place") from failed
 
     async def _read_again(self) -> None:
         """What was parked and asked for: from here on it is like any other, or parked from another offset on."""

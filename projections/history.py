@@ -18,6 +18,7 @@ from projections import names
 from projections.folding import SessionChange, SessionsFolded
 from projections.notices import tell
 from projections.states import SessionStates
+from projections.versions import FIRST, Version
 from schemas.events import PUBLIC, SessionCreated, SessionHeartbeat
 from store.database import Connection
 
@@ -46,7 +47,14 @@ _created = msgspec.json.Decoder(SessionCreated)
 class HistoryProjection(SessionStates):
     name = names.HISTORY
 
-    def __init__(self, schema: str = "history_v1") -> None:
+    def __init__(self, told: bool = True) -> None:
+        """`told`: whoever waits for news of a session is woken; nobody waits for those of a version being filled."""
+        self._told = told
+        self.use(FIRST[self.name])
+
+    def use(self, version: Version) -> None:
+        super().use(version)
+        schema = version.schema
         columns = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
         self._copy = f"COPY {schema}.session_events ({columns}) FROM STDIN (FORMAT binary)"
         self._upsert = f"""
@@ -68,7 +76,8 @@ class HistoryProjection(SessionStates):
         if beats := _last_heartbeats(folded.changes):
             await connection.execute(self._upsert, [list(column) for column in zip(*beats, strict=True)])
         await self.save(connection, folded)
-        await tell(connection, CHANNEL, dict.fromkeys(change.event.subject for change in happened))
+        if self._told:
+            await tell(connection, CHANNEL, dict.fromkeys(change.event.subject for change in happened))
 
 
 def _row(change: SessionChange) -> tuple[object, ...]:

@@ -102,6 +102,24 @@ async def forget(connection: Connection, consumer: str) -> None:
     await connection.execute("DELETE FROM parked WHERE consumer = %s", [consumer])
 
 
+async def succeed(connection: Connection, consumer: str, by: str) -> None:
+    """What `by` has left alone is what `consumer` has from now on."""
+    await forget(connection, consumer)
+    await connection.execute("UPDATE parked SET consumer = %s WHERE consumer = %s", [consumer, by])
+
+
+async def only_of(connection: Connection, consumer: str, other: str) -> list[Parked]:
+    """What `consumer` has left alone and `other` has not, or only from further on."""
+    cursor = await connection.execute(
+        f"""
+        SELECT {_COLUMNS} FROM parked p WHERE consumer = %s AND NOT EXISTS (
+            SELECT 1 FROM parked o WHERE o.consumer = %s AND o.session_id = p.session_id AND o."offset" <= p."offset")
+        """,  # noqa: S608 - names of ours
+        [consumer, other],
+    )
+    return [_parked(*row) for row in await cursor.fetchall()]
+
+
 async def ask(connection: Connection, subject: str | None, consumer: str | None) -> list[tuple[str, str]]:
     """Ask the owners to try again; of all subjects, or consumers, where None is said. Returns (consumer, subject)."""
     cursor = await connection.execute(

@@ -9,6 +9,7 @@ from events.session_state import State, load_state
 from projections import names
 from projections.folding import Projection, SessionsFolded
 from projections.states import stored
+from projections.versions import FIRST, Version
 from store.database import Connection, Row
 
 _UPSERT = """
@@ -30,10 +31,14 @@ _UPSERT = """
 class SessionsProjection(Projection[State]):
     name = names.SESSIONS
 
-    def __init__(self, schema: str = "sessions_v1") -> None:
-        """`schema`: where its table is; readers use the views in `r`."""
-        self._upsert = _UPSERT.format(schema=schema)
-        self._select = f"SELECT session_id, state FROM {schema}.sessions WHERE session_id = ANY(%s)"  # noqa: S608
+    def __init__(self) -> None:
+        self.use(FIRST[self.name])
+
+    def use(self, version: Version) -> None:
+        """Its table is there; readers use the views in `r`."""
+        super().use(version)
+        self._upsert = _UPSERT.format(schema=version.schema)
+        self._select = f"SELECT session_id, state FROM {version.schema}.sessions WHERE session_id = ANY(%s)"  # noqa: S608
 
     async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, State]:
         cursor = await connection.execute(self._select, [list(subjects)], binary=True)

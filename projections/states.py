@@ -38,10 +38,15 @@ class StoredStates(Projection[S]):
 
     form: ClassVar[Form]  # type: ignore[type-arg]  # a class variable cannot name S
 
+    @property
+    def _consumer(self) -> str:
+        """Whose states they are: a version's, whatever the name of its checkpoints is by now."""
+        return self.name if self.version is None else self.version.consumer
+
     async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, S]:
         cursor = await connection.execute(
             "SELECT session_id, state FROM fold_states WHERE consumer = %s AND session_id = ANY(%s)",
-            [self.name, list(subjects)],
+            [self._consumer, list(subjects)],
             binary=True,
         )
         return {subject: self.form.load(state) for subject, state in await cursor.fetchall()}
@@ -50,7 +55,7 @@ class StoredStates(Projection[S]):
         """Subject → state of all that are not over."""
         cursor = await connection.execute(
             "SELECT session_id, state FROM fold_states WHERE consumer = %s AND partition = ANY(%s) AND live",
-            [self.name, list(partitions)],
+            [self._consumer, list(partitions)],
             binary=True,
         )
         return {subject: self.form.load(state) for subject, state in await cursor.fetchall()}
@@ -68,7 +73,7 @@ class StoredStates(Projection[S]):
                 SET state = excluded.state, live = excluded.live, over_since = excluded.over_since
             """,
             [
-                self.name,
+                self._consumer,
                 ids,
                 [folded.partition_of[subject] for subject in ids],
                 [not self.form.over(folded.states[subject]) for subject in ids],
@@ -99,6 +104,11 @@ async def ended_lately(connection: Connection, consumer: str) -> int:
 async def forget(connection: Connection, consumer: str) -> None:
     """All that this consumer knows."""
     await connection.execute("DELETE FROM fold_states WHERE consumer = %s", [consumer])
+
+
+async def forget_by_batches(pool: Pool, consumer: str) -> None:
+    """All that this consumer knew, however much it is. `consumer`: a name of ours."""
+    await delete_by_batches(pool, "fold_states", "consumer, session_id", f"consumer = '{consumer}'")
 
 
 async def prune(pool: Pool, consumers: Sequence[str], older_s: float) -> int:

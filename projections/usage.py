@@ -13,6 +13,7 @@ from events.session_state import State
 from projections import names
 from projections.folding import SessionChange, SessionsFolded
 from projections.states import SessionStates
+from projections.versions import FIRST, Version
 from schemas.usage import UsageFacts
 from store.database import Connection
 
@@ -43,12 +44,15 @@ class Follower(Protocol):
 class UsageProjection(SessionStates):
     name = names.USAGE
 
-    def __init__(
-        self, dead_letters: DeadLetters | None = None, follower: Follower | None = None, schema: str = "usage_v1"
-    ) -> None:
+    def __init__(self, dead_letters: DeadLetters | None = None, follower: Follower | None = None) -> None:
         """It copies what can never be read to `dead_letters`: one of all consumers, so that there is one copy."""
         self._dead_letters = dead_letters
         self._follower = follower
+        self.use(FIRST[self.name])
+
+    def use(self, version: Version) -> None:
+        super().use(version)
+        schema = version.schema
         self._copy = f"COPY {schema}.usage_events ({_QUOTED}) FROM STDIN (FORMAT binary)"
         self._ensure = f"SELECT {schema}.ensure_month(%s)"
         self._months: set[int] = set()

@@ -131,6 +131,8 @@ async def begin(connection: Connection) -> bool:
 async def at_one_moment(connection: Connection) -> None:
     """In a transaction, as its first statement. `leaves` of a large day takes its time."""
     await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    # Before the first look: else a version that takes their place in between would be read as of before.
+    await connection.execute("LOCK TABLE r.session_events, r.usage_events IN ACCESS SHARE MODE")
     # By the indexes: with other statistics the planner would read the whole ledger for a day.
     for name, value in (("statement_timeout", f"{_MOST_S}s"), ("enable_seqscan", "off")):
         await connection.execute("SELECT set_config(%s, %s, true)", [name, value])
