@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks faults soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
@@ -57,7 +57,7 @@ bench-api: $(STAMP) ## creates, reads, lists, an overload, a thousand streams
 bench-project: $(STAMP) ## projections: catching up, memory, lag
 	$(PY) -m bench.project
 
-bench-replay: $(STAMP) ## the audit of a million events, beside reading them alone
+bench-replay: $(STAMP) ## audit and rebuild of a million events, beside reading them alone and the `eventsourcing` library
 	$(PY) -m bench.replay
 
 bench-render: $(STAMP) ## frames by format and sessions, beside encoding
@@ -72,11 +72,17 @@ faults: $(STAMP) ## what a watcher sees of each fault, and whether the promises 
 bench-live: $(STAMP) ## live windows: faust beside the bare loop; ten minutes at 2,000 events/s
 	$(PY) -m bench.live
 
+bench-ledger: $(STAMP) ## the ledger: five minutes at 2,000 entries/s, a burst, ten times as many sessions
+	$(PY) -m bench.ledger
+
 top-picture: $(STAMP) ## docs/pictures/top.svg: greenroom top on a stack with sessions, three minutes
 	$(PY) -m bench.top_picture
 
 prove-webhooks: $(STAMP) ## webhooks while anything is killed, for some minutes: all that the log implies arrives
 	$(PY) -m bench.prove_webhooks
+
+prove-ledger: $(STAMP) ## a bad day of a thousand sessions: audited, wiped, replayed, tampered with, erased
+	$(PY) -m bench.prove_ledger
 
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak
@@ -118,6 +124,7 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url bench/peers/requirements.in -o bench/peers/requirements.lock
 
 clean: ## forget the environment and this folder's stack
 	-$(VENV)/bin/greenroom down

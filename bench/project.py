@@ -1,6 +1,7 @@
 """The sessions and usage projections in one process: catching up with a backlog, memory, and lag at a steady rate.
 
-Beside the floor of the same run: a bare loop that reads the same backlog, decodes it and copies a row per event.
+Beside the floor of the same run: a bare loop that reads the same backlog, decodes it and copies a row per event; and
+beside a faust-streaming app that fills the same two tables.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from bench.common import quantile, report, run, world
+from bench.fausted import SESSIONS_OF_FAUST, USAGE_OF_FAUST
 from events.codec import decode, new_event
 from events.consumer import BATCH
 from events.producer import EventProducer
 from events.topics import SESSIONS
+from projections.versions import FIRST
 from reactors.processes import project
 from reactors.settings import ProjectSettings
 from schemas.events import SessionEvent, SessionFirstFrame, SessionStarting
@@ -150,14 +153,37 @@ async def _floor_apart(system: World, total: int) -> tuple[float, float]:
     return float(rate), float(cpu_us)
 
 
+async def fausted(system: World, total: int) -> tuple[float, float]:
+    """Events/s, and CPU µs an event, of bench/fausted.py, from its first committed batch to the last."""
+    for version in (SESSIONS_OF_FAUST, USAGE_OF_FAUST):
+        await system.sql("SELECT clone_schema(%s, %s)", FIRST[version.name].schema, version.schema)
+    await system.sql("CREATE TABLE fausted (events integer)")
+    process = Process(ProcessSpec("fausted", [sys.executable, "-m", "bench.fausted"], env=system.env), system.folder)
+    await process.start()
+    first: tuple[float, int, float] | None = None
+    while True:
+        [(at,)] = await system.sql("SELECT coalesce(sum(events), 0)::int FROM fausted")
+        now, burnt = time.monotonic(), sum(psutil.Process(process.pid).cpu_times()[:2])
+        if at and first is None:
+            first = (now, at, burnt)
+        if at >= total:
+            await process.stop()
+            assert first is not None
+            count = max(1, at - first[1])
+            return count / (now - first[0]), (burnt - first[2]) / count * 1e6
+        await asyncio.sleep(0.02)
+
+
 async def main(events: int, rounds: int) -> None:
     rates, floors, cpu, floor_cpu = list[float](), list[float](), list[float](), list[float]()
+    by_faust = list[tuple[float, float]]()
     memory = [0, 0]
     for n in range(rounds):
         async with world() as system:
             total = await backlog(system, events)
             for found, list_ in zip(await _floor_apart(system, total), (floors, floor_cpu), strict=True):
                 list_.append(found)
+            by_faust.append(await fausted(system, total))
             process = Process(
                 ProcessSpec("project", [sys.executable, "-m", "bench.project", "--child"], env=system.env),
                 system.folder,
@@ -167,6 +193,7 @@ async def main(events: int, rounds: int) -> None:
             rates.append(rate)
             cpu.append(cpu_us)
             said = f"{rate:.0f} events/s, {cpu_us:.1f} µs; floor {floors[-1]:.0f}, {floor_cpu[-1]:.1f} µs"
+            said += f"; faust {by_faust[-1][0]:.0f}, {by_faust[-1][1]:.1f} µs"
             print(f"  round {n + 1}: {said}; {rate / floors[-1]:.2f} × the floor", flush=True)
             lags = await steady(system) if n == rounds - 1 else []
             await process.stop()
@@ -185,6 +212,14 @@ async def main(events: int, rounds: int) -> None:
                 "CPU µs an event, median; of the floor",
                 f"{statistics.median(cpu):.1f}; {statistics.median(floor_cpu):.1f}",
             ),
+            (
+                "a faust-streaming app on the same rounds, events/s; CPU µs an event",
+                "; ".join(f"{statistics.median([each[n] for each in by_faust]):.{n}f}" for n in (0, 1)),
+            ),
+            (
+                "× the faust app, median of rounds",
+                f"{statistics.median([r / f for r, (f, _) in zip(rates, by_faust, strict=True)]):.2f}",
+            ),
             ("memory half way / at the end, MiB", f"{memory[0]} / {memory[1]}"),
             (
                 f"event → committed row at {STEADY_PER_S}/s, ms, p50 / p99",
@@ -194,6 +229,7 @@ async def main(events: int, rounds: int) -> None:
         (
             f"{rounds} rounds on a backlog of {total} events: sessions of {BEATS} heartbeats, {TOGETHER} at a time.",
             f"Rate from the first committed batch to the last; targets: 40,000/s, p99 < 50 ms ({len(lags)} rows).",
+            "The faust app has the same decoding, fold, rows and SQL, states in memory, and no checkpoint of ours.",
             "Kafka, PostgreSQL and the generator of the steady load run on the same cores.",
         ),
     )

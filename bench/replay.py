@@ -1,6 +1,7 @@
-"""The audit of a long log: events a second, in one process and in two, CPU an event, and memory.
+"""The audit and the rebuild of a long log: events a second, CPU an event, memory, also at a quarter of the log.
 
-Beside it a loop that only reads the same log in the same run.
+Beside them, in the same run, a loop that only reads the same log, and the Python `eventsourcing` library that rebuilds
+the same sessions from its own memory.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import orjson
 import psutil
 import uvloop
 
 from bench.common import report, run, world
 from bench.project import backlog
+from events.codec import Record, decode
 from events.reader import LogReader
 from events.topics import SESSIONS
 from projections import names
 from stack.process import Process, ProcessSpec
 from store.settings import StoreSettings
+from tests.clients import environments
 from tests.world import World, eventually
 
 
@@ -65,37 +70,94 @@ async def projected(system: World, total: int) -> None:
     await process.stop()
 
 
+WORK = {
+    "reading alone": ("bench.replay", "--raw"),
+    "audit, one process": ("cli.main", "audit"),
+    "audit, two processes": ("cli.main", "audit", "--processes", "2"),
+    "rebuild of `usage`": ("cli.main", "replay", "usage"),
+    "rebuild of all, in one fold": ("cli.main", "replay", "all"),
+}
+PEER = "`eventsourcing`: sessions from its memory"
+PEER_EVENTS = 100_000
+
+
+async def peer(system: World) -> tuple[float, float]:
+    """(events/s, CPU µs an event) of the library: bench/peers/eventsourced.py."""
+    told = system.folder / "events.jsonl"
+    count = 0
+    with told.open("wb") as lines:
+        async with LogReader(system.settings, SESSIONS) as log:
+            for partition, end in (await log.ends()).items():
+                if count > PEER_EVENTS:
+                    break
+                async for records in log.read(partition, 0, end):
+                    lines.writelines(map(line_of, records))
+                    count += len(records)
+    command = [await asyncio.to_thread(peers_python), Path(__file__).parent / "peers" / "eventsourced.py", told]
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    said_, _ = await asyncio.wait_for(child.communicate(), 600)
+    _, rate, cpu_us = said_.split()
+    return float(rate), float(cpu_us)
+
+
+def line_of(record: Record) -> bytes:
+    event = decode(record)
+    data = orjson.Fragment(record.value or b"")
+    return orjson.dumps({"session": event.subject, "type": event.type, "data": data}) + b"\n"
+
+
+def peers_python() -> Path:
+    """The interpreter of an environment that has what is compared with, as its lock file says; made once."""
+    lock = Path(__file__).parent / "peers" / "requirements.lock"
+    uv = Path(sys.executable).with_name("uv")
+
+    def make(folder: Path) -> None:
+        environments.run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        environments.run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
+
+    return environments.kept("peers", [lock], make) / "bin" / "python"
+
+
+async def all_of_it(system: World, total: int) -> dict[str, tuple[float, float, int]]:
+    """What → (events/s, CPU µs an event, peak MiB), each in a process of its own, its start included."""
+    found = {}
+    for name, command in WORK.items():
+        took, burnt, memory = await asyncio.to_thread(timed, system.env, *command)
+        found[name] = (total / took, burnt / total * 1e6, memory)
+        print(f"  {name}: {total / took:.0f}/s, {burnt / total * 1e6:.1f} µs, {memory} MiB", flush=True)
+    return found
+
+
 async def main(events: int, rounds: int) -> None:
-    work = {
-        "reading alone": ("bench.replay", "--raw"),
-        "audit, one process": ("cli.main", "audit"),
-        "audit, two processes": ("cli.main", "audit", "--processes", "2"),
-    }
-    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in work}
     async with world() as system:
-        total = await backlog(system, events)
+        quarter = await backlog(system, events // 4)
+        await projected(system, quarter)
+        small = await all_of_it(system, quarter)
+        total = quarter + await backlog(system, events - quarter)
         await projected(system, total)
-        for n in range(rounds):
-            for name, command in work.items():
-                took, burnt, memory = await asyncio.to_thread(timed, system.env, *command)
-                found[name].append((total / took, burnt / total * 1e6, memory))
-                print(f"  round {n + 1}, {name}: {total / took:.0f}/s, {burnt / total * 1e6:.1f} µs", flush=True)
+        found = [await all_of_it(system, total) for _ in range(rounds)]
+        peers = [await peer(system) for _ in range(rounds)]
+    rows = [
+        (
+            name,
+            f"{statistics.median(each[name][0] for each in found):.0f}",
+            f"{statistics.median(each[name][1] for each in found):.1f}",
+            small[name][2],
+            max(each[name][2] for each in found),
+        )
+        for name in WORK
+    ]
+    rate, cpu = (statistics.median(each[n] for each in peers) for n in (0, 1))
     report(
         "replay",
-        "The audit",
-        ("", "events/s, median", "CPU µs an event, median", "peak MiB of a process"),
-        [
-            (
-                name,
-                f"{statistics.median(rate for rate, _, _ in each):.0f}",
-                f"{statistics.median(cpu for _, cpu, _ in each):.1f}",
-                max(memory for _, _, memory in each),
-            )
-            for name, each in found.items()
-        ],
+        "The audit and the rebuild",
+        ("", "events/s, median", "CPU µs an event, median", "peak MiB of a process, a quarter of the log", "all of it"),
+        [*rows, (PEER, f"{rate:.0f}", f"{cpu:.1f}", "", "")],
         (
             f"{rounds} rounds over {total} events, the start of each process included.",
-            "Kafka and PostgreSQL run on the same cores.",
+            "A rebuild folds, chains and stores: its rate is PostgreSQL's, too. `all` fills three projections at once.",
+            "The library gets its events from a recorder in its own memory, and has no chain, hash, row or checkpoint.",
+            "Kafka and PostgreSQL run on the same cores. Targets: audit 70,000/s, one process, 130,000/s, two.",
         ),
     )
 

@@ -21,9 +21,9 @@ def python() -> Path:
     uv = Path(sys.executable).with_name("uv")
 
     def make(folder: Path) -> None:
-        _run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        run(uv, "venv", "--quiet", "--python", sys.executable, folder)
         lock = HERE / "requirements.lock"
-        _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
+        run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
 
     return kept("python", [HERE / "requirements.lock"], make) / "bin" / "python"
 
@@ -36,7 +36,7 @@ def typescript() -> Path:
         folder.mkdir(parents=True)
         for file in files:
             shutil.copy(file, folder)
-        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
 
     return kept("typescript", files, make) / "node_modules" / ".bin"
 
@@ -55,6 +55,7 @@ def kept(kind: str, locks: list[Path], make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _run(*command: str | Path, cwd: Path | None = None) -> None:
+def run(*command: str | Path, cwd: Path | None = None) -> None:
+    """Raises AssertionError with what it said."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_WITHIN_S, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
