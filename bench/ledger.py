@@ -158,6 +158,7 @@ async def measured(seconds: int, burst_s: int, minute_s: int) -> tuple[dict[str,
 
 
 async def main(seconds: int, burst_s: int, minute_s: int) -> None:
+    command = f"python -m bench.ledger --seconds {seconds} --burst {burst_s} --minute {minute_s}"
     found, equal = await measured(seconds, burst_s, minute_s)
     rows = [
         (
@@ -184,6 +185,7 @@ async def main(seconds: int, burst_s: int, minute_s: int) -> None:
             "Kafka, PostgreSQL and the generator run on the same cores.",
             "Targets: p99 ≤ 1 s at the steady rate, none lost.",
         ),
+        command,
     )
     if not equal or any(each.sent != each.rows for each in found.values()):
         sys.exit("It did not hold.")

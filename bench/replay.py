@@ -159,6 +159,7 @@ async def main(events: int, rounds: int) -> None:
             "The library gets its events from a recorder in its own memory, and has no chain, hash, row or checkpoint.",
             "Kafka and PostgreSQL run on the same cores. Targets: audit 70,000/s, one process, 130,000/s, two.",
         ),
+        f"python -m bench.replay --events {events} --rounds {rounds}",
     )
 
 

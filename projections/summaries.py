@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from events.topics import SESSIONS
+from projections import names
 from projections.folding import SessionChange
 from projections.usage import COLUMNS, FACT_COLUMNS, row
 from schemas.usage import UsageFacts
@@ -133,14 +135,19 @@ async def entries(
 
 
 async def entered_since(connection: Connection, offsets: Mapping[int, int], limit: int) -> list[Entry]:
-    """Of each of these partitions the entries from its offset on, in order: `limit` of one at the most."""
+    """Of each of these partitions the entries from its offset on, in order: `limit` of one at the most.
+
+    As far as the projection has read: what somebody has put beyond that is no entry, and nobody is told of it.
+    """
     cursor = await connection.execute(
         f"""
-        SELECT e.* FROM unnest(%s::int[], %s::bigint[]) AS a (partition, since), LATERAL (
-            SELECT {_SELECTED} FROM r.usage_events u WHERE u.partition = a.partition AND u."offset" >= a.since
+        SELECT e.* FROM unnest(%s::int[], %s::bigint[]) AS a (partition, since)
+        JOIN checkpoints c ON c.name = %s AND c.topic = %s AND c.partition = a.partition, LATERAL (
+            SELECT {_SELECTED} FROM r.usage_events u
+            WHERE u.partition = a.partition AND u."offset" >= a.since AND u."offset" < c.next_offset
             ORDER BY u."offset" LIMIT %s) e
         """,  # noqa: S608 - names of ours
-        [list(offsets), list(offsets.values()), limit],
+        [list(offsets), list(offsets.values()), names.USAGE, SESSIONS.name, limit],
         binary=True,
     )
     return [_entry(row) for row in await cursor.fetchall()]

@@ -219,6 +219,27 @@ async def test_an_event_is_a_function_of_the_row(world: World, connections: Pool
         assert (event.id, event.causation) == (entry.facts["id"], entry.facts["event_id"])
 
 
+async def test_a_row_that_somebody_put_beyond_the_log_is_not_told_of(
+    world: World, connections: Pool, producer: Flaky
+) -> None:
+    """It was, and the next entries of its partition never were: the publisher stood behind it, and for the audit the
+    log had lost its tail."""
+    publisher = await owner(connections, producer)
+    await drained(publisher)
+    before, far = len(await recorded(world)), 10**15
+    await world.sql(
+        "INSERT INTO usage_v1.usage_events"
+        " SELECT (jsonb_populate_record(u, jsonb_build_object('offset', %s::bigint))).*"
+        " FROM usage_v1.usage_events u LIMIT 1",
+        far,
+    )
+    await drained(publisher)
+    assert len(await recorded(world)) == before
+    await world.sql("ALTER TABLE usage_v1.usage_events DISABLE TRIGGER append_only")
+    await world.sql('DELETE FROM usage_v1.usage_events WHERE "offset" = %s', far)
+    await world.sql("ALTER TABLE usage_v1.usage_events ENABLE TRIGGER append_only")
+
+
 async def test_whatever_is_killed_every_entry_is_there_and_in_order(world: World) -> None:
     """Two usage processes that share the partitions, killed in turn while sessions go on."""
     await world.stop_all()
