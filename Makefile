@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks faults soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks faults soak simulate judge-avatar avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -80,6 +80,9 @@ prove-webhooks: $(STAMP) ## webhooks while anything is killed, for some minutes:
 
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak
+
+simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in which things go wrong; one: make simulate SEED=42
+	$(PY) -m tests.simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
 
 judge-avatar: $(STAMP) synthesisers ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar
