@@ -183,7 +183,8 @@ class Directory:
     async def _declare_lost(self) -> None:
         if not self._presence.judges:
             return
-        for worker_id in [*self._presence.silent(), *await self._never_heard()]:
+        unheard = await self._never_heard()
+        for worker_id in [*self._presence.silent(), *unheard]:
             if worker_id not in self._gone:
                 await self._bury(worker_id, "lost")
 
@@ -196,10 +197,14 @@ class Directory:
 
     async def _bury(self, worker_id: str, why: str) -> None:
         async with self._pool.connection(within_s=_NETWORK_TIMEOUT_S) as connection:
-            await workers.bury(connection, worker_id)
-        self._gone.add(worker_id)
+            if why == "lost" and self._presence.stale(self._clock()):
+                return  # the database let us wait: it may have come back meanwhile, and what it says is not read yet
+            known = await workers.bury(connection, worker_id)
         self._presence.forget(worker_id)
         self._draining_since.pop(worker_id, None)
+        if not known:
+            return  # it holds nothing and nothing would remember its end: should it speak again, it is let in
+        self._gone.add(worker_id)
         log.warning("worker gone", worker_id=worker_id, why=why)
 
     async def _know_gone(self) -> None:

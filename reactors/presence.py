@@ -55,6 +55,10 @@ class Presence:
         if self._unbroken_since is None:
             self._unbroken_since = as_of
 
+    def stale(self, now: float) -> bool:
+        """Whether this pass takes so long that what it found silent may have been heard by now."""
+        return self._passed_at is None or now - self._passed_at > PASS_S
+
     def silent(self) -> list[str]:
         if not self.judges:
             return []

@@ -31,14 +31,15 @@ async def register(connection: Connection, state: WorkerState) -> str:
     return phase
 
 
-async def bury(connection: Connection, worker_id: str) -> None:
-    """The worker is gone for ever: none of its slots is given out again."""
+async def bury(connection: Connection, worker_id: str) -> bool:
+    """The worker is gone for ever: none of its slots is given out again. False: it was never registered."""
     async with connection.transaction():
-        await connection.execute(
-            "UPDATE workers SET phase = 'gone', gone_at = now() WHERE worker_id = %s AND phase <> 'gone'", [worker_id]
+        cursor = await connection.execute(
+            "UPDATE workers SET phase = 'gone', gone_at = coalesce(gone_at, now()) WHERE worker_id = %s", [worker_id]
         )
         await slots.withdraw(connection, worker_id)
         await slots.close(connection, worker_id)
+        return cursor.rowcount > 0
 
 
 @dataclass(frozen=True)

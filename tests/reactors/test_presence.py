@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reactors.presence import LOST_AFTER_S, Presence
+from reactors.presence import LOST_AFTER_S, PASS_S, Presence
 
 pytestmark = pytest.mark.unit
 
@@ -85,6 +85,14 @@ def test_an_outage_begins_anew(reader: Reader) -> None:
     assert reader.lost == set()
     reader.read(2, [])
     assert reader.lost == set(FLEET)
+
+
+def test_a_burial_that_had_to_wait_does_not_happen(reader: Reader) -> None:
+    """A database that answers late, between the finding and the burial: somebody may have come back."""
+    reader.read(LOST_AFTER_S + 1, FLEET[1:])
+    assert reader.presence.silent() == FLEET[:1]
+    assert not reader.presence.stale(reader.now)
+    assert reader.presence.stale(reader.now + PASS_S + 0.1)
 
 
 def test_what_is_forgotten_is_not_told_again(reader: Reader) -> None:
