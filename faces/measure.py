@@ -11,8 +11,8 @@ from faces.face import Landmarks
 
 _DARK = 56
 """Luma under which it is the inside of a mouth: lips and beards are brighter."""
-_BRIGHT, _GREY = 178, 14
-"""Luma over which, without colour, it is a tooth."""
+_BRIGHT, _GREY = 74, 13
+"""Luma over which, without colour, it is a tooth, in whatever shade."""
 FINE = 8
 """Offsets are found to an eighth of a frame."""
 

@@ -203,6 +203,33 @@ def lift(head: Head, drawn: Drawn, seen: landmarks.Mesh) -> tuple[NDArray[np.int
     return corners, shares
 
 
+def _even(places: Floats, moves: dict[str, Floats]) -> tuple[Floats, list[str], Floats]:
+    """The head is the same on both sides; where the net saw a point is not quite. So each side is both sides' mean."""
+    flip = np.array([-1, 1, 1])
+    # With the jaw down, too: shut lips share their edge.
+    both = np.hstack([places, places + moves["jawOpen"]])
+    away = np.linalg.norm(both[:, None] - (both * np.tile(flip, 2))[None], axis=2)
+    other = _pairs(away + away.T)
+    swap = {"Left": "Right", "Right": "Left"}
+
+    def opposite(name: str) -> str:
+        return next((name.removesuffix(end) + to for end, to in swap.items() if name.endswith(end)), name)
+
+    names = sorted(moves)
+    evened = [(moves[name] + moves[opposite(name)][other] * flip) / 2 for name in names]
+    return (places + places[other] * flip) / 2, names, np.stack(evened)
+
+
+def _pairs(away: Floats) -> NDArray[np.int64]:
+    """Which point is which one's mirror image: the nearest pairs first."""
+    other = np.full(len(away), -1)
+    for flat in np.argsort(away, axis=None):
+        a, b = divmod(int(flat), len(away))
+        if other[a] < 0 and other[b] < 0:
+            other[a], other[b] = b, a
+    return other
+
+
 def _seen(drawn: Drawn) -> landmarks.Mesh:
     return landmarks.mesh(drawn.picture, landmarks.faces(drawn.picture)[0])
 
@@ -221,8 +248,11 @@ def make(wheel: Path) -> None:
         return np.asarray((values[corners] * shares[..., None]).sum(axis=1))
 
     names = sorted(head.shapes)
-    table.write(at(head.places), names, np.stack([at(head.shapes[name]) for name in names]))
-    print(f"presence {seen.presence:.2f}; {len(names)} shapes; wrote {table.FILE.name}, {table.FILE.stat().st_size} bytes")
+    places, moves = at(head.places), {name: at(head.shapes[name]) for name in names}
+    table.write(*_even(places, moves))
+    print(
+        f"presence {seen.presence:.2f}; {len(names)} shapes; wrote {table.FILE.name}, {table.FILE.stat().st_size} bytes"
+    )
     rest = project(at(head.places))[:, :2]
     for name in _CHECKED:
         moved = _seen(draw(head, head.places + 0.8 * head.shapes[name])).points[:, :2] - seen.points[:, :2]

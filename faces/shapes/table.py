@@ -45,4 +45,6 @@ def write(places: Floats, names: list[str], moves: Floats) -> None:
         for name, values in buffer.items():
             stored = io.BytesIO()
             np.save(stored, values, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (2000, 1, 1, 0, 0, 0)), stored.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (2000, 1, 1, 0, 0, 0)), stored.getvalue(), zipfile.ZIP_DEFLATED
+            )
