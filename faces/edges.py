@@ -25,7 +25,7 @@ class Turn:
 @dataclass(frozen=True)
 class Edges:
     """In pixels, [SEAM, 2] each. `mouth`: the seam as the head alone moves it; `upper`, `lower`: the lips' edges;
-    `lids`: the upper and lower rim of the viewer's left eye, then of the right one; `eyes` the same, by the head alone."""
+    `lids`: the upper and lower rim of the viewer's left eye, then of the right one; `eyes`: by the head alone."""
 
     mouth: Values
     upper: Values
@@ -53,4 +53,4 @@ class EdgeFinder:
         lower = here[0] + moved[1]
         upper = here[0] + moved[0]
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
-        return Edges(here[0], upper, lower, here[1:] + moved[2:], here[1:])
+        return Edges(here[0], upper, lower, np.asarray(here[1:] + moved[2:], np.float32), here[1:])

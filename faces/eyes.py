@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.edges import Edges
-from faces.pixels import Frame, Patch, Pixels, Values, along, clipped, halved, look_up
+from faces.pixels import Frame, Patch, Pixels, Values, along, clipped, halved, look_up, shrunk
 from faces.rig import Eye, Rig
 
 _LOOK = 0.45
@@ -23,7 +22,8 @@ _LASHES = 0.016
 @dataclass(frozen=True)
 class _Gaze:
     """Of one eye at rest: by how much of a gaze each pixel of `patch` moves, across and down: `share` [h, w, 2], and
-    `small` of chroma's. Nothing is looked up beyond the lids, which stay. `middle` of its rims, pixels of a whole `unit` of gaze."""
+    `small` of chroma's. Nothing is looked up beyond the lids, which stay. `middle` of its rims; pixels of a
+    whole `unit` of gaze."""
 
     patch: Patch
     share: Values
@@ -42,7 +42,7 @@ class _Gaze:
         inside &= (columns > upper[0, 0] + end) & (columns < upper[-1, 0] - end)
         share = np.stack([_room(inside), _room(inside.T).T], axis=-1) / np.float32(1.25 * _LOOK * radius)
         clipped(share)
-        small = cv2.resize(share, patch.half.size, interpolation=cv2.INTER_AREA)
+        small = shrunk(share, patch.half.size)
         middle = np.concatenate([upper, lower]).mean(axis=0)
         return cls(patch, share, small, middle, _LOOK * radius)
 
@@ -67,7 +67,7 @@ class Eyes:
         for i, eye in enumerate(self._gazes):
             moved = np.array(gaze, np.float32) * np.float32(eye.unit)
             away = edges.eyes[2 * i : 2 * i + 2].mean(axis=(0, 1)) - eye.middle
-            x, y = (int(round(float(v) / 2)) * 2 for v in away)
+            x, y = (round(float(v) / 2) * 2 for v in away)
             there = Patch(eye.patch.left + x, eye.patch.top + y, eye.patch.right + x, eye.patch.bottom + y)
             if Patch.around(there.left, there.top, there.right - 2, there.bottom - 2, box) != there:
                 continue  # the eye is at the very edge of what moves

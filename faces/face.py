@@ -74,9 +74,9 @@ class OldFace(UnreadableFace):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """`portrait` [SIDE, SIDE, 3] RGB, lips shut; `points` [468, 3], `irises` [2, 5, 2] in sides, as `landmarks.Mesh` has
-    them; `teeth` RGBA, of which `teeth_box` says where it lies; `matte` [SIDE, SIDE]: how much of each pixel is the person
-    (None: nobody knows); `backdrop` [SIDE, SIDE, 3]: what is behind, where that is known and need not be made up."""
+    """`portrait` [SIDE, SIDE, 3] RGB, lips shut; `points` [468, 3], `irises` [2, 5, 2] in sides, as a `landmarks.Mesh`
+    has them; `teeth` RGBA, which lies in `teeth_box`; `matte` [SIDE, SIDE]: how much of each pixel is the person (None:
+    nobody knows); `backdrop` [SIDE, SIDE, 3]: what is behind, where that is known and need not be made up."""
 
     portrait: Pixels
     points: Floats

@@ -13,6 +13,7 @@ from faces.pixels import Patch, Pixels, Values
 from faces.rig import GRID, Rig
 
 _ROUNDS, _JAW_ROUNDS = 2, 7
+_EMPTY = np.empty((0, 0), np.float32)
 _STRIPS = 6
 _MOST_WAY = 0.03
 """In sides: how far a silhouette goes at the most."""
@@ -24,9 +25,9 @@ def inverse(forward: Values, rounds: int = 4) -> Values:
     here = _places(*forward.shape[:2])
     back = -forward
     for _ in range(rounds):
-        back = cv2.remap(forward, here + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        np.negative(back, out=back)
-    return np.asarray(back, np.float32)
+        there = cv2.remap(forward, here + back, _EMPTY, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        back = np.negative(there, out=np.asarray(there, np.float32))
+    return back
 
 
 @cache
@@ -35,8 +36,8 @@ def _places(height: int, width: int) -> Values:
 
 
 class HeadField:
-    """The whole of what moves: `nodes` of the grid, and the same `box` in pixels of a frame of `side`; of that the `strips`
-    where the person is or may come to be."""
+    """The whole of what moves: `nodes` of the grid, and the same `box` in pixels of a frame of `side`; of that the
+    `strips` where the person is or may come to be."""
 
     def __init__(self, rig: Rig, side: int, matte: Pixels | None) -> None:
         moves_at = _moving(rig, side, matte)
@@ -109,9 +110,9 @@ class JawField:
         ]
         to = np.array([[node, 0, off[0]], [0, node, off[1]]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        at = cv2.warpAffine(back, to, patch.size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        at = np.asarray(cv2.warpAffine(back, to, patch.size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
         at += self._all[patch.at]
-        return np.asarray(at, np.float32)
+        return at
 
 
 def _pixels(patch: Patch) -> Values:
@@ -121,12 +122,13 @@ def _pixels(patch: Patch) -> Values:
 
 def _moving(rig: Rig, side: int, matte: Pixels | None) -> NDArray[np.bool_]:
     """[side, side]: what may have to be drawn anew, with room for its movement."""
-    moves = ((rig.part > 5e-3) | (rig.breath > 0.03)).astype(np.uint8)
-    moves = cv2.resize(moves, (side, side), interpolation=cv2.INTER_NEAREST)
+    nodes = ((rig.part > 5e-3) | (rig.breath > 0.03)).astype(np.uint8)
+    moves = np.asarray(cv2.resize(nodes, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
     if matte is not None:
         moves &= matte > 2
-        moves = cv2.dilate(moves, np.ones((2 * round(_MOST_WAY * side) + 1,) * 2, np.uint8))
-    return np.asarray(moves > 0)
+        reach = 2 * round(_MOST_WAY * side) + 1
+        moves = np.asarray(cv2.dilate(moves, np.ones((reach, reach), np.uint8)), np.uint8)
+    return moves > 0
 
 
 def _extent(moves: NDArray[np.bool_], side: int) -> tuple[Patch, Patch]:

@@ -1,4 +1,5 @@
-"""From an uploaded portrait to a face: look at it, refuse what would not become a good one, level and crop it, shut its lips."""
+"""From an uploaded portrait to a face: look at it, refuse what would not become a good one, level and crop it, shut its
+lips."""
 
 from __future__ import annotations
 
@@ -174,7 +175,7 @@ def _level(picture: Pixels, mesh: Mesh) -> tuple[Pixels, Mesh]:
         middle = eyes.mean(axis=0)
     across = eyes[1] - eyes[0]
     angle = float(np.degrees(np.arctan2(across[1], across[0])))
-    turn = cv2.getRotationMatrix2D(tuple(map(float, middle)), angle, scale)
+    turn = np.asarray(cv2.getRotationMatrix2D(tuple(map(float, middle)), angle, scale), np.float64)
     turn = np.asarray(turn + np.array([[0, 0, SIDE / 2 - middle[0]], [0, 0, SIDE * _EYES_AT - middle[1]]]))
     square = cv2.warpAffine(picture, turn, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(square, np.uint8), mesh.moved(turn)

@@ -1,7 +1,7 @@
 """What a net sees in a picture: faces, 468 points of each, the irises, and which pixels are the person.
 
-OpenCV runs the nets, whose files `faces.nets` finds. Their input and output follow the model cards of MediaPipe Face Detection (short range),
-Face Mesh, Iris and Selfie Segmentation. Not for two threads at once.
+OpenCV runs the nets, whose files `faces.nets` finds. Their input and output follow the model cards of MediaPipe Face
+Detection (short range), Face Mesh, Iris and Selfie Segmentation. Not for two threads at once.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def _net(name: str) -> cv2.dnn.Net:
     return cv2.dnn.readNetFromTFLite(str(nets.path(name)))
 
 
-def _run(name: str, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _run(name: str, picture: NDArray[np.floating]) -> list[NDArray[np.float32]]:
     """`picture` [h, w, 3] as the net wants its values. Its outputs, the smaller ones first: names differ by release."""
     net = _net(name)
-    net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+    net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32))
     found = [np.asarray(out, np.float32).ravel() for out in net.forward(net.getUnconnectedOutLayersNames())]
     return sorted(found, key=lambda out: out.size)
 

@@ -58,13 +58,13 @@ def _guided(rough: Field, picture: Pixels) -> Field:
     reach = max(3, picture.shape[0] // 100)
     guide = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
 
-    def mean(values: Field) -> Field:
+    def mean(values: NDArray[np.floating]) -> Field:
         return np.asarray(cv2.blur(values, (2 * reach + 1, 2 * reach + 1)), np.float32)
 
     middle, level = mean(guide), mean(rough)
     slope = (mean(guide * rough) - middle * level) / (mean(guide * guide) - middle * middle + 2e-3)
     offset = level - slope * middle
-    return np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    return np.asarray(np.clip(mean(slope) * guide + mean(offset), 0, 1), np.float32)
 
 
 def own(picture: Pixels, share: Pixels, behind: Pixels) -> Pixels:

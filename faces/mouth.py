@@ -9,7 +9,7 @@ import numpy as np
 
 from faces.edges import Edges
 from faces.fields import JawField
-from faces.pixels import Floats, Frame, Patch, Pixels, Values, along, clipped, halved, lay, planes, steepness
+from faces.pixels import Floats, Frame, Patch, Pixels, Values, along, clipped, halved, lay, planes, shrunk, steepness
 from faces.rig import SEAM, Rig
 from faces.teeth import Box
 
@@ -17,7 +17,7 @@ _DARK = np.array([52.0, 22.0, 24.0])
 _SHUT = 0.25
 """Pixels between the lips that nobody sees."""
 _BELOW, _BESIDE = 0.36, 0.2
-"""How far from the lips' edges the lower lip's own layer reaches, in mouth widths; the head's is the same from there on."""
+"""How far from the lips' edges the jaw's own layer reaches, in mouth widths; the head's is the same from there on."""
 _FADE = 0.16
 _TONGUE_SHOWS = 0.26
 _MIDDLE = SEAM // 2
@@ -60,10 +60,10 @@ class Mouth:
         self._dark = np.concatenate([luma[0, :1], chroma[0, 0]]).astype(np.float32)
 
     def part(self, edges: Edges, weights: Values, rigid: Values, box: Patch, at: Values, at_half: Values) -> None:
-        """Where the box's pixels come from, of luma and of chroma: below the seam from where the jaw has them. In place."""
+        """Where the box's pixels come from, luma and chroma: below the seam from where the jaw has them. In place."""
         if _gap(edges) < _SHUT:
             return
-        line, width = (edges.upper + edges.lower) / 2, self._width
+        line, width = np.float32(0.5) * (edges.upper + edges.lower), self._width
         left, right = float(line[0, 0]), float(line[-1, 0])
         top, bottom = float(line[:, 1].min()), float(edges.lower[:, 1].max())
         aside = _BESIDE * width
@@ -101,7 +101,7 @@ class Mouth:
         axis = axis / np.hypot(*axis)
         to = np.array([[axis[0], axis[1]], [-axis[1], axis[0]]], float)
         if tongue > 0 or gap > 0.08 * width:
-            rise = 0.17 * width * (1 - min(1.0, gap / (_TONGUE_SHOWS * width))) - 0.13 * width * tongue
+            rise = (0.17 * (1 - min(1.0, gap / (_TONGUE_SHOWS * self._width))) - 0.13 * tongue) * self._width
             _lay_plate(self._tongue, self._from(to, patch, edges.lower[_MIDDLE] + [0, rise]), inside)
         _lay_plate(self._upper, self._from(to, patch, edges.mouth[_MIDDLE]), inside)
         # The lips and the depth take the light.
@@ -115,7 +115,7 @@ class Mouth:
         luma += 16
         lay(frame.luma[patch.at], luma, share)
         half = patch.half
-        small = cv2.resize(share, half.size, interpolation=cv2.INTER_AREA)
+        small = shrunk(share, half.size)
         for i in (0, 1):
             lay(frame.chroma[i][half.at], inside[::2, ::2, i + 1], small)
 

@@ -1,5 +1,5 @@
-"""Where the files of the landmark nets are. They lie in two packages that are never imported, since they ask for much more
-than we need: `make setup` installs them alone (`requirements/landmarks.lock`). Imports nothing heavy."""
+"""Where the files of the landmark nets are. They lie in two packages that are never imported, since they ask for much
+more than we need: `make setup` installs them alone (`requirements/landmarks.lock`). Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -93,15 +93,20 @@ def to_bytes(values: NDArray[np.floating]) -> Pixels:
 
 def look_up(plane: Pixels, at: Values) -> Pixels:
     """`plane` [h, w] or [h, w, n] at pixel indices `at` [h, w, 2]."""
-    return np.asarray(cv2.remap(plane, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    empty = np.empty((0, 0), np.float32)
+    return np.asarray(cv2.remap(plane, at, empty, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def halved(at: Values, size: tuple[int, int]) -> Values:
     """Where the pixels of chroma are looked up, from where those of luma are."""
-    small = cv2.resize(at, size, interpolation=cv2.INTER_AREA)
+    small = shrunk(at, size)
     small *= np.float32(0.5)
     small -= np.float32(0.25)
-    return np.asarray(small, np.float32)
+    return small
+
+
+def shrunk(values: Values, size: tuple[int, int]) -> Values:
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def lay(under: Pixels, over: Pixels | Values, share: Values) -> None:

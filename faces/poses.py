@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from faces.motion import Pose
-from faces.pixels import Floats, Values
+from faces.pixels import Values
 from faces.rig import Rig
 
 YAW, PITCH, ROLL = np.radians(8.0), np.radians(5.0), np.radians(3.0)

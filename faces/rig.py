@@ -1,8 +1,8 @@
 """How a face moves: what each shape and each turn of the head moves every part of the picture by.
 
 Everything is in sides of the square portrait, x to the right, y down, z towards the viewer. Fields live on a grid of
-GRID × GRID and are smooth; where they are not (between the lips) there are two of them, one of the head with the upper lip,
-one of the jaw with the lower lip, and the seam between both is known.
+GRID × GRID and are smooth; where they are not (between the lips) there are two of them, one of the head with the upper
+lip, one of the jaw with the lower lip, and the seam between both is known.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Eye:
 @dataclass(frozen=True)
 class Rig:
     """`head`, `jaw` [shapes, GRID, GRID, 2]; `depth` [GRID, GRID] before the axis of the head; `part` [GRID, GRID]: how
-    much of each place goes with the head; `pivot` [2] of its turns; `spread`: from eye to eye, the measure of it all."""
+    much of each place goes with the head; `pivot` [2] of its turns; `spread`: from eye to eye."""
 
     head: NDArray[np.float32]
     jaw: NDArray[np.float32]
@@ -107,7 +107,8 @@ class Spline:
 
     def solve(self, values: Floats) -> Floats:
         """`values` [n, k] → what `basis(places) @` gives them everywhere."""
-        return np.linalg.solve(self._left, np.concatenate([values, np.zeros((3, *values.shape[1:]))]))
+        known = np.concatenate([values, np.zeros((3, *values.shape[1:]))])
+        return np.asarray(np.linalg.solve(self._left, known))
 
     def basis(self, places: Floats) -> Floats:
         """[m, n + 3] for places [m, 2]."""
@@ -301,7 +302,7 @@ def _within(places: Floats, inner: Floats, outer: Floats) -> Floats:
         away = outline - middle
         order = np.argsort(np.arctan2(away[:, 1], away[:, 0]))
         angles, radii = np.arctan2(away[:, 1], away[:, 0])[order], np.linalg.norm(away, axis=1)[order]
-        return np.interp(angle, angles, radii, period=2 * np.pi)
+        return np.asarray(np.interp(angle, angles, radii, period=2 * np.pi))
 
     near, end = reach(inner), reach(outer)
     return 1 - _ease((far - near) / (end - near))

@@ -93,7 +93,7 @@ def _on_the_line(picture: Pixels, points: Floats) -> Floats:
 
 def _least(cost: Floats) -> NDArray[np.int64]:
     """For each column the row of the cheapest way through, which changes its row by one at the most."""
-    rows, columns = cost.shape
+    columns = cost.shape[1]
     total = cost.copy()
     came = np.zeros(cost.shape, np.int64)
     for x in range(1, columns):
@@ -126,10 +126,10 @@ def _beside(columns: Floats, seam: Floats) -> Floats:
     """1 between the corners, fading out beyond them."""
     width = seam[-1, 0] - seam[0, 0]
     beyond = np.maximum(seam[0, 0] - columns, columns - seam[-1, 0]) / (0.35 * width)
-    return 1 - np.clip(beyond, 0, 1) ** 2 * (3 - 2 * np.clip(beyond, 0, 1))
+    return np.asarray(1 - np.clip(beyond, 0, 1) ** 2 * (3 - 2 * np.clip(beyond, 0, 1)))
 
 
 def _between(columns: Floats, seam: Floats) -> Floats:
     width = seam[-1, 0] - seam[0, 0]
     inside = np.minimum(columns - seam[0, 0], seam[-1, 0] - columns) / (0.12 * width)
-    return np.clip(inside, 0, 1)
+    return np.asarray(np.clip(inside, 0, 1))

@@ -1,4 +1,5 @@
-"""What lies behind the lips: a plate that moves with the head (the upper teeth) and one that moves with the jaw (the tongue).
+"""What lies behind the lips: a plate that moves with the head, the upper teeth, and one that moves with the jaw, the
+tongue.
 
 Teeth are the portrait's own wherever it shows some; else a row is drawn, as bright as the face is lit.
 """
@@ -52,7 +53,7 @@ def place(points: Floats, side: int) -> Box:
 
 
 def light(picture: Pixels, points: Floats) -> Floats:
-    """[3]: the light on the face; about 1 for light skin in good light. Of a skin's colour half is taken for the light's."""
+    """[3]: the light on the face; about 1 for light skin in good light. Half of a skin's colour is taken for it."""
     skin = _skin(picture, points)
     cast = np.asarray((skin / _SKIN / (skin / _SKIN).mean()) ** 0.5)
     return np.asarray(cast / (cast @ _LUMA) * np.clip((skin @ _LUMA / 190) ** 0.6, 0.35, 1.0))
@@ -115,7 +116,7 @@ def tongue(box: Box, light_: Floats) -> Pixels:
 
 
 def own(picture: Pixels, points: Floats, box: Box) -> Pixels | None:
-    """[height, width, 4]: the upper teeth that `picture` shows between its lips, of which `points` are; None: it shows none."""
+    """[height, width, 4]: the upper teeth that `picture` shows between its lips; None: it shows none."""
     side = picture.shape[0]
     flat = points[:, :2] * side
     upper, lower = (flat[[at.CORNERS[0], *ring, at.CORNERS[1]]] for ring in (at.UPPER_INNER, at.LOWER_INNER))

@@ -115,7 +115,7 @@ def _look_up(mask: Floats, at: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Drawn:
-    """`picture` [SIDE, SIDE, 3]; `triangle` [SIDE, SIDE], -1 outside, and the `shares` [SIDE, SIDE, 3] of its corners."""
+    """`picture` [SIDE, SIDE, 3]; `triangle` [SIDE, SIDE], -1 outside, and its corners' `shares` [SIDE, SIDE, 3]."""
 
     picture: NDArray[np.uint8]
     triangle: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Which of the 468 points are what; left to right as the viewer sees it, contours of a face that looks at the viewer."""
+"""Which of the 468 points are what; left to right as the viewer sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 52 ARKit shapes at the 468 points of the landmark net, on a neutral head; written by `faces.shapes.make` alone."""
+"""The 52 ARKit shapes at the 468 points of the landmark net, of a neutral head; written by `faces.shapes.make`."""
 
 from __future__ import annotations
 

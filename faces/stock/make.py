@@ -65,7 +65,7 @@ def _picture(who: Character, person: bool = True, background: bool = True) -> Pi
 
 def _iris(x: float) -> Floats:
     rim = np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]]) * _IRIS
-    return (np.array([x, drawing.EYE_Y - 3]) + rim) / drawing.SIDE
+    return np.asarray((np.array([x, drawing.EYE_Y - 3]) + rim) / drawing.SIDE)
 
 
 def _as_drawn(points: Floats, who: Character) -> None:

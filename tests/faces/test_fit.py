@@ -126,7 +126,7 @@ def test_what_is_no_portrait(picture: Image.Image, reason: str) -> None:
 
 
 def test_without_the_nets_it_is_said_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nets.metadata, "files", lambda package: [])
+    monkeypatch.setattr("faces.nets.metadata.files", lambda package: [])
     assert "requirements/landmarks.lock" in (nets.missing() or "")
     with pytest.raises(nets.Missing, match="make setup"):
         nets.path(nets.MESH)
