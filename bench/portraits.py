@@ -1,6 +1,6 @@
 """`make portraits`: a sheet of what each photograph becomes, docs/pictures/portraits.png; those refused say why.
 
-The photographs are of the public domain and come with packages: the astronaut of scikit-image (an own lock, read and never
+The photographs are of the public domain and come with packages: the astronaut of scikit-image (an own lock, never
 imported), Grace Hopper of matplotlib. From them others are made: dark, grey, cut off, turned over, two of them, small.
 More can be named on the command line.
 """

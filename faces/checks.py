@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from faces import rig, shut
+from faces import rig, shut, teeth
 from faces.landmarks import Mesh
 from faces.pixels import Floats, Pixels
 from faces.shapes import points as at
@@ -19,6 +20,8 @@ _DARKEST, _BRIGHTEST = 28.0, 247.0
 _HIDDEN = 0.38
 """Luma around the eyes, in that of the cheeks, below which something dark is in front of them."""
 _OUTSIDE = 0.06
+_FULL = 0.1
+"""Gap between the lips, in mouth widths, from which on what is between them is looked at."""
 
 
 class Unfit(Exception):
@@ -46,6 +49,22 @@ def refuse(picture: Pixels, mesh: Mesh) -> None:
     if shut.gap(points) > _MOST_GAP:
         raise Unfit("The mouth is wide open; send a portrait with the mouth shut, or smiling.")
     _lit(picture, points)
+
+
+def refuse_full_mouth(square: Pixels, mesh: Mesh) -> None:
+    """`mesh` in pixels of the levelled picture. Raises Unfit."""
+    side = square.shape[0]
+    points = mesh.points / side
+    if shut.gap(points) < _FULL or teeth.own(square, points, teeth.place(points, side)) is not None:
+        return
+    inside = np.zeros((side, side), np.uint8)
+    lips = [at.CORNERS[0], *at.UPPER_INNER, at.CORNERS[1], *at.LOWER_INNER[::-1]]
+    cv2.fillPoly(inside, [np.rint(mesh.points[lips, :2]).astype(np.int32)], 1)
+    luma = float(np.median(square[inside > 0].astype(np.float64) @ [0.299, 0.587, 0.114]))
+    if luma > 0.5 * _luma(square, mesh.points, (50, 280, 205, 425)):
+        raise Unfit(
+            "Something is between the lips, the tongue perhaps; send a portrait with the mouth shut, or smiling."
+        )
 
 
 _EYES = (at.EYE_LEFT_UPPER, at.EYE_LEFT_LOWER), (at.EYE_RIGHT_UPPER, at.EYE_RIGHT_LOWER)

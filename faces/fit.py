@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from faces import landmarks, matte, nets, shut, teeth
-from faces.checks import Unfit, refuse
+from faces.checks import Unfit, refuse, refuse_full_mouth
 from faces.face import SIDE, Face, Landmarks, OldFace
 from faces.landmarks import Found, Mesh
 from faces.pixels import Floats, Pixels
@@ -44,7 +44,9 @@ def fit(picture: Pixels, given: Positions | None = None) -> Face:
         mesh = _seen(picture)
         refuse(picture, mesh)
         square, mesh = _level(picture, mesh)
-        return _finish(square, _looked_at(square, mesh))
+        mesh = _looked_at(square, mesh)
+        refuse_full_mouth(square, mesh)
+        return _finish(square, mesh)
     where = _given(given, picture)
     mesh = _mesh_at(*where)
     _large_enough(mesh)

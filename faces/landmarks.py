@@ -62,13 +62,13 @@ class Mesh:
 
 
 @cache
-def _net(name: str) -> cv2.dnn.Net:
-    return cv2.dnn.readNetFromTFLite(str(nets.path(name)))
+def _net(name: str, package: str | None) -> cv2.dnn.Net:
+    return cv2.dnn.readNetFromTFLite(str(nets.path(name, package)))
 
 
-def _run(name: str, picture: NDArray[np.floating]) -> list[NDArray[np.float32]]:
+def _run(name: str, picture: NDArray[np.floating], package: str | None = None) -> list[NDArray[np.float32]]:
     """`picture` [h, w, 3] as the net wants its values. Its outputs, the smaller ones first: names differ by release."""
-    net = _net(name)
+    net = _net(name, package)
     net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32))
     found = [np.asarray(out, np.float32).ravel() for out in net.forward(net.getUnconnectedOutLayersNames())]
     return sorted(found, key=lambda out: out.size)
@@ -140,14 +140,15 @@ def _shared(a: Points, b: Points) -> float:
 # Points
 
 
-def mesh(picture: Pixels, found: Found, rounds: int = 3) -> Mesh:
-    """The points of one face; each round looks again, where the last one found it. Raises nets.Missing."""
+def mesh(picture: Pixels, found: Found, rounds: int = 3, package: str | None = None) -> Mesh:
+    """The points of one face; each round looks again, where the last one found it. `package`: whose release of the
+    net. Raises nets.Missing."""
     across = found.eyes[1] - found.eyes[0]
     middle, size = (found.box[:2] + found.box[2:]) / 2, found.size * 1.5
     points, presence = np.zeros((COUNT, 3)), 0.0
     for _ in range(rounds):
         turn = _turn(middle, size, float(np.arctan2(across[1], across[0])), _MESH)
-        score, seen = _run(nets.MESH, _cut(picture, turn, _MESH) / 255)
+        score, seen = _run(nets.MESH, _cut(picture, turn, _MESH) / 255, package)
         local = seen.reshape(COUNT, 3).astype(np.float64)
         points = np.column_stack([local[:, :2] @ turn[:, :2].T + turn[:, 2], -local[:, 2] * size / _MESH])
         presence = float(1 / (1 + np.exp(-np.clip(score[0], -80, 80))))

@@ -32,7 +32,7 @@ _SIDES = (
 _WHOLE = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "browInnerUp")
 SHAPES = (*_WHOLE, *_SIDES)
 """What a rig knows: ARKit's shapes, those of two sides together. A blink is no smooth field: it is drawn."""
-_RIGID = (*at.OVAL[:9], *at.OVAL[-8:], 1, 2, 4, 5, 6, 168, 197, 195, 33, 133, 362, 263, 98, 327, *at.BROW_LEFT)
+RIGID = (*at.OVAL[:9], *at.OVAL[-8:], 1, 2, 4, 5, 6, 168, 197, 195, 33, 133, 362, 263, 98, 327, *at.BROW_LEFT)
 """What says how a head is turned: neither mouth nor jaw."""
 _SMOOTH = 2e-5
 _LID = 0.6
@@ -166,7 +166,7 @@ def head_only(points: Floats) -> tuple[int, ...]:
 def build(points: Floats, irises: Floats, alone: bool = True) -> Rig:
     """`points` [468, 3] with the lips shut, `irises` [2, 5, 2]; both in sides. `alone`: the person can be moved without
     what is behind; else the movement fades out around the head."""
-    scale, turn = similarity(table.neutral()[list(_RIGID)], points[list(_RIGID)])
+    scale, turn = similarity(table.neutral()[list(RIGID)], points[list(RIGID)])
     spread = float(np.linalg.norm(irises[1, 0] - irises[0, 0]))
     moves = _moves(points, scale * turn)
     outline = points[list(at.OVAL), :2]
@@ -239,7 +239,7 @@ def similarity(here: Floats, there: Floats) -> tuple[float, Floats]:
 
 def angles(points: Floats) -> tuple[float, float, float]:
     """Yaw, pitch and roll of a head in degrees: 0 when it looks at the viewer, upright."""
-    _, turn = similarity(table.neutral()[list(_RIGID)], points[list(_RIGID)])
+    _, turn = similarity(table.neutral()[list(RIGID)], points[list(RIGID)])
     yaw, pitch, roll = np.arctan2(turn[0, 2], turn[2, 2]), np.arcsin(turn[1, 2]), np.arctan2(turn[1, 0], turn[0, 0])
     return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
 
