@@ -84,7 +84,7 @@ soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays f
 judge-avatar: $(STAMP) synthesisers photographs ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar
 
-portraits: $(STAMP) photographs ## docs/pictures/portraits.png: what photographs become, and which are refused
+portraits: $(STAMP) photographs ## docs/pictures/portraits.jpg: what photographs become, and which are refused
 	$(PY) -m bench.portraits $(ARGS)
 
 photographs:

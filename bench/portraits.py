@@ -1,4 +1,4 @@
-"""`make portraits`: a sheet of what each photograph becomes, docs/pictures/portraits.png; those refused say why.
+"""`make portraits`: a sheet of what each photograph becomes, docs/pictures/portraits.jpg; those refused say why.
 
 The photographs are of the public domain and come with packages: the astronaut of scikit-image (an own lock, never
 imported), Grace Hopper of matplotlib. From them others are made: dark, grey, cut off, turned over, two of them, small.
@@ -21,7 +21,7 @@ from faces.pixels import Pixels
 from faces.stage import Stage
 from tests import portraits
 
-OUT = Path("docs/pictures/portraits.png")
+OUT = Path("docs/pictures/portraits.jpg")
 _TILE, _SIDE = 200, 512
 _POSES = (
     Pose(), Pose(aperture=0.35), Pose(aperture=0.4, roundness=0.9), Pose(lid=1.0), Pose(yaw=1.0, gaze=0.6),
@@ -91,7 +91,7 @@ def main() -> None:
     for each in rows:
         whole.paste(each, (0, top))
         top += each.height
-    whole.save(OUT, optimize=True)
+    whole.save(OUT, quality=82)
     print(f"Wrote {OUT}.")
 
 

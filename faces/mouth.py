@@ -105,8 +105,9 @@ class Mouth:
             _lay_plate(self._tongue, self._from(to, patch, edges.lower[_MIDDLE] + [0, rise]), inside)
         _lay_plate(self._upper, self._from(to, patch, edges.mouth[_MIDDLE]), inside)
         # The lips and the depth take the light.
-        shade = np.clip(0.42 + (rows - top) / (0.085 * width), 0, 1)
-        shade *= np.clip(0.25 + (bottom - rows) / (0.11 * width), 0, 1)
+        least = np.float32(0.75 - 0.5 * min(1.0, gap / (0.2 * self._width)))
+        shade = np.clip(0.5 + (rows - top) / (0.085 * width), 0, 1)
+        shade *= np.clip(least + (bottom - rows) / (0.11 * width), 0, 1)
         aside = np.minimum(columns - edges.upper[0, 0], edges.upper[-1, 0] - columns) / (0.22 * width)
         shade *= np.clip(0.3 + aside, 0, 1)
         luma = inside[..., 0]
