@@ -143,7 +143,7 @@ def _background(face: Face, seen: Talk) -> float:
     return float(_ssim(first, last)[outside].mean())
 
 
-def _ssim(a: Floats | np.ndarray, b: Floats | np.ndarray) -> Floats:  # type: ignore[type-arg]
+def _ssim(a: Floats | np.ndarray, b: Floats | np.ndarray) -> Floats:
     """Wang et al. 2004, Gaussian of 1.5."""
 
     def mean(values: Floats) -> Floats:
@@ -158,6 +158,6 @@ def _ssim(a: Floats | np.ndarray, b: Floats | np.ndarray) -> Floats:  # type: ig
 
 def _rest(face: Face) -> float:
     shown_ = Stage(face, SIDE).draw([Pose()])[0][: SIDE * SIDE].reshape(SIDE, SIDE)
-    portrait = np.asarray(cv2.resize(face.portrait, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    portrait = np.asarray(cv2.resize(face.portrait, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     error = float(np.mean((shown_ - planes(portrait)[0]) ** 2))
     return 10 * float(np.log10(255**2 / max(error, 1e-9)))

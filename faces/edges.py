@@ -48,9 +48,9 @@ class EdgeFinder:
     def __call__(self, weights: Values, turn: Turn) -> Edges:
         here = self._lines + self._here @ turn.lean.T
         here[:, 1] += self._breath * np.float32(turn.breath)
-        moved = (weights @ self._moves).reshape(6, SEAM, 2)
-        here = here.reshape(5, SEAM, 2)
-        lower = here[0] + moved[1]
-        upper = here[0] + moved[0]
+        moved = np.asarray((weights @ self._moves).reshape(6, SEAM, 2), np.float32)
+        here = np.asarray(here.reshape(5, SEAM, 2), np.float32)
+        upper, lower = here[0] + moved[0], here[0] + moved[1]
+        lids: Values = here[1:] + moved[2:]
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
-        return Edges(here[0], upper, lower, np.asarray(here[1:] + moved[2:], np.float32), here[1:])
+        return Edges(here[0], upper, lower, lids, here[1:])

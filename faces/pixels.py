@@ -88,7 +88,7 @@ def planes(picture: NDArray[np.floating] | Pixels) -> tuple[Values, Values]:
 
 
 def to_bytes(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def look_up(plane: Pixels, at: Values) -> Pixels:

@@ -126,7 +126,7 @@ def _affine(places: Floats) -> Floats:
 
 def ring(outline: Floats, wide: float, high: float) -> Floats:
     middle = outline.mean(axis=0)
-    return middle + (outline - middle) * [wide, high]
+    return np.asarray(middle + (outline - middle) * [wide, high])
 
 
 def still(points: Floats) -> Floats:

@@ -112,7 +112,7 @@ def tongue(box: Box, light_: Floats) -> Pixels:
     alpha = np.clip((v - top) / 0.035, 0, 1) * np.clip((0.42 - np.abs(u)) / 0.12, 0, 1)
     shade = 0.55 + 0.45 * np.clip((v - top) / 0.16, 0, 1)
     colour = _TONGUE * light_ * (shade * (1 - 0.8 * u**2))[..., None]
-    return np.clip(np.dstack([colour, alpha * 255]), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.dstack([colour, alpha * 255]), 0, 255).astype(np.uint8))
 
 
 def own(picture: Pixels, points: Floats, box: Box) -> Pixels | None:
@@ -193,4 +193,4 @@ def _spread(part: Pixels, kept: NDArray[np.bool_]) -> Pixels:
     )
     colours = np.zeros((labels.max() + 1, 3), np.uint8)
     colours[labels[kept]] = part[kept]
-    return colours[labels]
+    return np.asarray(colours[labels])

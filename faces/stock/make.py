@@ -81,7 +81,7 @@ def _as_drawn(points: Floats, who: Character) -> None:
     ends = points[[61, 291], 0].copy()
 
     def share(indices: tuple[int, ...]) -> Floats:
-        return np.clip((points[list(indices), 0] - ends[0]) / (ends[1] - ends[0]), 0, 1)
+        return np.asarray(np.clip((points[list(indices), 0] - ends[0]) / (ends[1] - ends[0]), 0, 1))
 
     edges = ((upper, _OUTER_UPPER), (lower, _OUTER_LOWER))
     placed = [(ring, _along(curve, share(ring))) for curve, ring in edges]
@@ -95,8 +95,9 @@ def _as_drawn(points: Floats, who: Character) -> None:
     for ring, where in (
         ((61, 76, 62, 78), (0.0, 0.015, 0.03, 0.045)),
         ((291, 306, 292, 308), (1.0, 0.985, 0.97, 0.955)),
-    ):
-        points[list(ring), :2] = _along(line, np.array(where))
+    )
+    for corner, where in corners:
+        points[list(corner), :2] = _along(line, np.array(where))
 
 
 def _along(curve: drawing.Curve, shares: Floats) -> Floats:
