@@ -83,7 +83,7 @@ def _as_drawn(points: Floats, who: Character) -> None:
     def share(indices: tuple[int, ...]) -> Floats:
         return np.asarray(np.clip((points[list(indices), 0] - ends[0]) / (ends[1] - ends[0]), 0, 1))
 
-    edges = ((upper, _OUTER_UPPER), (lower, _OUTER_LOWER))
+    edges: tuple[tuple[drawing.Curve, tuple[int, ...]], ...] = (upper, _OUTER_UPPER), (lower, _OUTER_LOWER)
     placed = [(ring, _along(curve, share(ring))) for curve, ring in edges]
     inner = (at.CORNERS[0], *at.UPPER_INNER, at.CORNERS[1]), (at.CORNERS[0], *at.LOWER_INNER, at.CORNERS[1])
     placed += [(ring, _along(line, np.clip(share(ring), 0.045, 0.955))) for ring in inner]
@@ -92,7 +92,7 @@ def _as_drawn(points: Floats, who: Character) -> None:
     for part, ring, outer in _RINGS:
         edge = points[list(outer), :2]
         points[list(ring), :2] = edge + part * (_along(line, share(outer)) - edge)
-    for ring, where in (
+    corners = (
         ((61, 76, 62, 78), (0.0, 0.015, 0.03, 0.045)),
         ((291, 306, 292, 308), (1.0, 0.985, 0.97, 0.955)),
     )
