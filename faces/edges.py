@@ -49,8 +49,8 @@ class EdgeFinder:
         here = self._lines + self._here @ turn.lean.T
         here[:, 1] += self._breath * np.float32(turn.breath)
         moved = np.asarray((weights @ self._moves).reshape(6, SEAM, 2), np.float32)
-        here = np.asarray(here.reshape(5, SEAM, 2), np.float32)
-        upper, lower = here[0] + moved[0], here[0] + moved[1]
-        lids: Values = here[1:] + moved[2:]
+        head = np.asarray(here.reshape(5, SEAM, 2), np.float32)
+        upper, lower = head[0] + moved[0], head[0] + moved[1]
+        lids = np.asarray(head[1:] + moved[2:], np.float32)
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
-        return Edges(here[0], upper, lower, lids, here[1:])
+        return Edges(head[0], upper, lower, lids, head[1:])
