@@ -14,7 +14,7 @@ from faces.rig import GRID, Rig
 
 _ROUNDS, _JAW_ROUNDS = 2, 7
 _EMPTY = np.empty((0, 0), np.float32)
-_STRIPS = 6
+_STRIPS = 3
 _MOST_WAY = 0.03
 """In sides: how far a silhouette goes at the most."""
 
