@@ -1,15 +1,16 @@
 # One image for every process of Greenroom: the command says which. SET=neural adds torch (about 5 GB), which the
 # neural renderer and the avatar builder need.
-FROM python:3.13-slim AS build
+FROM python:3.12-slim AS build
 ARG SET=run
 RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
 COPY requirements requirements
-RUN uv venv /venv && uv pip sync --python /venv/bin/python requirements/$SET.lock
+RUN uv venv /venv && uv pip sync --python /venv/bin/python requirements/$SET.lock \
+    && { [ $SET != neural ] || uv pip install --python /venv/bin/python --no-deps --require-hashes -r requirements/landmarks.lock; }
 COPY . .
 RUN uv pip install --python /venv/bin/python --no-deps .
 
-FROM python:3.13-slim
+FROM python:3.12-slim
 RUN useradd --create-home greenroom && install -d -o greenroom /assets
 COPY --from=build /venv /venv
 USER greenroom

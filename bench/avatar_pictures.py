@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.portraits import photographs
 from faces import measure
 from faces.face import stock
 from faces.film import frames
 from faces.fit import fit
-from faces.mouth import Mouth, Opening, openings
+from faces.motion import Pose
 from faces.neural import NeuralRenderer
+from faces.stage import Stage
 from faces.training import corpus, flite
 from faces.training.corpus import features
 from faces.training.train import run
 from faces.visemes import SIX, SIX_OF, VISEMES, track
-from tests import portraits
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -85,25 +86,18 @@ def speaking() -> None:
 
 
 def mouths() -> None:
-    """Both stock faces and a fitted upload, in some of the drawn mouths."""
-    pressed, on_teeth, tongue = openings()[-3:]
+    """The stock faces and two photographs, in some of the things that they do."""
     chosen = [
-        Opening(0, 0), Opening(0.25, 0), Opening(0.6, 0), Opening(1, 0.1), Opening(0.7, 0.7), Opening(0.4, 1),
-        pressed, on_teeth, tongue,
+        Pose(), Pose(aperture=0.3), Pose(aperture=0.7), Pose(aperture=0.45, roundness=0.7),
+        Pose(aperture=0.12, roundness=1.0), Pose(pressed=1.0), Pose(aperture=0.1, on_teeth=1.0), Pose(lid=1.0),
+        Pose(yaw=1.0, gaze=0.8, smile=0.4),
     ]  # fmt: skip
-    uploaded = fit(np.asarray(portraits.drawn("av_stock_001", 600).rotate(6, fillcolor=(190, 205, 210))))
+    built = [fit(np.asarray(picture)) for picture in photographs().values()]
     rows = []
-    for face in (stock("av_demo"), stock("av_stock_001"), uploaded):
-        picture = cv2.resize(face.portrait, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        mouth = Mouth(picture, face.landmarks)
-        row = []
-        for opening in chosen:
-            whole = picture.copy()
-            box = mouth.box
-            whole[box.top : box.bottom, box.left : box.right] = mouth.draw(opening)
-            row.append(cv2.resize(whole[90:430, 90:422], (133, 136), interpolation=cv2.INTER_AREA))
-        rows.append(np.concatenate(row, axis=1))
-    Image.fromarray(np.clip(np.concatenate(rows), 0, 255).astype(np.uint8)).save(FOLDER / "mouths.png", optimize=True)
+    for face in (stock("av_demo"), stock("av_stock_001"), *built):
+        pictures = [rgb(frame)[40:424, 80:432] for frame in Stage(face, SIDE).draw(chosen)]
+        rows.append(np.concatenate([cv2.resize(p, (176, 192), interpolation=cv2.INTER_AREA) for p in pictures], axis=1))
+    Image.fromarray(np.concatenate(rows)).save(FOLDER / "mouths.png", optimize=True)
 
 
 if __name__ == "__main__":

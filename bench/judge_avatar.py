@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from bench import judge_faces
 from bench.common import report
 from faces import face as faces
 from faces import lips, measure
@@ -179,6 +180,9 @@ def main() -> int:
             with out.status(f"rendering {avatar}, {name}"):
                 bars, more, _ = shown(avatar, name, watch(renderer, avatar, clips))
             rows += [bar.row() for bar in bars] + more
+    with out.status("judging the faces by their landmarks"):
+        spoken = np.concatenate([clip.pcm for clip in sets["unseen synthesiser"]])
+        rows += judge_faces.rows(renderer, spoken)
     rows.append(Bar("mouth closed in silence and in noise of −60 dB", silences(renderer), 0.95).row())
     report(
         "avatar",
@@ -190,6 +194,9 @@ def main() -> int:
             "Accuracies are shares of all frames, pauses included. The face is measured on the pixels of its frames:"
             " the height between the lips (`faces/measure.py`), against the aperture that the synthesiser's own phoneme"
             " times give.",
+            "What a face does with what it is told is seen by another release of the landmark net than built it"
+            f" (`bench/judge_faces.py`): {judge_faces.SECONDS} s of speech, one frame in {judge_faces.EVERY},"
+            " distances in eye spans. The photographs are of the public domain.",
             f"Device: {renderer.device}. Speed is in render.md.",
         ],
         command="make judge-avatar",

@@ -28,6 +28,13 @@ def need_neural() -> None:
         raise fail(missing)
 
 
+def need_nets() -> None:
+    from faces.nets import missing
+
+    if (reason := missing()) is not None:
+        raise fail(reason)
+
+
 def render(
     audio: Annotated[Path, typer.Option(help="A sound file: wav, flac, mp3, …", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="The video to write, mp4.")],
@@ -63,7 +70,8 @@ def render(
 
 def _face(avatar: str):  # type: ignore[no-untyped-def]
     from faces import face as faces
-    from faces.fit import Unfit, fit
+    from faces.fit import Unfit, fit, opened
+    from faces.nets import Missing
     from faces.portrait import BadImage, decode
     from schemas.avatars import STOCK
 
@@ -74,8 +82,8 @@ def _face(avatar: str):  # type: ignore[no-untyped-def]
     except OSError:
         raise fail(f"There is no stock avatar and no file {avatar}; stock avatars are {', '.join(STOCK)}.") from None
     try:
-        return faces.Face.from_bytes(data) if data[:2] == b"PK" else fit(decode(data))
-    except (faces.UnreadableFace, BadImage, Unfit) as wrong:
+        return opened(data) if data[:2] == b"PK" else fit(decode(data))
+    except (faces.UnreadableFace, BadImage, Unfit, Missing) as wrong:
         raise fail(f"{avatar} cannot be used: {wrong}") from None
 
 
@@ -114,6 +122,8 @@ def judge_speech() -> None:
 @faces_app.command("draw")
 def draw_faces() -> None:
     """Draw the stock faces anew."""
+    need_neural()
+    need_nets()
     from faces.stock.make import write
 
     err.print(f"Drew {', '.join(write())}.")

@@ -21,7 +21,7 @@ from cli.console import WAIT_S, err, fail, leaving_threads, out, run_to_the_end
 from cli.credits import credits_app
 from cli.dead_letters import dead_letters_app
 from cli.erase import erase
-from cli.faces import faces_app, need_neural, render, train_app
+from cli.faces import faces_app, need_nets, need_neural, render, train_app
 from cli.inspect import inspect
 from cli.keys import keys_app
 from cli.parked import parked_app
@@ -184,6 +184,7 @@ def live() -> None:
 def build() -> None:
     """Build avatars from uploaded portraits. Needs the `neural` extra, Kafka and the asset folder, no database."""
     need_neural()
+    need_nets()
     from workers.build import serve
     from workers.settings import BuildSettings
 

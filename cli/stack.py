@@ -29,6 +29,7 @@ from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
 from events.signing import SigningKey
+from faces import nets
 from schemas.jsons import JsonObject
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
@@ -171,7 +172,10 @@ async def _start_processes(
     if importlib.util.find_spec("faust") is not None:
         await group.add(_command("live", env))
     if neural_missing() is None:
-        await group.add(_command("build", env))
+        if (reason := nets.missing()) is None:
+            await group.add(_command("build", env))
+        else:
+            console.print(f"Portraits are not built: {reason}", style="yellow")
 
 
 def _write(described: JsonObject, group: ProcessGroup) -> None:

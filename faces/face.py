@@ -1,10 +1,11 @@
-"""A face as it is stored: a square portrait, what its eyes look like when they move, and where its parts are."""
+"""A face as it is stored: a square portrait with shut lips, the points of the landmark net, and what the person is."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import msgspec
@@ -12,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces import matte, rig
+from faces.teeth import Box
 from schemas.avatars import STOCK as STOCK_AVATARS
 
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 
 SIDE = 720
 """Pixels of a stored portrait's side: the largest format."""
-LIDS = 5
-GAZES = 3
 STOCK = Path(__file__).parent / "stock"
 _MOST_BYTES = 32 * 1024 * 1024
+_VERSION = 2
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -30,88 +33,127 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Landmarks(msgspec.Struct, frozen=True):
-    """Where things are, in fractions of the side, x to the right and y down; left and right are the picture's."""
+    """Where the eyes and the mouth are, in fractions of the side, x to the right and y down; left and right are the
+    picture's."""
 
     mouth_left: Point
     mouth_right: Point
     mouth_centre: Point
-    lip_upper: float
-    lip_lower: float
     chin: Point
     eye_left: Point
     eye_right: Point
-    eye_width: float
-    eye_height: float
-    face: Point
-    face_half_width: float
-    face_half_height: float
 
     @property
     def mouth_width(self) -> float:
         return self.mouth_right.x - self.mouth_left.x
 
-    @property
-    def eye_box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of what a blink changes."""
-        wide, high = self.eye_width * 0.85, max(self.eye_height * 1.1, self.eye_width * 0.5)
-        middle = (self.eye_left.y + self.eye_right.y) / 2
-        return self.eye_left.x - wide, middle - high, self.eye_right.x + wide, middle + high
+
+class _About(msgspec.Struct, frozen=True):
+    """`points` [468 * 3] and `irises` [2 * 5 * 2], in sides; `teeth`: left, top, width, height of their plate, pixels;
+    `light` on the face, `grey`: how much colour the picture lacks."""
+
+    version: int
+    points: list[float]
+    irises: list[float]
+    teeth: tuple[int, int, int, int]
+    light: tuple[float, float, float]
+    grey: float
 
 
 class UnreadableFace(Exception):
     """The file is not a built face."""
 
 
+class OldFace(UnreadableFace):
+    """A face of the first version: what of it a new one can be built from."""
+
+    def __init__(self, portrait: Pixels, landmarks: Landmarks) -> None:
+        super().__init__("it was built by the first version")
+        self.portrait, self.landmarks = portrait, landmarks
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
-    """`portrait` [SIDE, SIDE, 3] RGB; `eyes` [LIDS, GAZES, h, w, 3]: the eye box by lid, open to shut, and gaze."""
+    """`portrait` [SIDE, SIDE, 3] RGB, lips shut; `points` [468, 3], `irises` [2, 5, 2] in sides, as a `landmarks.Mesh`
+    has them; `teeth` RGBA, which lies in `teeth_box`; `matte` [SIDE, SIDE]: how much of each pixel is the person (None:
+    nobody knows); `backdrop` [SIDE, SIDE, 3]: what is behind, where that is known and need not be made up."""
 
     portrait: Pixels
-    eyes: Pixels
-    landmarks: Landmarks
+    points: Floats
+    irises: Floats
+    teeth: Pixels
+    teeth_box: Box
+    light: tuple[float, float, float]
+    grey: float = 0.0
+    matte: Pixels | None = None
+    backdrop: Pixels | None = None
 
-    def eye_pixels(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom of the eye box in the stored portrait; even, so that chroma fits."""
-        left, top, right, bottom = self.landmarks.eye_box
-        return _even(left), _even(top), _even(right), _even(bottom)
+    @cached_property
+    def rig(self) -> rig.Rig:
+        return rig.build(self.points, self.irises, alone=self.matte is not None)
+
+    @cached_property
+    def behind(self) -> Pixels:
+        """[SIDE, SIDE, 3]: what is behind the person, known or made up."""
+        if self.matte is None:
+            return self.portrait
+        return matte.behind(self.portrait, self.matte) if self.backdrop is None else self.backdrop
+
+    @property
+    def landmarks(self) -> Landmarks:
+        def at(*indices: int) -> Point:
+            x, y = self.points[list(indices), :2].mean(axis=0)
+            return Point(float(x), float(y))
+
+        eyes = [Point(float(x), float(y)) for x, y in self.irises[:, 0]]
+        return Landmarks(at(61), at(291), at(13, 14), at(152), *eyes)
 
     def to_bytes(self, mark: str = "") -> bytes:
         """The same face and mark give the same bytes; another mark makes it another asset."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             archive.comment = mark.encode()
-            lids, gazes, height, width, _ = self.eyes.shape
-            sheet = self.eyes.transpose(0, 2, 1, 3, 4).reshape(lids * height, gazes * width, 3)
-            parts = {
-                "landmarks.json": msgspec.json.encode(self.landmarks, order="sorted"),
-                "portrait.png": _png(self.portrait),
-                "eyes.png": _png(sheet),
-            }
+            box = self.teeth_box
+            about = _About(
+                _VERSION, _rounded(self.points), _rounded(self.irises), (box.left, box.top, box.width, box.height),
+                self.light, self.grey,
+            )  # fmt: skip
+            pictures = {"portrait": self.portrait, "teeth": self.teeth, "matte": self.matte, "backdrop": self.backdrop}
+            parts = {"face.json": msgspec.json.encode(about, order="sorted")}
+            parts |= {f"{name}.png": _png(picture) for name, picture in pictures.items() if picture is not None}
             for name, content in parts.items():
                 archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content)
         return packed.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Face:
-        """Raises UnreadableFace."""
+        """Raises OldFace, UnreadableFace."""
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(item.file_size for item in archive.infolist()) > _MOST_BYTES:
                     raise UnreadableFace("too large")
-                landmarks = msgspec.json.decode(archive.read("landmarks.json"), type=Landmarks)
-                portrait = _pixels(archive.read("portrait.png"))
-                sheet = _pixels(archive.read("eyes.png"))
-            height, width = sheet.shape[0] // LIDS, sheet.shape[1] // GAZES
-            eyes = sheet.reshape(LIDS, height, GAZES, width, 3).transpose(0, 2, 1, 3, 4)
+                if "landmarks.json" in archive.namelist():
+                    landmarks = msgspec.json.decode(archive.read("landmarks.json"), type=Landmarks)
+                    raise OldFace(_square(_pixels(archive.read("portrait.png"), "RGB")), landmarks)
+                about = msgspec.json.decode(archive.read("face.json"), type=_About)
+                face = cls(
+                    _square(_pixels(archive.read("portrait.png"), "RGB")),
+                    np.array(about.points).reshape(468, 3),
+                    np.array(about.irises).reshape(2, 5, 2),
+                    _pixels(archive.read("teeth.png"), "RGBA"),
+                    Box(*about.teeth),
+                    about.light,
+                    about.grey,
+                    *(_optional(archive, name, mode) for name, mode in (("matte.png", "L"), ("backdrop.png", "RGB"))),
+                )
         except (zipfile.BadZipFile, KeyError, ValueError, OSError, msgspec.MsgspecError) as wrong:
             raise UnreadableFace(str(wrong)) from None
-        face = cls(portrait, np.ascontiguousarray(eyes), landmarks)
-        left, top, right, bottom = face.eye_pixels()
-        if portrait.shape != (SIDE, SIDE, 3) or eyes.shape[2:4] != (bottom - top, right - left):
-            raise UnreadableFace("its pictures have the wrong size")
+        if face.teeth.shape[:2] != (face.teeth_box.height, face.teeth_box.width):
+            raise UnreadableFace("its teeth have the wrong size")
         return face
 
 
+@cache
 def stock(name: str) -> Face:
     """Raises KeyError."""
     if name not in STOCK_AVATARS:
@@ -119,8 +161,18 @@ def stock(name: str) -> Face:
     return Face.from_bytes((STOCK / f"{name}.face").read_bytes())
 
 
-def _even(fraction: float) -> int:
-    return min(SIDE, max(0, round(fraction * SIDE / 2) * 2))
+def _rounded(values: Floats) -> list[float]:
+    return [round(float(value), 5) for value in values.ravel()]
+
+
+def _optional(archive: zipfile.ZipFile, name: str, mode: str) -> Pixels | None:
+    return _square(_pixels(archive.read(name), mode)) if name in archive.namelist() else None
+
+
+def _square(picture: Pixels) -> Pixels:
+    if picture.shape[:2] != (SIDE, SIDE):
+        raise UnreadableFace("its pictures have the wrong size")
+    return picture
 
 
 def _png(pixels: Pixels) -> bytes:
@@ -129,5 +181,5 @@ def _png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _pixels(png: bytes) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB"))
+def _pixels(png: bytes, mode: str) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert(mode))

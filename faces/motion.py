@@ -31,11 +31,13 @@ class Pose:
     brow: float = 0.0
     lid: float = 0.0
     gaze: float = 0.0
+    look: float = 0.0
     aperture: float = 0.0
     roundness: float = 0.1
     pressed: float = 0.0
     on_teeth: float = 0.0
     tongue: float = 0.0
+    smile: float = 0.0
 
 
 class Lips:

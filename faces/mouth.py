@@ -1,8 +1,4 @@
-"""The mouth of a face, drawn once for every opening and rounding: the lips of the portrait are warped apart, the jaw
-goes down with them, and teeth, tongue and the dark between are painted into the gap.
-
-Works in float pixels of one picture; nothing here runs while a session plays.
-"""
+"""The open mouth: the lower lip goes with the jaw, and between the lips are teeth, tongue and the dark."""
 
 from __future__ import annotations
 
@@ -10,158 +6,125 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from faces.face import Landmarks
+from faces.edges import Edges
+from faces.fields import JawField
+from faces.pixels import Floats, Frame, Patch, Pixels, Values, along, clipped, halved, lay, planes, shrunk, steepness
+from faces.rig import SEAM, Rig
+from faces.teeth import Box
 
-APERTURES = 17
-ROUNDNESSES = 5
-MOST_OPEN = 0.52
-"""Height of the widest opening, in mouth widths."""
-
-_UPPER_SHARE = 0.18
-_JAW_SHARE = 0.5
-_NARROWING = 0.3
-_DARK = np.array([66, 20, 26], np.float32)
-_DEEP = np.array([34, 9, 14], np.float32)
-_TOOTH = np.array([246, 243, 236], np.float32)
-_TONGUE = np.array([196, 92, 98], np.float32)
-
-Image = NDArray[np.floating]
+_DARK = np.array([52.0, 22.0, 24.0])
+_SHUT = 0.25
+"""Pixels between the lips that nobody sees."""
+_BELOW, _BESIDE = 0.36, 0.2
+"""How far from the lips' edges the jaw's own layer reaches, in mouth widths; the head's is the same from there on."""
+_FADE = 0.16
+_TONGUE_SHOWS = 0.26
+_MIDDLE = SEAM // 2
 
 
 @dataclass(frozen=True)
-class Box:
-    """Pixels: left and top inclusive, right and bottom exclusive; all even."""
+class Plates:
+    """`upper` teeth and `tongue` [h, w, 4] RGBA of the same size, where they lie at rest, and the light on the face."""
 
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-    @property
-    def halved(self) -> Box:
-        """The same box in a chroma plane."""
-        return Box(self.left // 2, self.top // 2, self.right // 2, self.bottom // 2)
+    upper: Pixels
+    tongue: Pixels
+    box: Box
+    bright: float
 
 
-@dataclass(frozen=True)
-class Opening:
-    """One drawn mouth. `teeth` 0…1: how much of the gap the upper teeth fill; `press`: lips squeezed thin."""
-
-    aperture: float
-    roundness: float
-    teeth: float = 0.42
-    press: float = 0.0
-    tongue: float = 0.0
-    tuck: float = 0.0
+def _yuva(rgba: Pixels) -> Values:
+    """[h, w, 4]: luma, chroma and alpha, 0…1, at each pixel."""
+    height, width = rgba.shape[0] // 2 * 2, rgba.shape[1] // 2 * 2
+    rgba = rgba[:height, :width]
+    luma, chroma = planes(rgba[..., :3])
+    wide = cv2.resize(chroma, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.dstack([luma, wide, rgba[..., 3].astype(np.float32) / 255])
 
 
-def openings() -> list[Opening]:
-    """The grid, rounder ones later, then the specials."""
-    grid = [Opening(a / (APERTURES - 1), r / (ROUNDNESSES - 1)) for r in range(ROUNDNESSES) for a in range(APERTURES)]
-    return [
-        *grid,
-        Opening(0.0, 0.1, press=1.0),
-        Opening(0.13, 0.05, teeth=1.0, tuck=1.0),
-        Opening(0.24, 0.05, tongue=1.0),
-    ]
+def _lay_plate(plate: Values, at: Floats, inside: Values) -> None:
+    """`at` [2, 3]: from pixel indices of `inside` [h, w, 3] to the plate's. In place."""
+    size = inside.shape[1], inside.shape[0]
+    mine = cv2.warpAffine(plate, at, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    inside += (mine[..., :3] - inside) * mine[..., 3:]
 
 
 class Mouth:
-    """The warp of one portrait, `picture` [side, side, 3] float RGB in 0…255."""
+    def __init__(self, rig: Rig, jaw: JawField, plates: Plates, side: int) -> None:
+        self._jaw = jaw
+        self._width = rig.mouth_width * side
+        self._rest = rig.mouth.line[_MIDDLE] * side
+        self._upper, self._tongue = _yuva(plates.upper), _yuva(plates.tongue)
+        self._origin = np.array([plates.box.left, plates.box.top], float)
+        luma, chroma = planes(np.broadcast_to(_DARK * plates.bright, (2, 2, 3)))
+        self._dark = np.concatenate([luma[0, :1], chroma[0, 0]]).astype(np.float32)
 
-    def __init__(self, picture: Image, marks: Landmarks) -> None:
-        self._picture = picture
-        side = picture.shape[0]
-        self._width = marks.mouth_width * side
-        self._x, self._y = marks.mouth_centre.x * side, marks.mouth_centre.y * side
-        self._corner = (marks.mouth_left.y + marks.mouth_right.y) / 2 * side - self._y
-        self._upper, self._lower = marks.lip_upper * side, marks.lip_lower * side
-        self._chin = marks.chin.y * side
-        self._jaw_half = marks.face_half_width * side
-        self.box = self._place(side)
-        rows, columns = np.mgrid[self.box.top : self.box.bottom, self.box.left : self.box.right].astype(np.float32)
-        self._px, self._py = columns, rows
+    def part(self, edges: Edges, weights: Values, rigid: Values, box: Patch, at: Values, at_half: Values) -> None:
+        """Where the box's pixels come from, luma and chroma: below the seam from where the jaw has them. In place."""
+        if _gap(edges) < _SHUT:
+            return
+        line, width = np.float32(0.5) * (edges.upper + edges.lower), self._width
+        left, right = float(line[0, 0]), float(line[-1, 0])
+        top, bottom = float(line[:, 1].min()), float(edges.lower[:, 1].max())
+        aside = _BESIDE * width
+        patch = Patch.around(left - aside, top - 1, right + aside, bottom + _BELOW * width, box)
+        if patch.empty:
+            return
+        columns, rows = patch.columns, patch.rows
+        fade = np.float32(_FADE * width)
+        share = ((rows > along(columns, line)) * clipped((patch.bottom - 1 - rows) / fade)).astype(np.float32)
+        share *= clipped(np.float32(0.75) - np.maximum(left - columns, columns - right) / fade)
+        jaw = self._jaw.back(weights, rigid, patch)
+        here = at[patch.within(box).at]
+        here += (jaw - here) * share[..., None]
+        half = patch.half
+        here_half = at_half[half.within(box.half).at]
+        here_half += (halved(jaw, half.size) - here_half) * share[::2, ::2, None]
 
-    def _place(self, side: int) -> Box:
-        reach = max(self._jaw_half * 1.12, self._width * 1.1)
-        bottom = self._chin + self._width * 0.75
-        even = [round(v / 2) * 2 for v in (self._x - reach, self._y - self._width * 0.7, self._x + reach, bottom)]
-        return Box(max(0, even[0]), max(0, even[1]), min(side, even[2]), min(side, even[3]))
+    def fill(self, edges: Edges, tongue: float, box: Patch, frame: Frame) -> None:
+        """What is between the lips."""
+        upper, lower = edges.upper, edges.lower
+        left, right = min(upper[0, 0], lower[0, 0]), max(upper[-1, 0], lower[-1, 0])
+        patch = Patch.around(left - 1, upper[:, 1].min() - 1, right + 1, lower[:, 1].max() + 1, box)
+        if _gap(edges) >= _SHUT and not patch.empty:
+            self._behind(edges, patch, _gap(edges), tongue, frame)
 
-    def draw(self, mouth: Opening) -> Image:
-        """The box's pixels, [height, width, 3]."""
-        x, y, width = self._px, self._py, self._width
-        narrow = 1 - _NARROWING * mouth.roundness * min(1.0, 0.35 + mouth.aperture * 2)
-        half = width / 2 * narrow
-        u = (x - self._x) / half
-        profile = np.clip(1 - u * u, 0, 1) ** 0.72
-        height = mouth.aperture * MOST_OPEN * width
-        line = self._y + self._corner * np.clip(np.abs(u), 0, 1.3) ** 2
-        up = _UPPER_SHARE * height * profile
-        down = (1 - _UPPER_SHARE) * height * profile
-        top, bottom = line - up, line + down
+    def _behind(self, edges: Edges, patch: Patch, gap: float, tongue: float, frame: Frame) -> None:
+        columns, rows, width = patch.columns, patch.rows, np.float32(self._width)
+        top, bottom = along(columns, edges.upper), along(columns, edges.lower)
+        share = clipped((rows - top) * steepness(top) + np.float32(0.5))
+        share *= clipped((bottom - rows) * steepness(bottom) + np.float32(0.5))
+        share *= (columns > edges.upper[0, 0]) & (columns < edges.upper[-1, 0])
+        inside = np.empty((*share.shape, 3), np.float32)
+        inside[:] = self._dark
+        axis = edges.mouth[-1] - edges.mouth[0]
+        axis = axis / np.hypot(*axis)
+        to = np.array([[axis[0], axis[1]], [-axis[1], axis[0]]], float)
+        if tongue > 0 or gap > 0.08 * width:
+            rise = (0.17 * (1 - min(1.0, gap / (_TONGUE_SHOWS * self._width))) - 0.13 * tongue) * self._width
+            _lay_plate(self._tongue, self._from(to, patch, edges.lower[_MIDDLE] + [0, rise]), inside)
+        _lay_plate(self._upper, self._from(to, patch, edges.mouth[_MIDDLE]), inside)
+        # The lips and the depth take the light.
+        least = np.float32(0.75 - 0.5 * min(1.0, gap / (0.2 * self._width)))
+        shade = np.clip(0.5 + (rows - top) / (0.085 * width), 0, 1)
+        shade *= np.clip(least + (bottom - rows) / (0.11 * width), 0, 1)
+        aside = np.minimum(columns - edges.upper[0, 0], edges.upper[-1, 0] - columns) / (0.22 * width)
+        shade *= np.clip(0.3 + aside, 0, 1)
+        luma = inside[..., 0]
+        luma -= 16
+        luma *= shade
+        luma += 16
+        lay(frame.luma[patch.at], luma, share)
+        half = patch.half
+        small = shrunk(share, half.size)
+        for i in (0, 1):
+            lay(frame.chroma[i][half.at], inside[::2, ::2, i + 1], small)
 
-        jaw = _JAW_SHARE * height * _fade(np.abs(x - self._x) / self._jaw_half, 0.55, 1.12)
-        above = up * _fade((top - y) / (0.62 * width), 0.0, 1.0)
-        lip = np.clip((y - bottom) / (self._lower * 2.2), 0, 1)
-        floor = self._chin + jaw
-        below = (down + (jaw - down) * _smooth(lip)) * _fade((y - floor) / (0.72 * width), 0.0, 1.0)
-        share = np.clip((y - top) / np.maximum(bottom - top, 1e-3), 0, 1)
-        shift = np.where(y < top, above, np.where(y > bottom, -below, above * (1 - share) - below * share))
-        # Lips pushed together are thinner: more of the source's height goes into the same pixels.
-        tall = self._upper + self._lower
-        reach = _fade(np.abs(y - line) / (1.7 * tall), 0.1, 1.0) * _fade(np.abs(u), 0.75, 1.5)
-        squeeze = 0.42 * mouth.press * (y - line) * reach
-        # The lower lip goes under the upper teeth: it shows less of itself.
-        squeeze = squeeze + 0.55 * mouth.tuck * np.maximum(y - bottom, 0) * reach
-        wide = (1 / narrow - 1) * _fade(np.abs(x - self._x) / width, 0.5, 1.12)
-        wide = wide * _fade(np.abs(y - line - down / 2) / (0.95 * width), 0.25, 1.0)
-        source_x = x + (x - self._x) * wide
-        source_y = y + shift + squeeze
-        maps = source_x.astype(np.float32), source_y.astype(np.float32)
-        warped = np.asarray(
-            cv2.remap(self._picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
-        )
-        gap = np.clip(np.minimum(y - top, bottom - y) + 0.5, 0, 1) * (np.abs(u) < 1)
-        return self._fill(warped, gap.astype(np.float32), u, top, bottom, mouth)
-
-    def _fill(self, warped: Image, gap: Image, u: Image, top: Image, bottom: Image, mouth: Opening) -> Image:
-        """Teeth hang from the upper lip, the tongue lies below, all of it darker towards the corners."""
-        y = self._py
-        open_ = np.maximum(bottom - top, 1e-3)
-        deep = np.clip((y - top) / open_, 0, 1)[..., None]
-        inside = _DEEP + (_DARK - _DEEP) * np.abs(deep - 0.35) * 1.4
-        curve = np.clip(1 - (u / 0.86) ** 4, 0, 1)
-        most = np.where(mouth.teeth >= 1, 0.92 * open_, np.minimum(0.115 * self._width, mouth.teeth * open_))
-        tooth = np.clip(top + most * curve - y + 0.5, 0, 1) * np.clip((0.86 - np.abs(u)) * 12, 0, 1)
-        tooth = tooth * np.clip(open_ / (0.035 * self._width), 0, 1)
-        shade = (1 - 0.34 * np.abs(u) ** 2 - 0.1 * np.clip((top + 2.5 - y) / 3, 0, 1))[..., None]
-        rise = 0.62 if mouth.tongue else 0.34
-        tip = bottom - rise * open_ * np.clip(1 - (u / 0.72) ** 2, 0, 1) ** 0.7
-        tongue = np.clip(y - tip + 0.5, 0, 1) * (np.abs(u) < 0.72) * np.clip(open_ / (0.1 * self._width) - 0.4, 0, 1)
-        if mouth.tongue:
-            tongue = np.clip(y - tip + 0.5, 0, 1) * (np.abs(u) < 0.72)
-        muscle = _TONGUE * (0.72 + 0.34 * np.clip((y - tip) / np.maximum(bottom - tip, 1), 0, 1))[..., None]
-        inside = inside + (muscle - inside) * tongue[..., None]
-        inside = inside + (_TOOTH * shade - inside) * tooth[..., None]
-        filled: Image = (warped + (inside - warped) * gap[..., None]).astype(np.float32)
-        return filled
+    def _from(self, to: Floats, patch: Patch, middle: Values) -> Floats:
+        """From the patch's pixel indices to those of a plate whose middle, at rest the seam's, is at `middle` now."""
+        corner = np.array([patch.left, patch.top], float)
+        return np.column_stack([to, to @ (corner - middle) + self._rest - self._origin])
 
 
-def _smooth(t: Image) -> Image:
-    return t * t * (3 - 2 * t)
-
-
-def _fade(distance: Image, full: float, gone: float) -> Image:
-    """1 up to `full`, 0 from `gone` on, smooth between."""
-    return 1 - _smooth(np.clip((distance - full) / (gone - full), 0, 1)).astype(np.float32)
+def _gap(edges: Edges) -> float:
+    return float((edges.lower[:, 1] - edges.upper[:, 1]).max())

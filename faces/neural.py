@@ -14,6 +14,7 @@ from torch import Tensor
 
 from faces import lips
 from faces.face import Face, stock
+from faces.fit import opened
 from faces.hearing import MELS, TAIL, TICK, LogMel
 from faces.motion import Life, Lips, Pose
 from faces.stage import Stage
@@ -75,12 +76,12 @@ class NeuralStream:
 
 
 class NeuralRenderer:
-    """Implements `workers.renderers.Renderer`. The same code on CPU and CUDA."""
+    """Implements `workers.renderers.Renderer`. The audio net is the same code on CPU and CUDA."""
 
     lookahead_ms = LOOKAHEAD_MS
 
     def __init__(self, device: str | None = None, threads: int = 1) -> None:
-        """`threads`: frames of a batch that a CPU draws at once; each of them is one thread of torch's own."""
+        """`device` of the audio net; frames are drawn on the CPU, `threads` of a batch at once."""
         self._threads = ThreadPoolExecutor(threads, "draw") if threads > 1 else None
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._net = lips.load(self._device)
@@ -93,13 +94,13 @@ class NeuralRenderer:
 
     def load(self, avatar_id: str, built: bytes | None = None) -> Face:
         """Raises UnreadableFace; KeyError when there is no such stock avatar."""
-        return Face.from_bytes(built) if built is not None else stock(avatar_id)
+        return opened(built) if built is not None else stock(avatar_id)
 
     def open(self, face: Face, side: int, seed: int) -> NeuralStream:
         """A stream of frames of side × side. Streams with different seeds do not blink together."""
         stages = self._stages.setdefault(face, {})
         if side not in stages:  # made ready for a format once, and kept as long as the face
-            stages[side] = Stage(face, side, self._device, self._threads)
+            stages[side] = Stage(face, side, self._threads)
         return NeuralStream(stages[side], Memory.empty(self._device), Life(seed))
 
     def step(self, streams: Sequence[NeuralStream]) -> list[NDArray[np.uint8] | None]:
@@ -155,7 +156,7 @@ def _pose(stream: NeuralStream, shape: list[float], kind: list[float]) -> Pose |
     yaw, pitch, roll, breath, brow, lid, gaze = stream.life.step(stream.loudness)
     special = 0.0 if stream.quiet else 1 - pressed
     return Pose(
-        yaw, pitch, roll, breath, brow, lid, gaze, aperture, roundness, pressed,
+        yaw, pitch, roll, breath, brow, lid, gaze, 0.0, aperture, roundness, pressed,
         on_teeth=special * _sure(kind[INDEX["FF"]]),
         tongue=special * _sure(kind[INDEX["TH"]]),
     )  # fmt: skip

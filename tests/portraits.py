@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
-from msgspec import structs
 from PIL import Image
 
 from faces.face import Face, stock
@@ -18,11 +18,15 @@ def drawn(name: str = "av_demo", side: int = 720) -> Image.Image:
 
 
 def undrawable() -> Face:
-    """A face as a file can hold it, whose mouth is where no movement of the head reaches."""
+    """A face as a file can hold it, all of whose points are in one place."""
     face = stock("av_demo")
-    marks = face.landmarks
-    aside = {name: structs.replace(getattr(marks, name), x=0.99) for name in ("mouth_left", "mouth_centre")}
-    return replace(face, landmarks=structs.replace(marks, mouth_right=structs.replace(marks.chin, x=1.2), **aside))
+    return replace(face, points=np.full_like(face.points, 0.5))
+
+
+def hopper() -> Image.Image:
+    """A photograph of the public domain, which matplotlib ships: lips shut, glasses, a hat."""
+    with as_file(files("matplotlib") / "mpl-data" / "sample_data" / "grace_hopper.jpg") as path:
+        return Image.open(path).convert("RGB")
 
 
 def noise(width: int = 400, height: int = 400) -> Image.Image:

@@ -28,6 +28,7 @@ from events.producer import EventProducer, UnknownOutcome
 from events.topics import AVATARS
 from faces.assets import Assets, MissingAsset
 from faces.fit import Unfit, fit
+from faces.nets import Missing
 from faces.neural import NeuralRenderer
 from faces.portrait import MOST_KEPT_BYTES, BadImage
 from faces.portrait import decode as decode_portrait
@@ -197,7 +198,12 @@ class Builder:
                 await self._say(partition, avatar, verdict)
             elif avatar_id not in partition.unreadable:  # deleted while it was built, say
                 partition.useless.setdefault(avatar_id, set()).update(_face(verdict))
-        except (OSError, MemoryError, UnknownOutcome) as failed:  # not the portrait's fault; others may have more luck
+        except (
+            OSError,
+            MemoryError,
+            Missing,
+            UnknownOutcome,
+        ) as failed:  # not the portrait's fault; others may have more luck
             metrics.HINDERED.inc()
             log.error("avatar not built, tried again", avatar_id=avatar_id, error=repr(failed))
             if avatar_id in partition.wanted:
@@ -209,7 +215,7 @@ class Builder:
         return any(partition is mine for mine in self._mine.values())
 
     def _build(self, avatar: Avatar) -> AvatarReady | AvatarFailed:
-        """In a thread. Raises OSError, MemoryError."""
+        """In a thread. Raises OSError, MemoryError, Missing."""
         if avatar.runtime_type == "mock":
             return AvatarReady(avatar.avatar_id, face=None)
         try:
@@ -221,7 +227,7 @@ class Builder:
         except MissingAsset as missing:
             log.error("portrait missing", avatar_id=avatar.avatar_id, reason=str(missing))
             return AvatarFailed(avatar.avatar_id, "The uploaded portrait is gone; upload it again.")
-        except MemoryError:
+        except (MemoryError, Missing):
             raise
         except Exception:
             # Whatever a picture can do to the builder is told once, instead of being tried for ever.

@@ -14,39 +14,29 @@ MOUTH_Y, MOUTH_W = 600.0, 148.0
 CHIN_Y = 722.0
 LIP_UPPER, LIP_LOWER = 19.0, 26.0
 
-LANDMARKS = {
-    "mouth_left": (500 - MOUTH_W / 2, MOUTH_Y - 7),
-    "mouth_right": (500 + MOUTH_W / 2, MOUTH_Y - 7),
-    "mouth_centre": (500.0, MOUTH_Y),
-    "lip_upper": LIP_UPPER,
-    "lip_lower": LIP_LOWER,
-    "chin": (500.0, CHIN_Y),
-    "eye_left": (EYE_LEFT, EYE_Y),
-    "eye_right": (EYE_RIGHT, EYE_Y),
-    "eye_width": EYE_W,
-    "eye_height": EYE_H,
-    "face": (500.0, 450.0),
-    "face_half_width": 218.0,
-    "face_half_height": 290.0,
-}
 
-
-def svg(who: Character, lid: float = 0.0, gaze: float = 0.0) -> str:
-    """The whole portrait. `lid`: 0 open, 1 shut. `gaze`: -1 to the picture's left, 1 to its right."""
+def svg(who: Character, person: bool = True, background: bool = True) -> str:
+    """The portrait, or one of its two layers alone: outside of the person it is clear then."""
     c = who.colours
     layers = (
-        _background(c),
-        _path(who.back_hair, "url(#hair)"),
-        _shoulders(who),
-        _neck(who),
-        _ears(c),
-        _head(who),
-        _eye(who, EYE_LEFT, lid, gaze, mirrored=False),
-        _eye(who, EYE_RIGHT, lid, gaze, mirrored=True),
-        _brows(who),
-        _nose(c),
-        _lips(who),
-        _front_hair(who),
+        _background(c) if background else "",
+        *(
+            (
+                _path(who.back_hair, "url(#hair)"),
+                _shoulders(who),
+                _neck(who),
+                _ears(c),
+                _head(who),
+                _eye(who, EYE_LEFT, mirrored=False),
+                _eye(who, EYE_RIGHT, mirrored=True),
+                _brows(who),
+                _nose(c),
+                _lips(who),
+                _front_hair(who),
+            )
+            if person
+            else ()
+        ),
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" width="{SIDE}" height="{SIDE}">'
@@ -54,6 +44,33 @@ def svg(who: Character, lid: float = 0.0, gaze: float = 0.0) -> str:
         + "".join(layers)
         + "</svg>"
     )
+
+
+Curve = tuple[tuple[float, float], ...]
+"""A start and, for each cubic piece, two handles and an end."""
+
+
+def eye_rims(x: float, mirrored: bool) -> tuple[Curve, Curve]:
+    """The upper and the lower rim of an eye, each from the viewer's left to the right."""
+    w, top, bottom = EYE_W / 2, EYE_H * 0.56, EYE_H * 0.36
+    upper = (-w, 6.0), (-w * 0.6, -top * 1.28), (w * 0.5, -top * 1.32), (w, 2.0)
+    lower = (-w, 6.0), (-w * 0.5, bottom * 1.3), (w * 0.6, bottom * 1.2), (w, 2.0)
+    sign = -1 if mirrored else 1
+    placed = tuple(tuple((x + sign * px, EYE_Y + py) for px, py in rim) for rim in (upper, lower))
+    return (placed[0][::sign], placed[1][::sign])
+
+
+def lip_lines(who: Character) -> tuple[Curve, Curve, Curve]:
+    """The upper lip's edge, the line between the lips, the lower lip's edge; left to right."""
+    w, y = MOUTH_W / 2, MOUTH_Y
+    up, low = LIP_UPPER * who.lips, LIP_LOWER * who.lips
+    upper = ((-w, -7.0), (-w * 0.6, -up * 0.75), (-w * 0.32, -up * 1.25), (-w * 0.14, -up),
+             (-w * 0.05, -up * 0.8), (w * 0.05, -up * 0.8), (w * 0.14, -up),
+             (w * 0.32, -up * 1.25), (w * 0.6, -up * 0.75), (w, -7.0))  # fmt: skip
+    line = (-w, -7.0), (-w * 0.55, 3.0), (-w * 0.2, 1.0), (0.0, 2.0), (w * 0.2, 1.0), (w * 0.55, 3.0), (w, -7.0)
+    lower = ((-w, -7.0), (-w * 0.6, low * 1.15), (-w * 0.2, low * 1.2), (0.0, low * 1.15),
+             (w * 0.2, low * 1.2), (w * 0.6, low * 1.15), (w, -7.0))  # fmt: skip
+    return tuple(tuple((500 + px, y + py) for px, py in curve) for curve in (upper, line, lower))  # type: ignore[return-value]
 
 
 def _path(d: str, fill: str = "none", **attributes: str | float) -> str:
@@ -175,36 +192,34 @@ def _head(who: Character) -> str:
     return "".join(parts)
 
 
-def _eye(who: Character, x: float, lid: float, gaze: float, mirrored: bool) -> str:
-    """Drawn for the picture's left eye, mirrored for the other; the gaze is not mirrored."""
+def _eye(who: Character, x: float, mirrored: bool) -> str:
+    """Drawn for the picture's left eye, mirrored for the other."""
     c = who.colours
     w, top, bottom = EYE_W / 2, EYE_H * 0.56, EYE_H * 0.36
-    drop = (top + bottom) * lid
-    upper = f"M{-w} 6 C{-w * 0.6} {-top * 1.28 + drop * 1.34} {w * 0.5} {-top * 1.32 + drop * 1.36} {w} {2 + 3 * lid}"
-    opening = f"{upper} C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6 Z"
-    whole = f"M{-w} 6 C{-w * 0.6} {-top * 1.28} {w * 0.5} {-top * 1.32} {w} 2 C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6 Z"
-    look = gaze * 9 * (-1 if mirrored else 1)
+    upper = f"M{-w} 6 C{-w * 0.6} {-top * 1.28} {w * 0.5} {-top * 1.32} {w} 2"
+    whole = f"{upper} C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6 Z"
+    light = -1 if mirrored else 1
     ident = f"eye{int(x)}"
     lashes = who.lashes
-    crease = f"M{-w * 0.86} {-16 + drop * 0.3} C{-w * 0.5} {-top * 1.5 + drop * 0.5} {w * 0.5} {-top * 1.55 + drop * 0.5} {w * 0.95} {-18 + drop * 0.3}"
+    crease = f"M{-w * 0.86} -16 C{-w * 0.5} {-top * 1.5} {w * 0.5} {-top * 1.55} {w * 0.95} -18"
     ball = (
         f'<g clip-path="url(#{ident})">'
         + _path(whole, "url(#eyewhite)")
-        + f'<circle cx="{look}" cy="-4" r="27" fill="{c.iris_dark}"/><circle cx="{look}" cy="-2" r="23" fill="{c.iris}"/>'
-        + f'<circle cx="{look}" cy="-3" r="12" fill="#120d0d"/>'
-        + f'<circle cx="{look - 8}" cy="-12" r="6.5" fill="#ffffff"/><circle cx="{look + 8}" cy="6" r="3" fill="#ffffff" opacity="0.7"/>'
+        + f'<circle cx="0" cy="-4" r="27" fill="{c.iris_dark}"/><circle cx="0" cy="-2" r="23" fill="{c.iris}"/>'
+        + '<circle cx="0" cy="-3" r="12" fill="#120d0d"/>'
+        + f'<circle cx="{-8 * light}" cy="-12" r="6.5" fill="#ffffff"/>'
+        + f'<circle cx="{8 * light}" cy="6" r="3" fill="#ffffff" opacity="0.7"/>'
         + _path(
-            f"M{-w} {-top} L{w} {-top} L{w} {-top * 0.5 + drop} C{w * 0.4} {-top * 0.9 + drop} {-w * 0.4} {-top * 0.9 + drop} {-w} {drop} Z",
+            f"M{-w} {-top} L{w} {-top} L{w} {-top * 0.5} C{w * 0.4} {-top * 0.9} {-w * 0.4} {-top * 0.9} {-w} 0 Z",
             "#000000",
             opacity=0.12,
         )
         + "</g>"
     )
-    lid_skin = _path(f"{whole}", c.skin) if lid > 0 else ""
     lash_line = _path(upper, stroke="#2a1a18", stroke_width=5 + 3 * lashes, stroke_linecap="round")
     wing = (
         _path(
-            f"M{-w + 4} 5 C{-w - 4} {-2 + 8 * lid} {-w - 9} {-7 + 14 * lid} {-w - 13} {-13 + 22 * lid}",
+            f"M{-w + 4} 5 C{-w - 4} -2 {-w - 9} -7 {-w - 13} -13",
             stroke="#2a1a18",
             stroke_width=4.5,
             stroke_linecap="round",
@@ -222,11 +237,10 @@ def _eye(who: Character, x: float, lid: float, gaze: float, mirrored: bool) -> s
     flip = " scale(-1 1)" if mirrored else ""
     return (
         f'<g transform="translate({x} {EYE_Y}){flip}">'
-        f'<defs><clipPath id="{ident}">{_path(opening)}</clipPath>'
+        f'<defs><clipPath id="{ident}">{_path(whole)}</clipPath>'
         + _gradient("eyewhite", [(0, "#cfcaca", 1), (0.4, "#fbf9f6", 1), (1, "#f4efeb", 1)], x1=0, y1=-30, x2=0, y2=26)
         + "</defs>"
         + shadow
-        + lid_skin
         + ball
         + lower
         + _path(crease, stroke=c.shade, stroke_width=3.5, stroke_linecap="round", opacity=0.8)
