@@ -12,6 +12,7 @@ import time
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import psutil
 import torch
@@ -40,6 +41,7 @@ def _speech() -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 def cost(quality: str, count: int, device: str) -> dict[str, float]:
     """Milliseconds of one session's frame, by stage, in a process that does nothing else."""
+    cv2.setNumThreads(1)
     torch.set_num_threads(1)
     pcm = _speech()
     renderer = NeuralRenderer(device, threads=os.cpu_count() or 1)

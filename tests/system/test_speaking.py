@@ -50,7 +50,9 @@ def judge() -> tuple[bytes, int, float]:
 
 def aperture(image: NDArray[np.uint8], face: Face) -> float:
     """From decoded RGB of whatever size the encoder chose."""
-    side = image.shape[0]
+    side = image.shape[1]
+    if image.shape[0] != side:  # a busy encoder drops some rows
+        image = np.asarray(cv2.resize(image, (side, side)), np.uint8)
     return measure.gap(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420).ravel().astype(np.uint8), side, face.landmarks)
 
 

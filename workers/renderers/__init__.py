@@ -87,10 +87,12 @@ class UnknownRenderer(Exception):
 def make(name: str, threads: int) -> Renderer:
     """Any that `require` lets pass, but `mock`. `threads`: frames that it may draw at once on a CPU."""
     if name == "neural":
+        import cv2
         import torch
 
         from faces.neural import NeuralRenderer
 
+        cv2.setNumThreads(1)
         torch.set_num_threads(1)  # small operations gain nothing from more; frames are drawn side by side instead
         return NeuralRenderer(threads=threads)
     (point,) = entry_points(group=_GROUP, name=name)
