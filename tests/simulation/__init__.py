@@ -20,7 +20,8 @@ stands still under SIGSTOP and is gone after SIGKILL, and a wall clock that may 
 | `broker.py` | Kafka, `EventProducer`, `AIOKafkaConsumer`: unknown outcomes, late appends, records that come twice |
 | `database.py` | PostgreSQL, and the SQL of `store/slots.py`, `workers.py`, `admissions.py`, function by function |
 | `rosters.py` | `LogConsumer` and `FoldingHandler`: groups, generations, fenced checkpoints |
-| `machines.py` | process starts, pipes, the witness, the room, and what a session process plays |
+| `machines.py` | process starts, the witness |
+| `children.py` | pipes, the room, and what a session process plays |
 | `customers.py` | the API: creates and ends, in the order of `api/admission.py` and `api/ending.py` |
 | `patches.py` | clocks, chance, cryptography, the logs |
 

@@ -150,17 +150,17 @@ class Rule(NamedTuple):
 
 RULES = {
     "the fold accepts a stale attempt": Rule(_stale_attempts, "I4", 13),
-    "the fold ignores expected_seq": Rule(_any_seq, "I4", 34),
-    "the fold bills a reading that it has billed": Rule(_readings_again, "I2", 2),
+    "the fold ignores expected_seq": Rule(_any_seq, "I4", 61),
+    "the fold bills a reading that it has billed": Rule(_readings_again, "I2", 3),
     "the bill knows no bound": Rule(_unbounded, "I3", 1),
-    "the lease is judged by the time of the acknowledgement": Rule(_received, "lease", 414),
-    "a worker begins whatever its lease": Rule(_any_lease, "lease", 82),
+    "the lease is judged by the time of the acknowledgement": Rule(_received, "lease", 696),
+    "a worker begins whatever its lease": Rule(_any_lease, "lease", 9),
     "the roster sends a task before it has read its own decision": Rule(_unread, "one worker", 29),
     "the roster ends sessions without expected_seq": Rule(_without_seq, "I8", 0),
     "nobody ends what a lost worker was ending": Rule(_never_closes, "I8", 0),
-    "the supervisor forgets which attempts are over": Rule(_forgetful, "once", 426),
-    "the roster's own pause is the silence of others": Rule(_own_pauses, "lease", 2),
-    "a create counts as lost before the log was read to its end": Rule(_hasty, "I1", 77),
+    "the supervisor forgets which attempts are over": Rule(_forgetful, "once", 387),
+    "the roster's own pause is the silence of others": Rule(_own_pauses, "lease", 34),
+    "a create counts as lost before the log was read to its end": Rule(_hasty, "I1", 9),
     "nobody retires a worker that was declared lost": Rule(_spared, "gone", 0),
 }
 """What is broken → how, and what falls."""

@@ -33,7 +33,7 @@ WORKER_SETTINGS = [
         worker_slots=slots,
         worker_renderer="mock",
         join_secret=SECRET,
-        worker_drain_grace_s=2.0,
+        worker_drain_grace_s=8.0,
     )
     for slots in (1, 2)
 ]

@@ -16,9 +16,10 @@ from schemas.events import EndReason, SessionEvent
 from schemas.ids import SESSION
 from tests.simulation import faults, patches
 from tests.simulation.broker import Broker, Entry
+from tests.simulation.children import Attempt, MediaClock
 from tests.simulation.customers import Api
 from tests.simulation.database import Database
-from tests.simulation.machines import Attempt, Machine, MediaClock
+from tests.simulation.machines import Machine
 from tests.simulation.promises import Broken, Referee
 from tests.simulation.rosters import Group, Office, Reading
 from tests.simulation.timeline import Process, Timeline
