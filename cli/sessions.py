@@ -18,7 +18,7 @@ from schemas.times import to_wire
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from events.codec import Record
+    from events.codec import Event, Record
     from events.reader import LogReader
     from events.session_state import State
     from store.database import Connection
@@ -136,10 +136,13 @@ def tail(
 
 
 async def _tail(session_id: str | None, heartbeats: bool) -> None:
+    from events.fold import Evolved
     from events.reader import LogReader
+    from events.sessions import evolve
     from events.settings import LogSettings
     from events.topics import SESSIONS, partition_of
 
+    state: State | None = None
     only = None if session_id is None else partition_of(session_id.encode())
     async with LogReader(LogSettings(), SESSIONS) as log:
         places = await (log.ends() if only is None else log.begins())
@@ -148,9 +151,11 @@ async def _tail(session_id: str | None, heartbeats: bool) -> None:
             for record in await _news(log, places):
                 if session_id is not None and record.key != session_id.encode():
                     continue
-                kind = _line(record, heartbeats)
-                if session_id is not None and kind in ("session.ended", "session.failed"):
-                    return
+                event = _line(record, heartbeats)
+                outcome = evolve(state, event, record.timestamp) if session_id is not None and event else None
+                state = outcome.state if isinstance(outcome, Evolved) else state
+            if state is not None and state.terminal:
+                return
             await asyncio.sleep(_LOOK_S)
 
 
@@ -166,8 +171,8 @@ async def _news(log: LogReader, places: dict[int, int]) -> Sequence[Record]:
     return sorted(found, key=lambda record: record.timestamp)
 
 
-def _line(record: Record, heartbeats: bool) -> str | None:
-    """Print it; returns its type. What nobody can read is said so."""
+def _line(record: Record, heartbeats: bool) -> Event | None:
+    """Print it; returns what it is. What nobody can read is said so."""
     from events.codec import Malformed, Unknown
     from events.sessions import decode_session_event
 
@@ -180,7 +185,7 @@ def _line(record: Record, heartbeats: bool) -> str | None:
     if heartbeats or event.type != "session.heartbeat":
         said = (at, event.subject, event.type, *_told(event.data))
         out.print(plain("  ".join(said)), markup=False, highlight=False, soft_wrap=True)
-    return event.type
+    return event
 
 
 def _told(data: object) -> list[str]:

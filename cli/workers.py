@@ -79,7 +79,8 @@ def drain(
     worker: Worker,
     wait: Annotated[bool, typer.Option(help="Until it is gone.")] = True,
 ) -> None:
-    """Take a worker out of service: nothing new, its sessions play to their ends, then its process ends.
+    """Take a worker out of service: nothing new; its sessions move to others, or play to their ends where no slot is
+    free; then its process ends.
 
     Whatever keeps the process running starts a new one, with a new id, unless you stop it. A SIGTERM is the short way:
     sessions get GREENROOM_WORKER_DRAIN_GRACE_S then.
@@ -88,7 +89,7 @@ def drain(
     if known.phase == "gone":
         raise fail(f"{worker} is gone already.")
     run_to_the_end(_tell(worker))
-    err.print(f"{worker} takes nothing new; {known.held} sessions play to their ends.")
+    err.print(f"{worker} takes nothing new; its {known.held} sessions move, or play to their ends.")
     if wait:
         with err.status("waiting for its sessions; Ctrl-C leaves it draining") as status:
             while (now := _known(worker)).phase != "gone":

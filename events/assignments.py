@@ -5,7 +5,14 @@ from __future__ import annotations
 from events.codec import Event, new_event
 from events.sealing import seal
 from schemas.assignments import Task
-from schemas.events import AssignmentAssign, AssignmentDrain, AssignmentEnd, AssignmentRetire, EndReason
+from schemas.events import (
+    AssignmentAssign,
+    AssignmentDrain,
+    AssignmentEnd,
+    AssignmentHandOver,
+    AssignmentRetire,
+    EndReason,
+)
 
 WHICHEVER = 0
 """As an attempt of `end`: whichever attempt of the session the worker holds."""
@@ -24,6 +31,11 @@ def end(
     """Leave the room of this attempt."""
     data = AssignmentEnd(worker_id, session_id, attempt, reason)
     return new_event(data, source=source, subject=worker_id, correlation=correlation)
+
+
+def hand_over(worker_id: str, session_id: str, attempt: int, source: str) -> Event:
+    """A successor is on its way into the room of this attempt."""
+    return new_event(AssignmentHandOver(worker_id, session_id, attempt), source=source, subject=worker_id)
 
 
 def drain(worker_id: str, source: str) -> Event:

@@ -149,8 +149,9 @@ def _assigned(state: State, event: Event, data: SessionAssigned, append_ms: int)
     new = _accept(state, event, append_ms)
     new.attempt, new.worker_id, new.attempt_append_ms = data.attempt, data.worker_id, append_ms
     new.attempt_phase, new.loss = "assigned", None
-    new.handed_over = data.reason == "worker_draining"
-    new.handovers += new.handed_over
+    handed_over = data.reason == "worker_draining"
+    new.handed_over = handed_over or (data.reason == "declined" and state.handed_over)
+    new.handovers += handed_over
     new.n, new.meter, new.attempt_billed = 0, Meter(0, 0, 0), Billed()
     new.attempt_first_frame_ms = new.attempt_first_frame_append_ms = 0
     return Evolved(new, event.type)
@@ -227,7 +228,8 @@ def _attempt_lost(state: State, event: Event, data: SessionAttemptLost, append_m
         return Rejected("not_started")
     new = _accept(state, event, append_ms)
     new.attempt_phase, new.loss = "lost", data.reason
-    new.segment = data.segment
+    if state.attempt_phase == "playing":  # else it has not told the agent yet what an attempt before left open
+        new.segment = data.segment
     return Evolved(new, event.type)
 
 

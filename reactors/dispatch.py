@@ -42,13 +42,17 @@ class Dispatch:
             task,
             max_duration_ms=max(1000, task.max_duration_ms - passed),
             handover=state.handed_over,
-            resume_played_ms=state.segment.played_ms if state.segment else None,
+            # Who hands over has told the agent the end of all that it had.
+            resume_played_ms=state.segment.played_ms if state.segment and not state.handed_over else None,
         )
         command = assignments.assign(task, state.attempt, state.worker_id, found.public_key, SOURCE)
         await self._producer.send(ASSIGNMENTS, command)
 
     async def end(self, worker_id: str, session_id: str, attempt: int, reason: EndReason) -> None:
         await self._producer.send(ASSIGNMENTS, assignments.end(worker_id, session_id, attempt, reason, SOURCE))
+
+    async def hand_over(self, worker_id: str, session_id: str, attempt: int) -> None:
+        await self._producer.send(ASSIGNMENTS, assignments.hand_over(worker_id, session_id, attempt, SOURCE))
 
     async def retire(self, worker_id: str) -> None:
         await self._producer.send(ASSIGNMENTS, assignments.retire(worker_id, SOURCE))

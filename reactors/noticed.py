@@ -49,8 +49,8 @@ class Dropped:
     """Sessions that their living worker does not list any more."""
 
     def __init__(self) -> None:
-        self._missed: dict[str, tuple[int, int]] = {}
-        """Session → (how often it was missing, at which record last)."""
+        self._missed: dict[str, tuple[int, int, int]] = {}
+        """Session → (its attempt, how often that was missing, at which record last)."""
 
     def dropped(self, state: State, said: WorkerState, records: int) -> bool:
         """Whether the worker has let go of it. `said`: its latest record, `records`: how many were read.
@@ -58,15 +58,17 @@ class Dropped:
         Dropped MISSED_RECORDS times counts, and once before: that record may have been sent before the session began.
         """
         sid = state.session_id
-        if state.attempt_phase == "assigned":
+        if state.attempt_phase in ("assigned", "lost"):
             return False
         if (sid, state.attempt) in said.held:
             self._missed.pop(sid, None)
             return False
-        count, at = self._missed.get(sid, (0, 0))
+        attempt, count, at = self._missed.get(sid, (0, 0, 0))
+        if attempt != state.attempt:
+            count = at = 0
         if records != at:
             count += 1
-            self._missed[sid] = (count, records)
+            self._missed[sid] = (state.attempt, count, records)
         return count > MISSED_RECORDS
 
     def forget(self, session_id: str) -> None:

@@ -116,6 +116,7 @@ class Roster(SessionStates):
 
     async def committed(self, folded: SessionsFolded) -> None:
         """Sends follow from what is stored now. If the process dies in here, `run` finds the same work again."""
+        before = {sid: self._live[sid] for sid in folded.states if sid in self._live}
         for sid, state in folded.states.items():
             if state.terminal:
                 self._live.pop(sid, None)
@@ -125,15 +126,17 @@ class Roster(SessionStates):
         try:
             await self._settling.end_orphans(self._live, [c.event.subject for c in folded.changes if _is_created(c)])
             for change in folded.changes:
-                await self._react(change)
+                await self._react(change, before.get(change.event.subject))
             for refusal in folded.refusals:
                 await self._correct(refusal)
         except (UnknownOutcome, DatabaseUnreachable) as failed:
             log.warning("reaction failed; the tick repeats it", error=repr(failed))
 
-    async def _react(self, change: SessionChange) -> None:
+    async def _react(self, change: SessionChange, before: State | None) -> None:
         state = change.evolved.state
         if isinstance(change.event.data, SessionAssigned):
+            if state.handed_over and before is not None and before.attempt_phase == "playing":
+                await self._dispatch.hand_over(before.worker_id, state.session_id, before.attempt)
             await self._dispatch.task(state)
         elif isinstance(change.event.data, SessionAttemptLost | SessionDeclined):
             await self._consider(state, now_ms())  # somebody waits for a face
@@ -145,7 +148,9 @@ class Roster(SessionStates):
         data = refusal.event.data
         if not isinstance(data, WorkerEvent) or refusal.state is None:
             return
-        if refusal.rejected.reason in ("terminal", "stale_attempt"):
+        if refusal.rejected.reason == "stale_attempt" and refusal.state.handed_over:
+            await self._dispatch.hand_over(data.worker_id, data.session_id, data.attempt)
+        elif refusal.rejected.reason in ("terminal", "stale_attempt"):
             reason = refusal.state.end_reason or "superseded"
             await self._dispatch.end(data.worker_id, data.session_id, data.attempt, reason)
 

@@ -351,6 +351,13 @@ class AssignmentEnd(Assignment, frozen=True):
     reason: EndReason
 
 
+class AssignmentHandOver(Assignment, frozen=True):
+    """Another worker is on its way into the room of this attempt: play on until it is there, and take nothing new."""
+
+    session_id: Id
+    attempt: Small
+
+
 class AssignmentDrain(Assignment, frozen=True):
     pass
 
@@ -416,6 +423,7 @@ CATALOGUE: dict[str, EventType] = {
     "worker.state": EventType(1, WorkerState, "workers.v1", public=False),
     "assignment.assign": EventType(1, AssignmentAssign, "assignments.v1", public=False),
     "assignment.end": EventType(1, AssignmentEnd, "assignments.v1", public=False),
+    "assignment.hand_over": EventType(1, AssignmentHandOver, "assignments.v1", public=False),
     "assignment.drain": EventType(1, AssignmentDrain, "assignments.v1", public=False),
     "assignment.retire": EventType(1, AssignmentRetire, "assignments.v1", public=False),
     "live.window": EventType(1, LiveWindow, "live.v1", public=False),

@@ -54,7 +54,7 @@ async def withdraw(connection: Connection, worker_id: str) -> None:
 async def reserve(
     connection: Connection, session_id: str, quality: str, attempt: int, expected_seq: int, own: OwnSlot | None = None
 ) -> str | None:
-    """The worker of a slot for this attempt; None when there is no free one, or the session is over.
+    """The worker of a slot for this attempt; None when there is no free one, the session is over, or its move is done.
 
     `own`: whether the slot of the attempt before counts as free, and is looked at before those of other workers, or
     after them. None: no, that worker is gone. A decision that is made again gets the slot that it has. Admission before
@@ -69,6 +69,8 @@ async def reserve(
         if admission is None:
             return None
         asked["worker"] = admission[0]
+        if await _worker(connection, _HELD, asked) is not None:
+            return None
         chosen = await _worker(connection, _KEEP, asked)
         if chosen is None:
             await connection.execute(
@@ -87,6 +89,11 @@ async def _worker(connection: Connection, query: LiteralString, asked: Mapping[s
     return str(row[0]) if row else None
 
 
+_HELD = """
+    SELECT worker_id FROM slots
+    WHERE session_id = %(session)s AND attempt >= %(attempt)s AND reserved_at IS NULL LIMIT 1
+"""
+"""The log has accepted this move, or a later one, meanwhile."""
 _KEEP = """
     UPDATE slots SET expected_seq = %(seq)s, reserved_at = now()
     WHERE session_id = %(session)s AND attempt = %(attempt)s AND open RETURNING worker_id
@@ -102,7 +109,7 @@ _TAKE = """
 """
 _TAKE_OWN = """
     UPDATE slots SET attempt = %(attempt)s, expected_seq = %(seq)s, reserved_at = now()
-    WHERE session_id = %(session)s AND worker_id = %(worker)s AND open RETURNING worker_id
+    WHERE session_id = %(session)s AND worker_id = %(worker)s AND attempt < %(attempt)s AND open RETURNING worker_id
 """
 
 

@@ -25,15 +25,21 @@ from schemas.events import (
 from workers import metrics
 from workers.appending import EventAppender
 from workers.children import Child
-from workers.messages import AttemptEvent, Said
+from workers.messages import SEGMENT_CHARS, AttemptEvent, Playing, Said
 
 
 class NotAnEvent(Exception):
     """What a session process said is no event, or none that it has to say."""
 
 
+_MOST_BYTES = 64 * 1024
+"""Of an event: none of ours comes near, and Kafka takes a megabyte."""
+
+
 def read(said: Said) -> AttemptEvent:
     """Raises NotAnEvent."""
+    if len(said.data) > _MOST_BYTES:
+        raise NotAnEvent(f"an event of {len(said.data)} bytes")
     try:
         event = type_decoders[said.event_type].decode(said.data)
     except KeyError:
@@ -86,6 +92,13 @@ class HeldAttempt:
             self.late, self.dropped = event.late_frames, event.dropped_frames
         self.over = self.over or isinstance(event, SessionEnded | SessionFailed | SessionAttemptLost)
         return event
+
+    def playing(self, said: Playing) -> None:
+        """Raises NotAnEvent for what no log should hold."""
+        segment = said.segment
+        if segment is not None and not (len(segment.id) <= SEGMENT_CHARS and segment.played_ms >= 0):
+            raise NotAnEvent("an utterance whose id or position is none")
+        self.segment = segment
 
     def _measure(self, event: AttemptEvent) -> None:
         """What a session process says is no truth to build on: no label is of its making, no counter goes back."""

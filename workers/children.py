@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from typing import Any
@@ -45,6 +46,12 @@ async def say_alive(pipe: Pipe[Any], every_s: float = _ALIVE_EVERY_S) -> None:
     while True:
         pipe.send(Alive())
         await asyncio.sleep(every_s)
+
+
+def outlive_signals() -> None:
+    """A terminal, and systemd, tell every process of a group: a child ends when its pipe does, and no earlier."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Child:
@@ -197,8 +204,9 @@ class WarmPool:
                 return child
 
     def refill(self) -> None:
-        """Spawn in the background until as many as at the start are warm."""
-        if not self._closed and len(self._warm) + len(self._spawning) < self._size:
+        """Spawn in the background until as many as at the start are warm. Those that died meanwhile are none."""
+        self._warm = [child for child in self._warm if child.running]
+        while not self._closed and len(self._warm) + len(self._spawning) < self._size:
             self._spawning.spawn(self._spawn_one(), "spawn session process")
 
     async def _spawn_one(self) -> None:

@@ -94,7 +94,7 @@ class RenderedFace:
         self._ring: Ring | None = None
         self._idle = b""
         self._last = b""
-        self._number = 0
+        self._number = self._drawn = 0
         self._heard_at = 0.0
         self._lost_at: float | None = None
         self._reopening: asyncio.Task[None] | None = None
@@ -158,6 +158,8 @@ class RenderedFace:
 
     async def show(self, pcm: Pcm) -> bytes:
         if self._lost_at is None:
+            if self._drawn == self._number:
+                self._heard_at = time.monotonic()  # it was asked nothing: that was no silence of its
             self._number += 1
             assert self._pipe is not None
             self._pipe.send(Push(self._number, pcm.tobytes()))
@@ -185,7 +187,7 @@ class RenderedFace:
             if not isinstance(answer, Drawn):
                 self._lose("gone")
                 return False
-            self._heard_at = time.monotonic()
+            self._heard_at, self._drawn = time.monotonic(), answer.number
             if answer.slot is not None:
                 self._last = self._ring.read(answer.slot)
             if answer.number >= self._number:

@@ -19,6 +19,7 @@ import numpy as np
 
 from schemas.events import Segment
 from workers.face import SessionFace
+from workers.messages import SEGMENT_CHARS
 from workers.meter import MediaMeter
 from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick, Tone
 
@@ -80,9 +81,11 @@ class MediaClock:
         done = next((due.finish for due in self._due), None)
         done = done or next((finish for _, tick in self._ahead for finish in tick.done), None)
         if done is not None:
-            return Segment(done.segment_id, int(done.position_s * 1000))
+            return Segment(done.segment_id[:SEGMENT_CHARS], int(done.position_s * 1000))
         current = self._playback.current
-        return Segment(current.id, current.played * 1000 // RATE) if current and current.awaited else None
+        if current is None or not current.awaited:
+            return None
+        return Segment(current.id[:SEGMENT_CHARS], current.played * 1000 // RATE)
 
     async def tick(self, output: Output) -> Played:
         """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.

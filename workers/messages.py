@@ -106,6 +106,10 @@ class Said(Struct, frozen=True, tag="said"):
         return cls(TYPE_OF[type(event)], msgspec.json.encode(event))
 
 
+SEGMENT_CHARS = 128
+"""Of the id of an utterance, which is its sender's choice, as far as it is repeated to anybody."""
+
+
 class Playing(Struct, frozen=True, tag="playing"):
     """The oldest utterance whose end the agent still waits for: at each change, and twice a second while there is one.
 

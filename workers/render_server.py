@@ -27,7 +27,7 @@ from faces.face import UnreadableFace
 from schemas.avatars import STOCK
 from schemas.background import Background
 from schemas.logs import configure_logging
-from workers.children import say_alive
+from workers.children import outlive_signals, say_alive
 from workers.frames import SLOTS, Clear, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
 from workers.messages import Alive, Ready
 from workers.pipe import Pipe
@@ -243,6 +243,7 @@ async def main(handle: int, path: Path, name: str, threads: int, assets: Path) -
 
 if __name__ == "__main__":
     configure_logging()
+    outlive_signals()
     _, fd, path, name, threads, assets = sys.argv
     asyncio.run(main(int(fd), Path(path), name, int(threads), Path(assets)))
     os._exit(0)

@@ -94,9 +94,15 @@ class Session:
         self._draining.set()
 
     def hand_over(self) -> None:
-        """It has been decided. The successor throws this one out when it joins, and is the one to speak."""
+        """It has been decided. The successor throws this one out when it joins, and is the one to speak.
+
+        The agent is told now how far its open utterances came: from out of the room nothing can be told.
+        """
+        self._draining.set()
         if not self._ears.closed:
             self._ears.closed = True
+            if self._room is not None:
+                self._interrupt(self._room)
             asyncio.get_running_loop().call_later(_SUCCESSOR_S, self.request_end, "worker_drained")
 
     async def run(self) -> None:
@@ -143,8 +149,8 @@ class Session:
                 return self._end.result()
             if reason in _CLOSED:
                 return self._end.result() if self._end.done() else _CLOSED[reason]
-            if reason == rtc.DisconnectReason.DUPLICATE_IDENTITY and self._draining.is_set():
-                return "worker_drained"  # the successor is there
+            if self._ears.closed or (reason == rtc.DisconnectReason.DUPLICATE_IDENTITY and self._draining.is_set()):
+                return "worker_drained"  # the successor is there, or on its way
             evictions += reason == rtc.DisconnectReason.DUPLICATE_IDENTITY
             if evictions > _MOST_EVICTIONS or (evictions and not self._lease_valid()):
                 raise AttemptFailed("transport.identity_taken", "Another participant has taken the worker's identity.")

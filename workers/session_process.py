@@ -13,7 +13,7 @@ import structlog
 
 from schemas.logs import configure_logging
 from workers import watch
-from workers.children import SESSION_ALIVE_EVERY_S, say_alive
+from workers.children import SESSION_ALIVE_EVERY_S, outlive_signals, say_alive
 from workers.messages import Draining, End, HandedOver, Lease, Ready, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
@@ -53,5 +53,6 @@ async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
 
 if __name__ == "__main__":
     configure_logging()
+    outlive_signals()
     asyncio.run(main(socket.socket(fileno=int(sys.argv[1]))))
     os._exit(0)  # the SDK's native threads need not be taken down one by one

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +33,7 @@ from schemas.events import (
     AssignmentAssign,
     AssignmentDrain,
     AssignmentEnd,
+    AssignmentHandOver,
     AssignmentRetire,
     DeclineReason,
     EndReason,
@@ -148,7 +150,7 @@ class Supervisor:
         if self._renderer is not None and self._renderer.keeping is not None:
             vital.append(self._renderer.keeping)
         await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
-        await self._drain()
+        await self._drain([states, commands])
         for task in vital:
             task.cancel()
         results = await asyncio.gather(*vital, return_exceptions=True)
@@ -233,6 +235,8 @@ class Supervisor:
             self._assign(command)
         elif isinstance(command, AssignmentEnd):
             self._end(command)
+        elif isinstance(command, AssignmentHandOver):
+            self._hand_over(command)
         elif isinstance(command, AssignmentDrain):
             log.info("told to drain")
             self._drain_asked.set()
@@ -263,6 +267,7 @@ class Supervisor:
         held = self._held[sid] = HeldAttempt(sid, attempt, self.worker_id, appender, deadline)
         held.started()
         self._tasks.spawn(self._attend(held, task), "attend session")
+        self._state_now.set()
         log.info("session taken", session_id=sid, attempt=attempt)
 
     def _has(self, sid: str, attempt: int) -> bool:
@@ -293,10 +298,13 @@ class Supervisor:
         if held and command.attempt in (0, held.number):
             self._tell_end(held, command.reason)
 
-    def _tell_end(self, held: HeldAttempt, reason: EndReason) -> None:
-        if reason == "superseded" and self._draining and held.child is not None:
-            held.child.pipe.send(HandedOver())  # by its own next attempt, mostly: the face stays until that is there
-            return
+    def _hand_over(self, command: AssignmentHandOver) -> None:
+        held = self._held.get(command.session_id)
+        if held is not None and held.number == command.attempt and held.child is not None:
+            held.child.pipe.send(HandedOver())
+
+    @staticmethod
+    def _tell_end(held: HeldAttempt, reason: EndReason) -> None:
         held.end = reason
         if held.child is not None:
             held.child.pipe.send(End(reason))
@@ -351,14 +359,16 @@ class Supervisor:
         limits = msgspec.structs.replace(self._limits, start_timeout_s=max(0.0, held.deadline - loop.time()))
         renderer = str(self._renderer.path) if self._renderer else None
         child.pipe.send(Start(task, held.number, self.worker_id, self.renewed_at, limits, renderer))
+        if self._draining:
+            child.pipe.send(Draining())
         if held.end is not None:
             child.pipe.send(End(held.end))
         while (message := await child.receive()) is not None:
-            if isinstance(message, Playing):
-                held.segment = message.segment
-            if not isinstance(message, Said):
-                continue
             try:
+                if isinstance(message, Playing):
+                    held.playing(message)
+                if not isinstance(message, Said):
+                    continue
                 event = held.hear(message)
             except NotAnEvent as wrong:  # nothing that follows can be trusted either
                 log.error("process says what it must not, killed", session_id=held.session_id, reason=str(wrong))
@@ -382,10 +392,10 @@ class Supervisor:
         finally:
             held.patience = None
 
-    async def _drain(self) -> None:
+    async def _drain(self, vital: Sequence[asyncio.Task[Any]]) -> None:
         """No new work; running sessions get their grace, then `worker_drained`; wait for their ends in the log.
 
-        By command they have all the time that they want, until a signal comes.
+        By command they have all the time that they want, until a signal comes, or what it lives by has ended.
         """
         self._draining = True
         self._state_now.set()
@@ -393,6 +403,8 @@ class Supervisor:
             if held.child is not None:
                 held.child.pipe.send(Draining())
         while self._held and self._drain_asked.is_set() and not self._stop.is_set():
+            if any(task.done() for task in vital):
+                break
             await asyncio.sleep(0.05)
         deadline = time.monotonic() + self._settings.worker_drain_grace_s
         while self._held and time.monotonic() < deadline:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import sys
 
@@ -23,7 +22,7 @@ from events.producer import EventProducer, UnknownOutcome
 from events.settings import LogSettings
 from events.topics import WORKERS
 from schemas.logs import configure_logging
-from workers.children import Child, say_alive
+from workers.children import Child, outlive_signals, say_alive
 from workers.lease import OVER_S, boottime
 from workers.messages import Ready
 from workers.pipe import Pipe
@@ -55,15 +54,17 @@ class Witness:
 
     @property
     def pid(self) -> int | None:
+        """Of the one that is at its post."""
         return self._child.pid if self._child else None
 
     async def keep(self) -> None:
         """For ever. Without a witness a worker works as well; its death is noticed later."""
         while True:
             with contextlib.suppress(OSError, TimeoutError):
-                child = self._child = await Child.spawn("workers.witness")
+                child = await Child.spawn("workers.witness")
                 await child.begin(_START_S)
                 child.pipe.send(self._watch)
+                self._child = child
                 while await child.receive() is not None:
                     pass
                 child.kill()
@@ -106,7 +107,6 @@ async def tell(watch: Watch) -> None:
 
 if __name__ == "__main__":
     configure_logging()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a terminal tells all of its processes; this one outlives the supervisor
+    outlive_signals()
     asyncio.run(main(socket.socket(fileno=int(sys.argv[1]))))
     os._exit(0)

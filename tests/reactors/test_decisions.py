@@ -127,6 +127,22 @@ def test_handovers_are_no_lost_attempts() -> None:
     assert own_slot(state(*items)) == "first"
 
 
+def test_the_successor_of_who_declined_waits_as_that_one_would_have() -> None:
+    handed = [*PLAYED, SessionAssigned(SID, 2, "wrk_2", "worker_draining", state(*PLAYED).seq)]
+    declined = [*handed, SessionDeclined(SID, 2, "wrk_2", "draining")]
+    again = state(*declined, SessionAssigned(SID, 3, "wrk_3", "declined", state(*declined).seq))
+    assert (again.handed_over, again.handovers) == (True, 1)
+    lost = state(*declined, SessionAssigned(SID, 3, "wrk_3", "worker_lost", state(*declined).seq))
+    assert not lost.handed_over
+
+
+def test_what_an_attempt_left_open_is_not_forgotten_by_one_that_never_played() -> None:
+    crashed = [*PLAYED, SessionAttemptLost(SID, 1, "wrk_1", "process_crashed", Segment("seg_1", 40))]
+    again = [*crashed, SessionAssigned(SID, 2, "wrk_1", "worker_lost", state(*crashed).seq)]
+    again += [SessionStarting(SID, 2, "wrk_1"), SessionAttemptLost(SID, 2, "wrk_1", "renderer_lost", None)]
+    assert state(*again).segment == Segment("seg_1", 40)
+
+
 def test_a_crash_stays_where_the_face_is_loaded_and_a_lost_renderer_does_not() -> None:
     assert (own_slot(LOST), own_slot(BLANK), own_slot(PLAYING)) == ("first", "last", None)
 

@@ -104,3 +104,16 @@ def test_what_is_forgotten_is_counted_from_the_beginning() -> None:
     assert not missing.dropped(PLAYING, SAID, 4)
     missing.clear()
     assert not missing.dropped(PLAYING, SAID, 5)
+
+
+def test_an_attempt_is_not_missed_for_the_one_before() -> None:
+    """It was moved away in its first second: its worker's next record had not come yet."""
+    missing = Dropped()
+    for records in range(1, 9):
+        assert not missing.dropped(
+            structs.replace(PLAYING, attempt_phase="lost"), structs.replace(SAID, held=[]), records
+        )
+    for records in range(1, MISSED_RECORDS + 1):
+        assert not missing.dropped(PLAYING, structs.replace(SAID, held=[]), records)
+    later = structs.replace(PLAYING, attempt=3)
+    assert not missing.dropped(later, structs.replace(SAID, held=[]), MISSED_RECORDS + 1)

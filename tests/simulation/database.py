@@ -173,6 +173,8 @@ async def reserve(
             return None
         slots = connection.tables.slots
         held = [s for s in slots if s.session_id == session_id]
+        if any((s.attempt or 0) >= attempt and s.reserved_s is None for s in held):
+            return None
         kept = next((s for s in held if s.attempt == attempt and s.open), None)
         if kept is not None:
             kept.expected_seq, kept.reserved_s = expected_seq, connection.now
@@ -182,7 +184,11 @@ async def reserve(
                 slot.free()
         others = [s for s in slots if s.session_id is None and s.open and s.worker_id != admission.worker_id]
         others.sort(key=lambda s: (s.number, s.worker_id))
-        mine = [s for s in held if s.session_id is not None and s.worker_id == admission.worker_id and s.open]
+        mine = [
+            s
+            for s in held
+            if s.session_id is not None and s.worker_id == admission.worker_id and s.open and (s.attempt or 0) < attempt
+        ]
         order = {None: others, "first": mine + others, "last": others + mine}[own]
         if not order:
             return None

@@ -66,6 +66,10 @@ async def test_a_lost_attempt_leaves_its_slot_to_the_next_one(world: World, conn
     assert await slots.reserve(connection, sid, "mock", 2, 5, "first") == "wrk_a"  # decided again after a crash
     await slots.accepted(connection, [Move(sid, 2, "wrk_a", 5)])
     assert await held(world) == {"wrk_a": (sid, 2)}
+    for late in (1, 2):  # who has not read yet that the log went on takes nothing, and gives nothing away
+        assert await slots.reserve(connection, sid, "mock", late, 5, "first") is None
+    assert await held(world) == {"wrk_a": (sid, 2)}
+    assert await world.sql("SELECT 1 FROM slots WHERE reserved_at IS NOT NULL") == []
     assert await slots.reserve(connection, sid, "mock", 3, 8, "last") == "wrk_b"
     await slots.refused(connection, [Move(sid, 3, "wrk_b", 8)])
     await slots.close(connection, "wrk_b")

@@ -20,7 +20,7 @@ from schemas.events import (
 )
 from workers import metrics
 from workers.attempts import HeldAttempt, NotAnEvent, read
-from workers.messages import AttemptEvent, Said
+from workers.messages import AttemptEvent, Playing, Said
 
 pytestmark = pytest.mark.unit
 
@@ -180,3 +180,16 @@ def test_an_attempt_is_over_once(attempt: HeldAttempt) -> None:
     assert counted("greenroom_worker_attempts_total", result="ended", reason="idle_timeout") >= 1
     attempt.hear(Said.of(LAST))
     assert over() == before + 1
+
+
+@pytest.mark.parametrize("segment", [Segment("x" * 129, 0), Segment("seg_1", -1)], ids=["long", "negative"])
+def test_an_utterance_that_is_none_is_not_kept(attempt: HeldAttempt, segment: Segment) -> None:
+    """It would stand in the log, as large as its process likes, if the attempt is lost."""
+    with pytest.raises(NotAnEvent):
+        attempt.playing(Playing(segment))
+    assert attempt.segment is None
+
+
+def test_an_event_that_kafka_would_not_take_is_none() -> None:
+    with pytest.raises(NotAnEvent, match="bytes"):
+        read(Said("session.joined", b"x" * 100_000))

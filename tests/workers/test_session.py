@@ -243,10 +243,20 @@ async def test_a_first_attempt_has_nothing_to_finish(stage: Stage) -> None:
 async def test_thrown_out_by_its_successor_it_is_over(stage: Stage) -> None:
     async with stage.session() as session:
         room = await stage.plays()
-        session.drain()
         session.hand_over()
         await stage.plays(ticks=room.pushed + 3)  # it plays on until then
         room.listener.on_gone(EVICTED)
+    assert (len(stage.rooms), stage.end) == (1, "worker_drained")
+
+
+@unit
+async def test_who_hands_over_tells_the_agent_while_it_can(stage: Stage) -> None:
+    async with stage.session() as session:
+        room = await stage.plays()
+        session._ears._playback.open("seg_1")
+        session.hand_over()
+        assert [(finish.segment_id, finish.interrupted) for finish in stage.told] == [("seg_1", True)]
+        room.listener.on_gone(LOST)  # for whatever reason: it does not come back and throw its successor out
     assert (len(stage.rooms), stage.end) == (1, "worker_drained")
 
 

@@ -23,7 +23,15 @@ import asyncio
 from events.settings import LogSettings
 from workers.witness import Witness
 
-asyncio.run(Witness("wrk_killed", LogSettings()).keep())
+async def main():
+    witness = Witness("wrk_killed", LogSettings())
+    keeping = asyncio.create_task(witness.keep())
+    while witness.pid is None:
+        await asyncio.sleep(0.01)
+    print("watched", flush=True)
+    await keeping
+
+asyncio.run(main())
 """
 
 
@@ -42,8 +50,7 @@ async def test_a_supervisor_that_is_killed_is_told_of(world: World) -> None:
     try:
 
         async def watched() -> bool:
-            children = psutil.Process(process.pid).children()
-            return any("workers.witness" in child.cmdline() for child in children)
+            return "watched" in process.log_path.read_text()
 
         await eventually(watched)
         (witness,) = psutil.Process(process.pid).children()
