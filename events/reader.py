@@ -54,12 +54,14 @@ class LogReader:
 
     async def begins(self) -> dict[int, int]:
         """Partition → offset of its first record."""
-        found = await asyncio.wait_for(self._consumer.beginning_offsets(self._places), _TIMEOUT_S)
+        async with asyncio.timeout(_TIMEOUT_S):  # `wait_for` loses a cancellation that comes with the answer
+            found = await self._consumer.beginning_offsets(self._places)
         return {place.partition: found[place] for place in self._places}
 
     async def ends(self) -> dict[int, int]:
         """Partition → the offset that its next record will have."""
-        found = await asyncio.wait_for(self._consumer.end_offsets(self._places), _TIMEOUT_S)
+        async with asyncio.timeout(_TIMEOUT_S):
+            found = await self._consumer.end_offsets(self._places)
         return {place.partition: found[place] for place in self._places}
 
     async def record(self, partition: int, offset: int) -> Record:

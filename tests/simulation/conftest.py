@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from asyncio import events
 from collections.abc import Iterator
 
 import pytest
@@ -16,3 +17,4 @@ def nothing_left() -> Iterator[None]:
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         yield
         gc.collect()
+    assert events._get_running_loop() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from asyncio import events as running_loops
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import patch
@@ -242,11 +243,19 @@ def _replaced() -> list[tuple[Any, str, Any]]:
 
 @contextlib.contextmanager
 def simulated(world: World) -> Iterator[None]:
+    """In here the product's code is `world`'s. Afterwards none of its processes is in the middle of anything."""
     with contextlib.ExitStack() as stack:
         for place, name, instead in _replaced():
             stack.enter_context(patch.object(place, name, instead))
         _Now.world = world
-        yield
+        outer = running_loops._get_running_loop()
+        running_loops._set_running_loop(None)
+        try:
+            yield
+        finally:
+            for process in world.processes:
+                process.dispose()
+            running_loops._set_running_loop(outer)
 
 
 def project_settings() -> ProjectSettings:

@@ -265,13 +265,15 @@ class Process:
         self.alive = False
         self.waiting.clear()
         running = events._get_running_loop()
-        events._set_running_loop(None)
+        events._set_running_loop(self.loop)  # what a `finally` begins is begun here, and nowhere else
         self.timeline.running = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for task in list(self.loop.tasks):
-                _close(task.get_coro())
-        self.loop.tasks.clear()
+            while self.loop.tasks:
+                tasks = list(self.loop.tasks)
+                self.loop.tasks.clear()
+                for task in tasks:
+                    _close(task.get_coro())
         events._set_running_loop(running)
 
 

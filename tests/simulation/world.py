@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import events as asyncio_events
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -254,18 +253,11 @@ _SHOWN = ("session_id", "attempt", "worker_id", "reason", "code", "n", "expected
 def run(seed: int, listens: bool = False) -> Result:
     """Tell the story of this seed. It is the same each time."""
     world = World(seed, listens)
-    outer = asyncio_events._get_running_loop()
     with patches.simulated(world):
-        try:
-            asyncio_events._set_running_loop(None)
-            plan = world.build()
-            world.timeline.run(_MOST_S)
-            if world.referee.broken is None:
-                world.judge()
-        finally:
-            for process in world.processes:
-                process.dispose()
-            asyncio_events._set_running_loop(outer)
+        plan = world.build()
+        world.timeline.run(_MOST_S)
+        if world.referee.broken is None:
+            world.judge()
     statuses = [state.status for state in world.referee.states.values()]
     return Result(
         seed, world.referee.broken, world.timeline.now, world.timeline.steps, statuses, plan, world.story.lines
