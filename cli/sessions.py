@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,10 +131,7 @@ def tail(
     heartbeats: Annotated[bool, typer.Option(help="Those, too.")] = False,
 ) -> None:
     """Follow the log: of a session from its first event to its last, of all from now on. Ctrl-C ends it."""
-    try:
-        run_to_the_end(_tail(session, heartbeats))
-    except KeyboardInterrupt:
-        raise typer.Exit from None
+    run_to_the_end(_tail(session, heartbeats))
 
 
 async def _tail(session_id: str | None, heartbeats: bool) -> None:
@@ -143,11 +142,13 @@ async def _tail(session_id: str | None, heartbeats: bool) -> None:
     from events.topics import SESSIONS, partition_of
 
     state: State | None = None
+    enough = asyncio.Event()  # a cancellation may get lost in a library that answers at that moment
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
     only = None if session_id is None else partition_of(session_id.encode())
     async with LogReader(LogSettings(), SESSIONS) as log:
         places = await (log.ends() if only is None else log.begins())
         places = {partition: at for partition, at in places.items() if only in (None, partition)}
-        while True:
+        while not enough.is_set():
             for record in await _news(log, places):
                 if session_id is not None and record.key != session_id.encode():
                     continue
@@ -156,7 +157,9 @@ async def _tail(session_id: str | None, heartbeats: bool) -> None:
                 state = outcome.state if isinstance(outcome, Evolved) else state
             if state is not None and state.terminal:
                 return
-            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await enough.wait()
 
 
 async def _news(log: LogReader, places: dict[int, int]) -> Sequence[Record]:
