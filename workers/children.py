@@ -204,9 +204,9 @@ class WarmPool:
                 return child
 
     def refill(self) -> None:
-        """Spawn in the background until as many as at the start are warm. Those that died meanwhile are none."""
-        self._warm = [child for child in self._warm if child.running]
-        while not self._closed and len(self._warm) + len(self._spawning) < self._size:
+        """Spawn one in the background if fewer than at the start are warm. Those that died meanwhile are none."""
+        self._warm[:] = [child for child in self._warm if child.running]  # in place: spawns append to it
+        if not self._closed and len(self._warm) + len(self._spawning) < self._size:  # one by one: a start takes a core
             self._spawning.spawn(self._spawn_one(), "spawn session process")
 
     async def _spawn_one(self) -> None:

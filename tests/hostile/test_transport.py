@@ -84,7 +84,7 @@ async def test_the_worker_speaks_of_what_it_may_not_reach_as_of_what_is_not_ther
         ):
             session = await running.create(client, transport={"url": url})
             failures.append((await running.until(client, session["id"], "failed"))["failure"])
-        assert silent.connections
+        assert silent.connections, failures
     assert failures[0]["code"] == "transport.connect_failed"
     assert failures == [failures[0]] * 4
 
