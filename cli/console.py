@@ -15,11 +15,16 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: `--help` is there at once
+    from events.codec import Event
+    from events.topics import Topic
     from store.database import Connection
 
 T = TypeVar("T")
 WAIT_S = 5.0
 """For the database."""
+
+SOURCE = "greenroom/cli"
+"""Of events that a command appends."""
 
 out = Console()
 err = Console(stderr=True)
@@ -53,6 +58,18 @@ def moment(option: str, text: str) -> int:
         return from_wire(f"{text}T00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
     except ValueError:
         raise fail(f"{option} is a day such as 2026-11-01, or a time with a zone, not {text}.") from None
+
+
+async def append(topic: Topic, event: Event) -> None:
+    """What an operator says, into the log: exits with a sentence where it may not have got there."""
+    from events.producer import EventProducer, UnknownOutcome
+    from events.settings import LogSettings
+
+    async with EventProducer(LogSettings()) as producer:
+        try:
+            await producer.send(topic, event)
+        except UnknownOutcome:
+            raise fail("Kafka has not acknowledged it; it may still happen. Say it again.") from None
 
 
 @contextmanager

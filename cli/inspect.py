@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cli.console import err, fail, out, run_to_the_end
-from cli.shown import cell, plain
+from cli.shown import cell, plain, shown_facts
 
 if TYPE_CHECKING:
     from events.codec import Record
@@ -95,8 +95,13 @@ def _state(found: Inspection) -> None:
     if found.state is None:
         out.print("  nothing of it was accepted: there is no session")
         return
-    for name, value in (facts(found.state) | ({"account": "erased"} if found.account_erased else {})).items():
-        out.print(f"  {name}: {plain(value)}", markup=False, highlight=False, soft_wrap=True)
+    shown_facts(facts(found.state) | ({"account": "erased"} if found.account_erased else {}), indent="  ")
+
+
+def status(state: State) -> str:
+    """With the reason, once it is over."""
+    reason = state.end_reason or state.failure_code
+    return f"{state.status} ({reason})" if reason else state.status
 
 
 def facts(state: State) -> dict[str, str]:
@@ -110,9 +115,8 @@ def facts(state: State) -> dict[str, str]:
         "ended": state.ended_ms,
         "erased": state.erased_ms,
     }
-    reason = state.end_reason or state.failure_code
     return {
-        "status": state.status + (f" ({reason})" if reason else ""),
+        "status": status(state),
         "seq": str(state.seq),
         "attempt": f"{state.attempt} on {state.worker_id}",
         **{name: to_wire(ms) for name, ms in times.items() if ms is not None},

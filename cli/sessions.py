@@ -12,9 +12,9 @@ import typer
 from rich.table import Column, Table
 
 from cli.accounts import account_id
-from cli.console import err, fail, out, run_to_the_end, with_database
-from cli.inspect import facts
-from cli.shown import cell, plain
+from cli.console import SOURCE, append, err, fail, out, run_to_the_end, with_database
+from cli.inspect import facts, status
+from cli.shown import cell, plain, shown_facts
 from schemas.times import to_wire
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 sessions_app = typer.Typer(help="Sessions: what runs, of whom, and how one is ended or followed.", no_args_is_help=True)
 
-SOURCE = "greenroom/cli"
 _ID = 31
 _END_WITHIN_S = 60.0
 _LOOK_S = 0.5
@@ -55,7 +54,7 @@ def list_sessions(
         created = state.created
         of = (created.account_id, created.avatar_id, created.quality) if created else ("", "", "")
         table.add_row(
-            *map(cell, (state.session_id, *of, _status(state), state.attempt, state.worker_id)),
+            *map(cell, (state.session_id, *of, status(state), state.attempt, state.worker_id)),
             to_wire(state.created_ms),
             f"{state.billed_ms / 1000:.0f}",
         )
@@ -64,26 +63,17 @@ def list_sessions(
         err.print(f"There are more than these {limit}: give a --limit.")
 
 
-def _status(state: State) -> str:
-    reason = state.end_reason or state.failure_code
-    return f"{state.status} ({reason})" if reason else state.status
-
-
 @sessions_app.command("show")
 def show(session: Session) -> None:
     """One session as it stands. `greenroom inspect` tells how it came to that."""
-    for name, value in facts(_known(session)).items():
-        out.print(f"{name}: {plain(value)}", markup=False, highlight=False, soft_wrap=True)
+    shown_facts(facts(_known(session)))
 
 
 def _known(session_id: str) -> State:
-    from projections.sessions import SessionsProjection
+    from projections import sessions
 
-    async def look(connection: Connection) -> State | None:
-        return (await SessionsProjection().load(connection, [session_id])).get(session_id)
-
-    found = with_database(look)
-    if found is None or found.created is None:
+    found = with_database(lambda connection: sessions.state(connection, session_id))
+    if found is None:
         raise fail(f"There is no session {session_id}; see `greenroom sessions list --all`.")
     return found
 
@@ -94,10 +84,15 @@ def end(
     wait: Annotated[bool, typer.Option(help="Until it has ended.")] = True,
 ) -> None:
     """End a session, as its customer could: `api_request`. What it has used is billed."""
+    from events.codec import new_event
+    from events.topics import SESSIONS
+    from schemas.events import SessionEndRequested
+
     state = _known(session)
     if state.terminal:
-        raise fail(f"{session} is over already: {_status(state)}.")
-    run_to_the_end(_request_end(session))
+        raise fail(f"{session} is over already: {status(state)}.")
+    event = new_event(SessionEndRequested(session, "api", "api_request"), source=SOURCE, subject=session)
+    run_to_the_end(append(SESSIONS, event))  # the roster tells the worker when it reads it
     if not wait:
         out.print(f"{session} is told to end.")
         return
@@ -106,23 +101,7 @@ def end(
         if time.monotonic() > deadline:
             raise fail(f"{session} has not ended within {_END_WITHIN_S:.0f} s: do projections and roster run?")
         time.sleep(_LOOK_S)
-    out.print(f"{session}: {_status(state)}, {state.billed_ms / 1000:.3f} s billed.")
-
-
-async def _request_end(session_id: str) -> None:
-    """In the log first; the roster tells the worker when it reads it."""
-    from events.codec import new_event
-    from events.producer import EventProducer, UnknownOutcome
-    from events.settings import LogSettings
-    from events.topics import SESSIONS
-    from schemas.events import SessionEndRequested
-
-    event = new_event(SessionEndRequested(session_id, "api", "api_request"), source=SOURCE, subject=session_id)
-    async with EventProducer(LogSettings()) as producer:
-        try:
-            await producer.send(SESSIONS, event)
-        except UnknownOutcome:
-            raise fail("Kafka has not acknowledged it; it may still end. Say it again.") from None
+    out.print(f"{session}: {status(state)}, {state.billed_ms / 1000:.3f} s billed.")
 
 
 @sessions_app.command("tail")

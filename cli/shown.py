@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -27,6 +27,12 @@ def plain(text: str) -> str:
 def cell(text: object) -> Text:
     """The same in a table, where a text in brackets would be taken for a style."""
     return Text(plain(str(text)))
+
+
+def shown_facts(facts: Mapping[str, object], indent: str = "") -> None:
+    """A line for each, whatever somebody has put into it."""
+    for name, value in facts.items():
+        out.print(f"{indent}{name}: {plain(str(value))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def dump(data: bytes) -> Iterator[str]:

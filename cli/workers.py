@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from cli.console import err, fail, out, run_to_the_end, with_database
-from cli.shown import cell, plain
+from cli.console import SOURCE, append, err, fail, out, run_to_the_end, with_database
+from cli.shown import cell, shown_facts
 from schemas.times import now_ms, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from schemas.events import WorkerState
-    from store.database import Connection
     from store.workers import Known
 
 workers_app = typer.Typer(help="Workers: who there is, and how one is taken out of service.", no_args_is_help=True)
 
 _ID = 30
 _LOOK_S = 1.0
-SOURCE = "greenroom/cli"
 
 Worker = Annotated[str, typer.Argument(metavar="WORKER", help="Its id; see `greenroom workers list`.")]
 
@@ -70,8 +68,7 @@ def show(worker: Worker) -> None:
             "started": to_wire(state.started_ms),
             "holds": ", ".join(f"{sid} (attempt {attempt})" for sid, attempt in state.held) or "no session",
         }
-    for name, value in facts.items():
-        out.print(f"{name}: {plain(str(value))}", markup=False, highlight=False, soft_wrap=True)
+    shown_facts(facts)
 
 
 @workers_app.command("drain")
@@ -88,7 +85,10 @@ def drain(
     known = _known(worker)
     if known.phase == "gone":
         raise fail(f"{worker} is gone already.")
-    run_to_the_end(_tell(worker))
+    from events import assignments
+    from events.topics import ASSIGNMENTS
+
+    run_to_the_end(append(ASSIGNMENTS, assignments.drain(worker, SOURCE)))
     err.print(f"{worker} takes nothing new; its {known.held} sessions move, or play to their ends.")
     if wait:
         with err.status("waiting for its sessions; Ctrl-C leaves it draining") as status:
@@ -101,10 +101,7 @@ def drain(
 def _known(worker_id: str) -> Known:
     from store import workers
 
-    async def look(connection: Connection) -> list[Known]:
-        return [each for each in await workers.known(connection, gone=True) if each.worker_id == worker_id]
-
-    found = with_database(look)
+    found = with_database(lambda connection: workers.known(connection, gone=True, worker_id=worker_id))
     if not found:
         raise fail(f"There is no worker {worker_id}; see `greenroom workers list --all`.")
     return found[0]
@@ -133,19 +130,6 @@ async def _last_words() -> Mapping[str, tuple[WorkerState, int]]:
                 if isinstance(state, WorkerState):
                     found[state.worker_id] = state, record.timestamp
     return found
-
-
-async def _tell(worker_id: str) -> None:
-    from events import assignments
-    from events.producer import EventProducer, UnknownOutcome
-    from events.settings import LogSettings
-    from events.topics import ASSIGNMENTS
-
-    async with EventProducer(LogSettings()) as producer:
-        try:
-            await producer.send(ASSIGNMENTS, assignments.drain(worker_id, SOURCE))
-        except UnknownOutcome:
-            raise fail("Kafka has not acknowledged the command; say it again.") from None
 
 
 def _ago(at_ms: int) -> str:

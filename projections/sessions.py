@@ -213,6 +213,13 @@ async def latest(connection: Connection, account_id: str | None, live: bool, lim
     return [load_state(state) for (state,) in await cursor.fetchall()]
 
 
+async def state(connection: Connection, session_id: str) -> State | None:
+    """For operators: of any account's session, as the projection has it."""
+    cursor = await connection.execute("SELECT state FROM r.sessions WHERE session_id = %s", [session_id], binary=True)
+    row = await cursor.fetchone()
+    return load_state(row[0]) if row else None
+
+
 def _found(row: Row) -> StoredSession:
     session_id, status, state, stored, key = row
     return StoredSession(session_id, status, load_state(state) if state is not None else None, stored, key)

@@ -87,7 +87,7 @@ def decide(
     if state.attempt_phase == "declined":
         fail = Fail("worker_lost" if state.started else "start_timeout")
         return fail if state.declines >= MAX_DECLINES else Assign("declined", otherwise=fail if too_late else None)
-    used_up = state.attempt - state.declines - state.handovers >= MAX_ATTEMPTS
+    used_up = _tries(state) >= MAX_ATTEMPTS
     if lost:
         fail = Fail("renderer.crashed" if dead else "worker_lost")
         return fail if used_up else Assign("worker_lost", otherwise=fail if too_late else None)
@@ -116,9 +116,12 @@ def own_slot(state: State) -> OwnSlot | None:
     """
     if state.attempt_phase != "lost":
         return None
-    return (
-        "first" if state.attempt - state.declines - state.handovers == 1 and state.loss != "renderer_lost" else "last"
-    )
+    return "first" if _tries(state) == 1 and state.loss != "renderer_lost" else "last"
+
+
+def _tries(state: State) -> int:
+    """Attempts, the present one included, that were neither declined nor begun to take over from one that played."""
+    return state.attempt - state.declines - state.handovers
 
 
 def silent(state: State, now: int) -> bool:

@@ -55,17 +55,17 @@ class Known:
     held: int
 
 
-async def known(connection: Connection, gone: bool) -> list[Known]:
-    """The newest first. `gone`: those that are gone, too."""
+async def known(connection: Connection, gone: bool, worker_id: str | None = None) -> list[Known]:
+    """The newest first. `gone`: those that are gone, too. `worker_id`: that one alone."""
     cursor = await connection.execute(
         """
         SELECT w.worker_id, w.phase, w.qualities, (extract(epoch FROM w.registered_at) * 1000)::bigint,
             (extract(epoch FROM w.gone_at) * 1000)::bigint, count(s.slot), count(s.session_id)
         FROM workers w LEFT JOIN slots s USING (worker_id)
-        WHERE w.phase <> 'gone' OR %s
+        WHERE (w.phase <> 'gone' OR %(gone)s) AND (%(worker)s::text IS NULL OR w.worker_id = %(worker)s)
         GROUP BY w.worker_id ORDER BY w.worker_id DESC
         """,
-        [gone],
+        {"gone": gone, "worker": worker_id},
     )
     return [Known(*row) for row in await cursor.fetchall()]
 

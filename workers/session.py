@@ -20,6 +20,7 @@ from schemas.addresses import AddressPolicy
 from schemas.background import Background
 from schemas.events import EndReason, FailureCode, LossReason, Meter
 from workers.agent_link import AgentLink
+from workers.attributes import Attributes
 from workers.ears import Ears
 from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.lease import boottime, phase
@@ -27,7 +28,6 @@ from workers.media_clock import MediaClock
 from workers.messages import Start, ToSession
 from workers.pipe import Pipe
 from workers.playback import Finish, Playback
-from workers.presence import Presence
 from workers.renderers import FORMATS
 from workers.reporting import Reporter
 from workers.room import LiveRoom, RoomError
@@ -82,7 +82,7 @@ class Session:
         self._draining = asyncio.Event()
         self._tasks = Background()
         self._vital: list[asyncio.Task[None]] = []
-        self._presence = Presence(self._task.session_id, self._tasks)
+        self._attributes = Attributes(self._task.session_id, self._tasks)
         self._ears = Ears(self._task, playback, self._link, self._tasks, self)
 
     def request_end(self, reason: EndReason) -> None:
@@ -200,7 +200,7 @@ class Session:
         self._reporter.reached("received")
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
-        self._presence.joined(room.participant)
+        self._attributes.joined(room.participant)
         self._reporter.joined()
         if opening is not None:
             await opening
@@ -257,7 +257,7 @@ class Session:
         if played.heard_at is not None:
             self._timers.active(played.heard_at)
         self._reporter.playing(self._media.open_segment)
-        self._presence.show("degraded" if self._face.lost else "running")
+        self._attributes.show("degraded" if self._face.lost else "running")
 
     def _check_time(self, now: float) -> None:
         over = self._timers.over(now)
@@ -289,7 +289,7 @@ class Session:
         """Finish what is open, so that the agent never waits for a segment of a face that has left."""
         if self._room is None:
             return
-        self._presence.show("ending")
+        self._attributes.show("ending")
         self._interrupt(self._room)
         await self._link.flush(_FLUSH_S)
         await self._room.leave()

@@ -129,6 +129,8 @@ async def test_a_rebuild_gives_the_same(world: World) -> None:
     assert await catalogue(world, 3) == tables
     listed = await done(world, "replay", "--list")
     assert "usage_v3" in listed
+    ((some,),) = await world.sql("SELECT session_id FROM r.sessions LIMIT 1")
+    assert "status: " in await done(world, "sessions", "show", some)  # whichever version is read
 
 
 async def catalogue(world: World, number: int) -> list[Any]:

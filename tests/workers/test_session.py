@@ -287,17 +287,19 @@ async def test_a_draining_worker_says_at_once_how_its_sessions_are(
 
 @unit
 async def test_a_successor_is_ready_to_draw_before_it_joins(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = asyncio.Event()
+    opening, opened = asyncio.Event(), asyncio.Event()
 
     async def open_(_: MockFace) -> None:
+        opening.set()
         await opened.wait()
 
     monkeypatch.setattr(MockFace, "open", open_)
     for handover in (False, True):
+        opening.clear()
         opened.clear()
         joined = len(stage.rooms)
         async with stage.session(attempt=2, handover=handover) as session:
-            await asyncio.sleep(0.05)
+            await opening.wait()
             assert len(stage.rooms) - joined == (0 if handover else 1)
             opened.set()
             await stage.plays(rooms=joined + 1)

@@ -20,7 +20,7 @@ Status = Literal["starting", "running", "degraded", "ending"]
 """`degraded`: the face at rest, or no sound, for want of what draws or hears. It is not billed."""
 
 
-class Presence:
+class Attributes:
     """Keeps the attributes as they should be. It waits for nobody: no session fails for want of an attribute.
 
     LiveKit takes them only with the grant `canUpdateOwnMetadata` in the worker's token; without it nothing is told.
