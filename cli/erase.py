@@ -39,7 +39,6 @@ _OF_ACCOUNT = {
     "credit_notes": ("notes beside its credits", "deleted"),
 }
 _SESSION = "sess_"
-_OVER = ("ended", "failed", "canceled")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ async def _look(connection: Connection, wanted: str) -> Subject:
     session = await erasures.session(connection, wanted)
     if session is None:
         raise fail(f"There is no session {wanted}, or the projections have not read it yet.")
-    if session.status not in _OVER:
+    if not session.over:
         raise fail(f"{wanted} is {session.status}: end it first (`greenroom sessions end {wanted}`).")
     found = await erasures.found_of_session(connection, wanted)
     return Subject(wanted, session.account_id, found, of_before=not session.own_key)
@@ -263,7 +262,7 @@ async def _not_done(connection: Connection, told: Sequence[Event]) -> list[Subje
         known = await erasures.find(connection, subject)
         if subject.startswith(_SESSION):
             session = await erasures.session(connection, subject)
-            there = session is not None and session.status in _OVER
+            there = session is not None and session.over
             counts = await erasures.found_of_session(connection, subject)
             of, of_before = (session.account_id, not session.own_key) if session is not None else ("", False)
             done = known is not None and known.done_at is not None and not counts["data_keys"]

@@ -9,13 +9,14 @@ frozen with golden logs (`tests/events/golden`), because a changed fold would re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
 from events.codec import Event, Malformed, Record, Unknown, decode
+from events.entries import bill, enter
 from events.fold import Evolved, Fold, Rejected
-from events.metering import Billed, Charge, charge
+from events.metering import Billed
 from events.session_state import TERMINAL, State, copied
 from events.topics import SESSIONS, partition_of
 from schemas.bounds import ID_CHARS
@@ -43,8 +44,6 @@ from schemas.events import (
     UsageAdjusted,
     WorkerEvent,
 )
-from schemas.ids import USAGE, derived_id
-from schemas.usage import UsageEntry, UsageFacts, chain
 
 _MOST_KEY = 4 * ID_CHARS
 
@@ -217,7 +216,7 @@ def _heartbeat(state: State, event: Event, data: SessionHeartbeat, append_ms: in
         return Rejected("meter_went_back")
     new = copied(state)
     new.segment = data.segment
-    return Evolved(new, None, _bill(new, event, data.n, data.meter, append_ms))
+    return Evolved(new, None, bill(new, event, data.n, data.meter, append_ms))
 
 
 def _attempt_lost(state: State, event: Event, data: SessionAttemptLost, append_ms: int) -> Outcome:
@@ -294,21 +293,8 @@ def _closing(state: State, event: Event, data: SessionEnded | SessionFailed, app
     usage = None
     if data.meter is not None and data.expected_seq is None and state.attempt_phase == "playing":
         # A final reading below the last one bills nothing; the end itself still counts.
-        usage = _bill(new, event, state.n + 1, data.meter, append_ms)
+        usage = bill(new, event, state.n + 1, data.meter, append_ms)
     return Evolved(new, event.type, usage)
-
-
-def _bill(new: State, event: Event, n: int, meter: Meter, append_ms: int) -> UsageEntry:
-    """Charge the reading to `new` (a fresh copy) and return its ledger entry."""
-    assert new.created is not None  # playing implies created
-    cost = charge(meter, append_ms, new.attempt_first_frame_append_ms, new.attempt_billed)
-    start = new.attempt_first_frame_ms + new.attempt_billed.ms
-    new.n, new.meter, new.attempt_billed = n, meter, cost.total
-    new.billed_ms += cost.ms
-    new.frames += cost.frames
-    new.last_append_ms = append_ms
-    credit_us = cost.ms * new.created.rate.multiplier_milli
-    return _enter(new, new.created, event, "interval", start, credit_us, attempt=new.attempt, n=n, cost=cost)
 
 
 def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -> Outcome:
@@ -320,7 +306,7 @@ def _adjusted(state: State, event: Event, data: UsageAdjusted, append_ms: int) -
         return Rejected("out_of_range")
     new = copied(state)
     new.seen = (*state.seen, event.id)
-    return Evolved(new, None, _enter(new, state.created, event, "adjustment", event.time_ms, data.credit_us))
+    return Evolved(new, None, enter(new, state.created, event, "adjustment", event.time_ms, data.credit_us))
 
 
 def _erased(state: State, event: Event, data: SessionErased, append_ms: int) -> Outcome:
@@ -334,49 +320,6 @@ def _erased(state: State, event: Event, data: SessionErased, append_ms: int) -> 
     new = _accept(state, event, append_ms)
     new.erased_ms = new.last_ms
     return Evolved(new, event.type)
-
-
-_NOTHING = Charge(ms=0, frames=0, total=Billed(), flags=())
-
-
-def _enter(
-    new: State,
-    created: SessionCreated,
-    event: Event,
-    kind: Literal["interval", "adjustment"],
-    from_ms: int,
-    credit_us: int,
-    attempt: int = 0,
-    n: int = 0,
-    cost: Charge = _NOTHING,
-) -> UsageEntry:
-    """The next entry of the session's chain."""
-    rate = created.rate
-    facts = UsageFacts(  # in the order of its fields: by keyword it takes twice as long
-        created.account_id,
-        attempt,
-        created.avatar_id,
-        cost.ms,
-        rate.billed_as,
-        credit_us,
-        event.id,
-        cost.flags,
-        cost.frames,
-        from_ms,
-        derived_id(USAGE, event.time_ms, new.session_id, event.id),
-        kind,
-        rate.multiplier_milli,
-        n,
-        "usage_event",
-        created.quality,
-        rate.card,
-        new.session_id,
-        from_ms + cost.ms,
-    )
-    entry = chain(facts, new.chain)
-    new.chain = entry.hash
-    new.credit_us += credit_us
-    return entry
 
 
 _RULES_1: dict[type[Struct], _Rule] = {

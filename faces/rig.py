@@ -7,9 +7,10 @@ lip, one of the jaw with the lower lip, and the seam between both is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,14 +203,6 @@ def build(points: Floats, irises: Floats, alone: bool = True) -> Rig:
     def front(places: Floats) -> Floats:
         return np.maximum(depths.basis(places) @ height, 0.0)
 
-    eyes = []
-    for i in (0, 1):
-        upper, lower = (Seam(lids[k], lid_moves[k], lid_moves[k], front(lids[k])) for k in (2 * i, 2 * i + 1))
-        brow = points[list((at.BROW_LEFT, at.BROW_RIGHT)[i][:5]), :2]
-        brow = brow[np.argsort(brow[:, 0])]
-        room = lids[2 * i][:, 1] - np.interp(lids[2 * i][:, 0], brow[:, 0], brow[:, 1])
-        radius = float(np.linalg.norm(irises[i, 1:] - irises[i, 0], axis=1).mean())
-        eyes.append(Eye(upper, lower, _LID * np.maximum(room, 0.05 * spread), irises[i, 0], radius))
     shape = (-1, GRID, GRID, 2)
     part, breath = _parts(points, grid)
     if not alone:
@@ -224,9 +217,30 @@ def build(points: Floats, irises: Floats, alone: bool = True) -> Rig:
         np.array([(points[234, 0] + points[454, 0]) / 2, (points[234, 1] + points[454, 1]) / 2 + 0.25 * spread]),
         spread,
         Seam(seam, banks[0], banks[1], front(seam)),
-        (eyes[0], eyes[1]),
+        (
+            _eye(points, irises, 0, lids[:2], lid_moves[:2], front),
+            _eye(points, irises, 1, lids[2:], lid_moves[2:], front),
+        ),
         float(np.linalg.norm(seam[-1] - seam[0])),
     )
+
+
+def _eye(
+    points: Floats,
+    irises: Floats,
+    i: Literal[0, 1],
+    lids: Sequence[Floats],
+    moves: Sequence[Floats],
+    front: Callable[[Floats], Floats],
+) -> Eye:
+    """`lids`, `moves`: upper and lower. A lid may come up as far as the brow leaves room."""
+    upper, lower = (Seam(lid, move, move, front(lid)) for lid, move in zip(lids, moves, strict=True))
+    spread = float(np.linalg.norm(irises[1, 0] - irises[0, 0]))
+    brow = points[list((at.BROW_LEFT, at.BROW_RIGHT)[i][:5]), :2]
+    brow = brow[np.argsort(brow[:, 0])]
+    room = lids[0][:, 1] - np.interp(lids[0][:, 0], brow[:, 0], brow[:, 1])
+    radius = float(np.linalg.norm(irises[i, 1:] - irises[i, 0], axis=1).mean())
+    return Eye(upper, lower, _LID * np.maximum(room, 0.05 * spread), irises[i, 0], radius)
 
 
 def similarity(here: Floats, there: Floats) -> tuple[float, Floats]:

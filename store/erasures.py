@@ -10,7 +10,7 @@ from datetime import datetime
 from psycopg.rows import class_row, dict_row
 
 from events.sealing import data_key_id
-from events.session_state import load_state
+from events.session_state import TERMINAL, load_state
 from schemas.ids import EVENT, new_id
 from store.database import Connection, Pool
 
@@ -86,6 +86,10 @@ class Session:
     account_id: str
     status: str
     own_key: bool
+
+    @property
+    def over(self) -> bool:
+        return self.status in TERMINAL
 
 
 async def session(connection: Connection, session_id: str) -> Session | None:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from events import sessions
+from events import entries, sessions
 from events.fold import Evolved
 from events.metering import Billed, Charge
 from events.session_state import copied
@@ -60,7 +60,7 @@ def _unbounded(stack: ExitStack) -> None:
         ms, frames = max(0, meter.billable_ms - billed.ms), max(0, meter.frames - billed.frames)
         return Charge(ms, frames, Billed(billed.ms + ms, billed.frames + frames), ())
 
-    stack.enter_context(patch.object(sessions, "charge", charge))
+    stack.enter_context(patch.object(entries, "charge", charge))
 
 
 def _received(stack: ExitStack) -> None:
