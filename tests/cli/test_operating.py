@@ -86,11 +86,19 @@ async def test_a_drained_worker_plays_to_the_end_and_goes(running: World) -> Non
 
         await eventually(draining)
         assert f"{sid} (attempt 1)" in await done(running, "workers", "show", worker)
-        waiting = asyncio.create_task(greenroom(running, "workers", "drain", worker))
+        waiting = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "cli.main", "workers", "drain", worker],
+            env=environment("api", running.env),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert waiting.stderr is not None
+        told = await asyncio.wait_for(waiting.stderr.readline(), 60)  # it has found the worker while it was there
+        assert f"{worker} takes nothing new; its 1 sessions move" in told.decode()
         assert (await running.status(client, sid))["status"] == "running"
         await done(running, "sessions", "end", sid)
-        code, said, _ = await waiting
-    assert (code, said.strip()) == (0, f"{worker} is gone.")
+        finished, _ = await asyncio.wait_for(waiting.communicate(), 60)
+    assert (waiting.returncode, finished.decode().strip()) == (0, f"{worker} is gone.")
     assert await asyncio.wait_for(running.processes["worker"].wait(), 60) == 0
     code, _, complained = await greenroom(running, "workers", "drain", worker)
     assert (code, "gone already" in complained) == (1, True)
