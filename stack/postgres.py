@@ -93,12 +93,20 @@ async def is_ready(url: str) -> bool:
         return False
 
 
-def create_database(url: str, name: str) -> str:
-    """Create database `name` unless it is there; returns its URL."""
+def create_database(url: str, name: str, template: str = "template1") -> str:
+    """Create database `name`, a copy of `template`, unless it is there; returns its URL."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            copied = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            connection.execute(copied)
     return url.replace("/postgres?", f"/{name}?")
+
+
+def forgo_fsync(url: str) -> None:
+    """For tests, which kill processes and never the machine: what a server has written is there for the next one."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def drop_database(url: str, name: str) -> None:

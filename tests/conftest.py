@@ -16,6 +16,7 @@ import pytest_asyncio
 from hypothesis import settings
 
 from cli.receiver import Receiver
+from stack import postgres
 from stack import servers as embedded
 from stack.ports import free_ports
 from stack.process import ProcessGroup
@@ -126,7 +127,9 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     jars, binary = embedded.install(_Silent())
     group = ProcessGroup(folder / "logs")
     try:
-        yield await embedded.start(group, folder, jars, binary)
+        started = await embedded.start(group, folder, jars, binary)
+        postgres.forgo_fsync(started.database_url)
+        yield started
     finally:
         await group.stop()
 

@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +81,13 @@ def stored(world: World) -> list[str]:
     return sorted(path.name for path in files if path.parent.parent.name != "owners")
 
 
+@cache
+def _migrated(server_url: str) -> str:
+    """The name of a database that has all migrations: to copy it takes a tenth of the time."""
+    migrate(postgres.create_database(server_url, "migrated"))
+    return "migrated"
+
+
 class World:
     def __init__(self, servers: Servers, folder: Path) -> None:
         name = f"t{secrets.token_hex(5)}"
@@ -87,7 +95,7 @@ class World:
         self.folder = folder
         self.database = name
         self.prefix = f"{name}."
-        self.database_url = postgres.create_database(servers.database_url, name)
+        self.database_url = postgres.create_database(servers.database_url, name, _migrated(servers.database_url))
         self.api_port, self.internal_port = free_ports(2)
         self.api_url = f"http://127.0.0.1:{self.api_port}"
         self.pepper = secrets.token_urlsafe(16)
@@ -125,7 +133,6 @@ class World:
         self._fakes: dict[str, asyncio.Task[None]] = {}
 
     async def open(self) -> None:
-        await asyncio.to_thread(migrate, self.database_url)
         await topics.apply(self.servers.kafka_bootstrap, self.prefix)
         await self.sql("UPDATE plans SET creates_per_minute = 1000000 WHERE key = 'self_hosted'")
         self.account, self.key = await self.new_account("tests")
@@ -222,8 +229,7 @@ class World:
         await self.processes[name].stop()
 
     async def stop_all(self) -> None:
-        for process in reversed(self.processes.values()):
-            await process.stop()
+        await asyncio.gather(*(process.stop() for process in self.processes.values()))
         self.processes.clear()
 
     # Looking inside
