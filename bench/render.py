@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 
 from bench.common import quantile, report
 from faces import face as faces
@@ -25,7 +27,7 @@ from faces.neural import NeuralRenderer, NeuralStream
 from faces.settings import AssetSettings
 from workers.face import RenderedFace
 from workers.render_keeper import RenderKeeper
-from workers.renderers import FORMATS, RENDERED
+from workers.renderers import FORMATS, RENDERED, Format
 
 SESSIONS = (1, 2, 4, 8, 16)
 TICKS = 75
@@ -75,26 +77,49 @@ def cost(quality: str, count: int, device: str) -> dict[str, float]:
     }
 
 
-def encoding(quality: str) -> float:
-    """Milliseconds of one VP8 frame as WebRTC encodes it (realtime, one thread), of the same pictures."""
-    pcm, renderer, frame_of = _speech(), NeuralRenderer("cpu"), FORMATS[quality]
-    stream = renderer.open(faces.stock("av_demo"), frame_of.width, 1)
-    codec = av.CodecContext.create("libvpx", "w")
-    codec.width, codec.height, codec.pix_fmt = frame_of.width, frame_of.height, "yuv420p"
-    codec.bit_rate, codec.time_base = frame_of.bitrate, Fraction(1, 25)
-    codec.options = {"deadline": "realtime", "cpu-used": "8", "threads": "1", "lag-in-frames": "0"}
-    times = []
-    for k in range(WARM + TICKS):
-        stream.push(pcm[k * TICK : (k + 1) * TICK])
-        (drawn,) = renderer.step([stream])
+class Encoder:
+    """VP8 as WebRTC encodes it: realtime, one thread."""
+
+    def __init__(self, frame: Format) -> None:
+        self._width = frame.width
+        self._codec = av.CodecContext.create("libvpx", "w")
+        self._codec.width, self._codec.height, self._codec.pix_fmt = frame.width, frame.height, "yuv420p"
+        self._codec.bit_rate, self._codec.time_base = frame.bitrate, Fraction(1, 25)
+        self._codec.options = {"deadline": "realtime", "cpu-used": "8", "threads": "1", "lag-in-frames": "0"}
+        self._count = 0
+
+    def __call__(self, drawn: NDArray[np.uint8] | None) -> float:
+        """Seconds that it took."""
         if drawn is None:
-            continue
-        picture = av.VideoFrame.from_ndarray(drawn.reshape(-1, frame_of.width), format="yuv420p")
-        picture.pts, picture.time_base = k, Fraction(1, 25)
+            return 0.0
+        picture = av.VideoFrame.from_ndarray(drawn.reshape(-1, self._width), format="yuv420p")
+        picture.pts, picture.time_base = self._count, Fraction(1, 25)
+        self._count += 1
         began = time.perf_counter()
-        codec.encode(picture)
-        times.append(time.perf_counter() - began)
-    return 1000 * quantile(times, 0.5)
+        self._codec.encode(picture)
+        return time.perf_counter() - began
+
+
+def encoded(quality: str, count: int, device: str) -> dict[str, float]:
+    """Milliseconds of one session's frame that is drawn and encoded, and of encoding alone; all cores do both."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    cores = os.cpu_count() or 1
+    pcm, renderer, frame = _speech(), NeuralRenderer(device, threads=cores), FORMATS[quality]
+    streams = [renderer.open(faces.stock("av_demo"), frame.width, seed) for seed in range(count)]
+    encoders = [Encoder(frame) for _ in streams]
+    ticks, alone = [], []
+    with ThreadPoolExecutor(cores) as threads:
+        for k in range(WARM + TICKS):
+            for i, stream in enumerate(streams):
+                at = (k * TICK + i * 7 * TICK) % (len(pcm) - TICK)
+                stream.push(pcm[at : at + TICK])
+            began = time.perf_counter()
+            drawn = renderer.step(streams)
+            took = list(threads.map(lambda pair: pair[0](pair[1]), zip(encoders, drawn, strict=True)))
+            ticks.append(time.perf_counter() - began)
+            alone += took if k >= WARM else []
+    return {"both": 1000 * quantile(ticks[WARM:], 0.5) / count, "encode": 1000 * quantile(alone, 0.5)}
 
 
 async def latency(quality: str, count: int) -> dict[str, float]:
@@ -141,7 +166,7 @@ async def latency(quality: str, count: int) -> dict[str, float]:
 def _apart(*arguments: str) -> dict[str, float]:
     """One measurement in a process of its own: peak memory is then its own too."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.render", "--one", *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "bench.render", *arguments], capture_output=True, text=True, check=True
     )
     return {name: float(value) for name, value in (line.split("=") for line in done.stdout.split("\n") if "=" in line)}
 
@@ -151,27 +176,29 @@ def main() -> None:
     rows = []
     for device in devices:
         for quality in RENDERED:
-            encode = encoding(quality) if device == "cpu" else float("nan")
             for count in SESSIONS:
-                one = _apart(quality, str(count), device)
+                one = _apart("--one", quality, str(count), device)
+                both = _apart("--encoded", quality, str(count), device)
                 rows.append(
                     [
                         device,
                         f"{quality} {FORMATS[quality].width}²",
                         count,
                         f"{1000 / one['frame']:.0f}",
+                        f"{1000 / both['both']:.0f}",
                         f"{one['frame']:.2f}",
                         f"{one['listen']:.2f}",
                         f"{one['frame'] - one['listen']:.2f}",
                         f"{one['batch p50']:.1f} / {one['batch p99']:.1f}",
                         f"{one['memory']:.0f}",
-                        f"{encode:.2f}" if encode == encode else "",
+                        f"{both['encode']:.2f}",
                     ]
                 )
                 print(" ".join(str(cell) for cell in rows[-1]), file=sys.stderr)
     notes = [
-        "Frames/s is of all sessions together; ms are of one session's frame, medians; stages: listening (log-mel, net)"
-        " and drawing (all else). Encoding: VP8, realtime, one thread, the same pictures. MiB: peak of the process.",
+        "Frames/s are of all sessions together: rendered, and rendered and encoded by the same cores, which is what a"
+        " machine can publish. ms are of one session's rendered frame, medians; stages: listening (log-mel, net) and"
+        " drawing (all else). Encoding: VP8, realtime, one thread a session. MiB: peak of the process.",
     ]
     for quality, count in (("standard", 8), ("standard", 16), ("lite", 16), ("pro", 8)):
         through = asyncio.run(latency(quality, count))
@@ -183,7 +210,19 @@ def main() -> None:
     report(
         "render",
         "Rendering",
-        ["device", "format", "sessions", "frames/s", "ms", "listen", "draw", "batch p50 / p99", "MiB", "encode ms"],
+        [
+            "device",
+            "format",
+            "sessions",
+            "rendered/s",
+            "rendered and encoded/s",
+            "ms",
+            "listen",
+            "draw",
+            "batch p50 / p99",
+            "MiB",
+            "encode ms",
+        ],
         rows,
         notes,
     )
@@ -191,10 +230,13 @@ def main() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--one", nargs=3, metavar=("QUALITY", "SESSIONS", "DEVICE"))
-    chosen = parser.parse_args().one
-    if chosen:
-        for name, value in cost(chosen[0], int(chosen[1]), chosen[2]).items():
+    for name in ("--one", "--encoded"):
+        parser.add_argument(name, nargs=3, metavar=("QUALITY", "SESSIONS", "DEVICE"))
+    chosen = parser.parse_args()
+    if chosen.one or chosen.encoded:
+        measure = cost if chosen.one else encoded
+        quality, sessions, device = chosen.one or chosen.encoded
+        for name, value in measure(quality, int(sessions), device).items():
             print(f"{name}={value}")
     else:
         main()

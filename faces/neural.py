@@ -10,37 +10,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from faces import lips
 from faces.face import Face, stock
 from faces.fit import opened
-from faces.hearing import MELS, TAIL, TICK, LogMel
+from faces.hearing import TICK
+from faces.listening import Listening, Row
 from faces.motion import Life, Lips, Pose
 from faces.stage import Stage
 from faces.visemes import INDEX, Shape
 
 LOOKAHEAD_MS = 40 * lips.LOOKAHEAD_TICKS
-_SILENCE = float(np.log(1e-7))
 
 Pcm = NDArray[np.int16]
-
-
-@dataclass(eq=False)
-class Memory:
-    """What the net remembers of one stream: samples, log-mels and the GRU's state."""
-
-    tail: Tensor
-    mels: Tensor
-    state: Tensor
-
-    @classmethod
-    def empty(cls, device: torch.device) -> Memory:
-        return cls(
-            torch.zeros(TAIL, device=device),
-            torch.full((lips.HISTORY, MELS), _SILENCE, device=device),
-            torch.zeros(128, device=device),
-        )
 
 
 @dataclass(eq=False)
@@ -48,8 +30,10 @@ class NeuralStream:
     """One session's face."""
 
     stage: Stage
-    memory: Memory
+    listening: Listening
     life: Life
+    row: Row
+    """What the net remembers of it."""
     lips: Lips = field(default_factory=Lips)
     waiting: list[Pcm] = field(default_factory=list)
     loudness: float | None = None
@@ -69,7 +53,7 @@ class NeuralStream:
     def clear(self) -> None:
         """The agent was interrupted: the next frame's mouth is shut, whatever was pushed before."""
         self.waiting.clear()
-        self.memory = Memory.empty(self.memory.tail.device)
+        self.listening.forget(self.row)
         self.lips = Lips()
         self.loudness = self.loudness and 0.0
         self.quiet = True
@@ -84,8 +68,7 @@ class NeuralRenderer:
         """`device` of the audio net; frames are drawn on the CPU, `threads` of a batch at once."""
         self._threads = ThreadPoolExecutor(threads, "draw") if threads > 1 else None
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._net = lips.load(self._device)
-        self._mel = LogMel(self._device)
+        self._listening = Listening(self._device)
         self._stages: WeakKeyDictionary[Face, dict[int, Stage]] = WeakKeyDictionary()
 
     @property
@@ -101,7 +84,7 @@ class NeuralRenderer:
         stages = self._stages.setdefault(face, {})
         if side not in stages:  # made ready for a format once, and kept as long as the face
             stages[side] = Stage(face, side, self._threads)
-        return NeuralStream(stages[side], Memory.empty(self._device), Life(seed))
+        return NeuralStream(stages[side], self._listening, Life(seed), self._listening.open())
 
     def step(self, streams: Sequence[NeuralStream]) -> list[NDArray[np.uint8] | None]:
         """One tick for all given streams: I420 bytes, None while filling. One that pushed nothing hears silence."""
@@ -133,18 +116,11 @@ class NeuralRenderer:
             stream.quiet = False
         return poses
 
-    @torch.inference_mode()
-    def _listen(self, streams: Sequence[NeuralStream], ticks: list[Pcm]) -> tuple[list[list[float]], list[list[float]]]:
+    def _listen(
+        self, streams: Sequence[NeuralStream], ticks: Sequence[Pcm]
+    ) -> tuple[list[list[float]], list[list[float]]]:
         """Shapes [3] and viseme shares [15] per stream, of the tick before this one."""
-        fresh = torch.from_numpy(np.stack(ticks)).to(self._device).float() / 32768
-        memories = [stream.memory for stream in streams]
-        pcm = torch.cat([torch.stack([m.tail for m in memories]), fresh], dim=1)
-        mels = torch.cat([torch.stack([m.mels for m in memories]), self._mel(pcm)], dim=1)
-        reading, state = self._net(mels, torch.stack([m.state for m in memories])[None])
-        for i, memory in enumerate(memories):
-            memory.tail, memory.mels, memory.state = pcm[i, -TAIL:], mels[i, -lips.HISTORY :], state[0, i]
-        kinds = torch.softmax(reading.visemes[:, -1], dim=-1)
-        return reading.shapes[:, -1].tolist(), kinds.tolist()
+        return self._listening([stream.row for stream in streams], ticks)
 
 
 def _pose(stream: NeuralStream, shape: list[float], kind: list[float]) -> Pose | None:

@@ -14,6 +14,7 @@ from cli.customer import SPEECH
 from faces import lips, measure, sound
 from faces.face import Face, stock
 from faces.hearing import HOP, TAIL, TICK, LogMel
+from faces.listening import BUCKETS, Listening
 from faces.neural import NeuralRenderer, NeuralStream
 
 pytestmark = pytest.mark.nets
@@ -76,17 +77,20 @@ def test_streaming_hears_what_the_whole_recording_says(speech: NDArray[np.int16]
 
 
 def test_a_batch_is_what_each_alone_would_be(renderer: NeuralRenderer, speech: NDArray[np.int16]) -> None:
+    """In the buckets of a GPU, here filled up with one that is nobody's."""
+    batched = NeuralRenderer("cpu")
+    batched._listening = Listening(torch.device("cpu"), buckets=BUCKETS)
     alone = speak(renderer, renderer.open(DEMO, 256, 5), speech[: 20 * TICK])
-    streams = [renderer.open(DEMO, 256, 5), renderer.open(stock("av_stock_001"), 512, 6), renderer.open(DEMO, 256, 7)]
+    streams = [batched.open(DEMO, 256, 5), batched.open(stock("av_stock_001"), 512, 6), batched.open(DEMO, 256, 7)]
     together = []
     for at in range(0, 20 * TICK, TICK):
         for stream in streams:
             stream.push(speech[at : at + TICK])
-        frame = renderer.step(streams)[0]
+        frame = batched.step(streams)[0]
         if frame is not None:
             together.append(frame.copy())
     for a, b in zip(alone, together, strict=True):
-        assert np.abs(a.astype(int) - b.astype(int)).max() <= 2  # float sums in another order
+        assert np.abs(a.astype(int) - b.astype(int)).max() <= 1  # float sums in another order
 
 
 def test_the_same_seed_lives_the_same_life_and_another_one_another(renderer: NeuralRenderer) -> None:
