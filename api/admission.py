@@ -23,6 +23,7 @@ import structlog
 from msgspec import structs
 
 from api import rates
+from api.avatars import Usable
 from api.context import Context
 from api.deadline import Deadline
 from api.ending import SOURCE, enqueue, supersede, warn_if_failed
@@ -46,8 +47,7 @@ from events.sessions import RULES, evolve
 from events.topics import SESSIONS
 from projections.resources import resource_of
 from schemas.assignments import Task
-from schemas.avatars import RuntimeType
-from schemas.events import Encrypted, EventTransport, SessionCreated, SessionEndRequested
+from schemas.events import Encrypted, EventLabel, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
 from schemas.rates import Rate
 from schemas.sessions import CreateSession
@@ -64,9 +64,7 @@ WITHIN_S = 5.8
 """From the body to the answer; authentication before it takes 2 s at the most."""
 _IN_LINE_S = 2.0
 """Behind others of its account."""
-_RETRY_S = 0.1
-_TWIN_WAIT_S = 4.5
-_ABANDONING_S = 0.8
+_RETRY_S, _TWIN_WAIT_S, _ABANDONING_S = 0.1, 4.5, 0.8
 _SAME_BODY_MS = 60_000
 _MARK_EVERY_S = 0.02
 
@@ -91,8 +89,7 @@ class Call:
     identity: str
     idempotency_key: str | None
     request_id: str
-    runtime_type: RuntimeType = "avtr1"
-    face: str | None = None
+    avatar: Usable
 
 
 @dataclass(frozen=True)
@@ -193,8 +190,10 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         idle_timeout_ms=idle * 1000,
         accepted_ms=at,
         request_id=call.request_id,
-        runtime_type=call.runtime_type,
-        face=call.face,
+        runtime_type=call.avatar.runtime_type,
+        face=call.avatar.face,
+        shape=call.avatar.shape,
+        label=caller.label,
     )
     target = "\0".join((transport.url, transport.room_name, call.identity)).encode()
     return _Request(
@@ -224,9 +223,9 @@ def _erasable(call: Call) -> dict[str, str]:
         "worker_identity": call.identity,
         "metadata": orjson.dumps(call.body.metadata or {}).decode(),
     }
-    if transport.subscribe_to_identity:
-        fields["subscribe_to_identity"] = transport.subscribe_to_identity
-    return fields
+    label = call.caller.label
+    optional = {"subscribe_to_identity": transport.subscribe_to_identity, "label": label and label.text}
+    return fields | {name: text for name, text in optional.items() if text}
 
 
 def _event_data(
@@ -257,6 +256,7 @@ def _event_data(
         rate=rate,
         worker_id="",
         attempt=1,
+        label=EventLabel(hidden["label"], caller.label.corner) if caller.label is not None else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -26,6 +27,7 @@ from api.errors import (
 from projections import avatars
 from projections.avatars import StoredAvatar
 from schemas.avatars import (
+    CONSENT_TEXT,
     DEFAULT_NAME,
     MOST_NAME,
     STOCK,
@@ -33,6 +35,7 @@ from schemas.avatars import (
     AvatarList,
     AvatarResource,
     RuntimeType,
+    Shape,
 )
 from schemas.ids import AVATAR, new_id
 from schemas.requests import Text
@@ -85,6 +88,25 @@ _STOCK = [
                                 "default": DEFAULT_NAME,
                             },
                             "runtime_type": {"type": "string", "enum": ["avtr1", "mock"], "default": "avtr1"},
+                            "shape": {
+                                "type": "string",
+                                "enum": ["square", "portrait"],
+                                "default": "square",
+                                "description": "Of its frames. `portrait` is 9:16 and needs a tall picture, the head in"
+                                " its upper third.",
+                            },
+                            "background": {
+                                "type": "string",
+                                "description": "What is shown behind the person: `blur`, `green`, a colour such as"
+                                " `#20304a`, or, as a file, a PNG or JPEG, which covers the frame. Without it: what the"
+                                " portrait shows.",
+                            },
+                            "consent": {
+                                "type": "string",
+                                "enum": ["true"],
+                                "description": f"With it you say: {CONSENT_TEXT} Required, unless the installation"
+                                " does not ask for it.",
+                            },
                             "positions": {
                                 "type": "string",
                                 "description": "JSON with eye_left, eye_right, mouth_left, mouth_right as [x, y] in"
@@ -99,7 +121,7 @@ _STOCK = [
 )
 async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Returns with status `processing`; poll `GET /v1/avatars/{id}` until it is `ready` or `failed`."""
-    async with uploads.read(request) as upload:
+    async with uploads.read(request, ctx.settings.avatar_consent_required) as upload:
         shown = AvatarResource(
             id=new_id(AVATAR),
             name=upload.name,
@@ -109,7 +131,7 @@ async def create(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
             created_at=to_wire(now_ms()),
             failure_reason=None,
         )
-        await uploads.take_in(ctx, caller.account_id, request_id(request), upload, shown)
+        await uploads.take_in(ctx, caller, request_id(request), upload, shown)
     return answers.json(shown.model_dump(), 202, {"Location": f"/v1/avatars/{shown.id}"})
 
 
@@ -168,10 +190,19 @@ async def delete(avatar_id: str, request: Request, caller: CallerPrincipal, ctx:
     return Response(status_code=204)
 
 
-async def usable(ctx: Context, account_id: str, avatar_id: str) -> tuple[RuntimeType, str | None]:
-    """(runtime type, built face) of an avatar that a session may use. Raises AvatarNotFound, AvatarNotReady."""
+@dataclass(frozen=True)
+class Usable:
+    """What a session needs of its avatar. `face`: the built one; None for stock avatars."""
+
+    runtime_type: RuntimeType = "avtr1"
+    face: str | None = None
+    shape: Shape = "square"
+
+
+async def usable(ctx: Context, account_id: str, avatar_id: str) -> Usable:
+    """An avatar that a session may use. Raises AvatarNotFound, AvatarNotReady."""
     if avatar_id in STOCK:
-        return "avtr1", None
+        return Usable()
     try:
         (found,) = await _find(ctx, account_id, avatar_id)
     except AvatarNotFound:
@@ -180,7 +211,7 @@ async def usable(ctx: Context, account_id: str, avatar_id: str) -> tuple[Runtime
         raise AvatarNotReady(param="avatar_id")
     if found.avatar.status == "failed":
         raise AvatarNotReady(f"This avatar could not be built: {found.avatar.failure_reason}", param="avatar_id")
-    return found.avatar.runtime_type, found.avatar.face
+    return Usable(found.avatar.runtime_type, found.avatar.face, found.avatar.shape)
 
 
 # What is shown

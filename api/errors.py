@@ -79,7 +79,7 @@ class RequestTimeout(ApiError):
 
 class BodyTooLarge(ApiError):
     status, type, code = 413, "invalid_request", "body.too_large"
-    message = "The body is larger than 256 KB, or than 10 MB for an image. Send less."
+    message = "The body is larger than 256 KB, or than 10 MB for pictures. Send less."
 
 
 class UrlTooLong(ApiError):

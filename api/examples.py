@@ -240,7 +240,7 @@ REQUESTS: Mapping[str, JsonObject] = MappingProxyType(
             "metadata": {"customer_session_id": "abc123"},
         },
         "put_limits": {"hard_cap_credits": 1000, "threshold_credits": [500, 900]},
-        "create_avatar": {"image": "(the bytes of portrait.jpg)", "name": "Ada"},
+        "create_avatar": {"image": "(the bytes of portrait.jpg)", "name": "Ada", "consent": "true"},
     }
 )
 """By operation id."""

@@ -38,10 +38,11 @@ What happened, live, as server-sent events until the session is over:
 
 A face of your own; poll its id until it is `ready`:
 
-    curl "$API/v1/avatars" -H "Authorization: Bearer $KEY" -F image=@portrait.jpg -F name=Ada
+    curl "$API/v1/avatars" -H "Authorization: Bearer $KEY" -F image=@portrait.jpg -F name=Ada -F consent=true
 
 Status: queued → starting → running → ending → ended; or failed (see `failure.code`); or canceled, before it started.
-`protoface-sdk` and `livekit-plugins-protoface` work unmodified, with $API as their base URL.
+`protoface-sdk` and `livekit-plugins-protoface` work unmodified, with $API as their base URL; portraits are uploaded as
+above where the installation asks for consent (422 `consent.required`), since they do not know that field.
 
 ## Every call
 

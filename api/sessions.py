@@ -133,14 +133,14 @@ async def _create(ctx: Context, caller: Principal, raw: bytes, key: str | None, 
     try:
         await ctx.livekit_hosts.check(body.transport.url)
         identity = tokens.check(body.transport, time.time())
-        runtime_type, face = await avatars.usable(ctx, caller.account_id, body.avatar_id)
+        avatar = await avatars.usable(ctx, caller.account_id, body.avatar_id)
     except ApiError:
         # Retried after the token's expiry, or the avatar's deletion: what was answered before still holds.
         before = await admission.earlier(ctx, caller, raw, key)
         if before is None:
             raise
         return before
-    call = admission.Call(caller, body, raw, identity, key, request, runtime_type, face)
+    call = admission.Call(caller, body, raw, identity, key, request, avatar)
     return await admission.create(ctx, call, deadline)
 
 

@@ -22,5 +22,10 @@ class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, Ro
     api_head_s: float = Field(10.0, gt=0, description="Seconds for the head of a request to arrive.")
     api_body_s: float = Field(60.0, gt=0, description="Seconds for the body of a request to arrive.")
     api_pool: int = Field(16, description="Connections to Postgres per API process.")
+    avatar_consent_required: bool = Field(
+        True,
+        description="Portraits are taken only with the field `consent`: whoever uploads says that the person shown has"
+        " agreed. `greenroom up` sets it to false, since the published clients do not know the field.",
+    )
     capacity_wait_seconds: float = Field(2.0, ge=0, le=3, description="How long a create waits for a free slot.")
     capacity_waiters: int = Field(256, description="Creates of one process that may wait for a slot at once.")

@@ -24,11 +24,23 @@ from events.sealing import field_aad
 from events.topics import AVATARS
 from faces.portrait import MOST_BYTES, UNREADABLE, BadImage
 from projections import avatars
-from schemas.avatars import DEFAULT_NAME, MOST_NAME, AvatarResource, Positions, RuntimeType
+from schemas.avatars import (
+    CONSENT,
+    DEFAULT_NAME,
+    MOST_NAME,
+    AvatarResource,
+    Background,
+    Consent,
+    Positions,
+    RuntimeType,
+    Shape,
+    asked_for,
+)
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarReady
 from schemas.requests import CONTROLS
 from schemas.times import from_wire
 from store import uploads as rows
+from store.accounts import Principal
 from store.database import DatabaseUnreachable, Pool
 
 log = structlog.get_logger()
@@ -38,7 +50,7 @@ T = TypeVar("T")
 SOURCE = "greenroom/api"
 FAILED_KEPT = 10
 """Failed avatars hold no slot: an account keeps its latest, and loses older ones to its next upload."""
-_FIELDS = ("image", "name", "runtime_type", "positions")
+_FIELDS = ("image", "name", "runtime_type", "positions", "shape", "background", "consent")
 _AROUND_IMAGE = 64 * 1024
 _STORE_WITHIN_S = 10.0
 _GIVE_BACK_WITHIN_S = 3.0
@@ -53,25 +65,32 @@ class Upload:
     name: str
     runtime_type: RuntimeType
     positions: Positions | None
+    shape: Shape = "square"
+    background: Background | UploadFile | None = None
+    consent: bool = False
 
 
 # The request
 
 
 @asynccontextmanager
-async def read(request: Request) -> AsyncIterator[Upload]:
-    """The picture is in a temporary file until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
+async def read(request: Request, consent_required: bool) -> AsyncIterator[Upload]:
+    """Pictures are in temporary files until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
     form = await _form(request)
     try:
-        yield _upload(form)
+        yield _upload(form, consent_required)
     finally:
         await form.close()
 
 
-def _upload(form: FormData) -> Upload:
-    for name in form:
+def _upload(form: FormData, consent_required: bool) -> Upload:
+    seen: set[str] = set()
+    for name, _ in form.multi_items():
         if name not in _FIELDS:
             raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
+        if name in seen:  # which of the two was meant nobody can know
+            raise Unprocessable(f"{name} is there twice.", code=f"{name}.repeated", param=name)
+        seen.add(name)
     name = _text(form, "name") or DEFAULT_NAME
     if len(name) > MOST_NAME:
         raise Unprocessable(f"name has more than {MOST_NAME} characters.", code="name.too_long", param="name")
@@ -86,7 +105,40 @@ def _upload(form: FormData) -> Upload:
         raise Unprocessable("image is required.", code="image.required", param="image")
     if not isinstance(image, UploadFile):
         raise Unprocessable(UNREADABLE, code="image.invalid", param="image")
-    return Upload(image, name, runtime_type, positions)  # type: ignore[arg-type]
+    shape = _text(form, "shape") or "square"
+    if shape not in ("square", "portrait"):
+        raise Unprocessable("shape is square or portrait.", code="shape.invalid", param="shape")
+    background, consent = _background(form), _consent(form, consent_required)
+    return Upload(image, name, runtime_type, positions, shape, background, consent)  # type: ignore[arg-type]
+
+
+def _background(form: FormData) -> Background | UploadFile | None:
+    said = form.get("background")
+    if said is None or isinstance(said, UploadFile):
+        return said
+    if (asked := asked_for(said)) is None:
+        raise Unprocessable(
+            "background is blur, green, a colour such as #20304a, or a PNG or JPEG sent as a file.",
+            code="background.invalid",
+            param="background",
+        )
+    return asked
+
+
+def _consent(form: FormData, required: bool) -> bool:
+    said = _text(form, "consent")
+    if said is not None and said != "true":
+        raise Unprocessable(
+            "consent is true, or left out: it cannot be given otherwise.", code="consent.invalid", param="consent"
+        )
+    if said is None and required:
+        raise Unprocessable(
+            "Send consent=true with the portrait. With it you say that the person shown has agreed to have it speak as"
+            " an avatar, or that it shows nobody. docs/synthetic-media.md has the exact words.",
+            code="consent.required",
+            param="consent",
+        )
+    return said is not None
 
 
 async def _form(request: Request) -> FormData:
@@ -94,7 +146,7 @@ async def _form(request: Request) -> FormData:
         raise InvalidRequest("Send the avatar as multipart/form-data.", code="multipart.malformed")
     stream = bounded(request, MOST_BYTES + _AROUND_IMAGE)
     try:
-        parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=8, max_part_size=_AROUND_IMAGE)
+        parser = MultiPartParser(request.headers, stream, max_files=2, max_fields=8, max_part_size=_AROUND_IMAGE)
         return await parser.parse()
     except (MultiPartException, KeyError, ValueError) as broken:
         raise InvalidRequest(
@@ -125,14 +177,14 @@ def _positions(text: str | None) -> Positions | None:
 # There and back
 
 
-async def take_in(ctx: Context, account_id: str, correlation: str, upload: Upload, shown: AvatarResource) -> None:
+async def take_in(ctx: Context, caller: Principal, correlation: str, upload: Upload, shown: AvatarResource) -> None:
     """`shown`: what is answered. Raises AvatarSlotsExceeded, Unprocessable, AtCapacity, LogUnavailable.
 
-    1. a row for the avatar takes the slot; 2. the portrait is stored in the avatar's name; 3. the row is seen to be
+    1. a row for the avatar takes the slot; 2. the pictures are stored in the avatar's name; 3. the row is seen to be
     there still; 4. the log gets the upload. Whatever goes wrong after 1 is undone. If the process dies in here, nobody
     renews the row, and `sweep` of any API process undoes it after a minute.
     """
-    avatar_id = shown.id
+    avatar_id, account_id = shown.id, caller.account_id
     key = await ctx.data_keys.of(account_id)
     async with ctx.pool.connection() as connection:
         if not await rows.admit(connection, account_id, avatar_id, shown.model_dump_json()):
@@ -140,6 +192,11 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
     sent = False
     try:
         asset, scale = await _stored(ctx, account_id, upload.image, avatar_id)
+        background = upload.background
+        if isinstance(background, UploadFile):
+            background = Background(
+                "image", asset=(await _stored(ctx, account_id, background, avatar_id, "background"))[0]
+            )
         await _forget_failed(ctx, account_id, correlation)
         async with ctx.pool.connection() as connection:
             if not await rows.renew(connection, avatar_id):
@@ -151,6 +208,9 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
             runtime_type=upload.runtime_type,
             asset=asset,
             positions=upload.positions.scaled(scale) if upload.positions else None,
+            shape=upload.shape,
+            background=background,
+            consent=Consent(caller.key_id, CONSENT) if upload.consent else None,
         )
         event = avatar_event(data, account_id, correlation)
         sent = True
@@ -165,12 +225,15 @@ async def take_in(ctx: Context, account_id: str, correlation: str, upload: Uploa
         raise
 
 
-async def _stored(ctx: Context, account_id: str, image: UploadFile, avatar_id: str) -> tuple[str, float]:
-    """(name of the normalised portrait, factor from the upload's pixels to its own)."""
+async def _stored(
+    ctx: Context, account_id: str, image: UploadFile, avatar_id: str, field: str = "image"
+) -> tuple[str, float]:
+    """(name of the normalised picture, factor from the upload's pixels to its own)."""
     try:
         portrait, scale = await ctx.decoders.normalise(account_id, image, avatar_id)
     except BadImage as bad:
-        raise Unprocessable(str(bad), code="image.invalid", param="image") from None
+        code = "image.invalid" if field == "image" else "background.invalid"
+        raise Unprocessable(str(bad), code=code, param=field) from None
     async with asyncio.timeout(_STORE_WITHIN_S):
         return await _on_disk(ctx, ctx.assets.put, portrait, avatar_id), scale
 

@@ -1,7 +1,8 @@
-"""`make avatar-pictures`: the pictures of docs/avatar-model.md, drawn from what the face does."""
+"""`make avatar-pictures`: the pictures of docs/avatar-model.md, drawn from what the face does; some: ARGS="label"."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,11 @@ from PIL import Image
 
 from bench.portraits import photographs
 from faces import measure
+from faces.backdrop import behind
 from faces.face import stock
 from faces.film import frames
 from faces.fit import fit
+from faces.label import Mark
 from faces.motion import Pose
 from faces.neural import NeuralRenderer
 from faces.stage import Stage
@@ -22,6 +25,8 @@ from faces.training import corpus, flite
 from faces.training.corpus import features
 from faces.training.train import run
 from faces.visemes import SIX, SIX_OF, VISEMES, track
+from schemas.avatars import Background, Shape, asked_for
+from schemas.labels import Label
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -50,7 +55,7 @@ def speaking() -> None:
     shown = [frame.copy() for frame in frames(renderer, face, SIDE, pcm)]
     seen = np.array([measure.gap(frame, SIDE, face.landmarks) for frame in shown])
     clip = corpus.Clip(pcm, truth)
-    logits, _ = run(renderer._net, features([clip]).mels)
+    logits, _ = run(renderer._listening.net, features([clip]).mels)
     heard = logits[0].argmax(-1).numpy()
     at = (np.arange(ticks) + 0.5) / 25
 
@@ -100,8 +105,46 @@ def mouths() -> None:
     Image.fromarray(np.concatenate(rows)).save(FOLDER / "mouths.png", optimize=True)
 
 
+def backgrounds() -> None:
+    """Two photographs as they are and before other backgrounds, square and 9:16, with their heads turned a little."""
+    pose = Pose(yaw=0.6, pitch=0.2, roll=0.3, aperture=0.25, smile=0.3)
+    chosen = [None, *(asked_for(each) for each in ("blur", "green", "#d8dde6")), Background("image")]
+    y, x = np.mgrid[0:1280, 0:1280].astype(np.float32) / 1280
+    glow = np.exp(-((x - 0.75) ** 2 + (y - 0.2) ** 2) * 4)[..., None]
+    evening = np.rint(np.array([24, 32, 58]) + glow * np.array([190, 120, 60])).clip(0, 255).astype(np.uint8)
+    rows = []
+    for picture in photographs().values():
+        shapes: list[tuple[Shape, int]] = [("square", 288), ("portrait", 162)]
+        row = []
+        for shape, width in shapes:
+            built = fit(np.asarray(picture), shape=shape)
+            for asked in chosen:
+                face = built if asked is None else behind(built, asked, evening)
+                side = 512 if shape == "square" else 576
+                frame = Stage(face, side).draw([pose])[0].reshape(-1, side)
+                shown = cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_I420)
+                row.append(cv2.resize(shown, (width, 288), interpolation=cv2.INTER_AREA))
+        rows.append(np.concatenate(row, axis=1))
+    Image.fromarray(np.concatenate(rows)).save(FOLDER / "backgrounds.jpg", quality=88, optimize=True)
+
+
+def label() -> None:
+    """The smallest frame and the usual one, with words in two corners."""
+    shown = []
+    for side, corner in ((256, "bottom-left"), (512, "bottom-right")):
+        frame = Stage(stock("av_demo"), side).draw([Pose()])[0].tobytes()
+        words = Mark(Label("AI-generated", corner), side, side).on(frame)  # type: ignore[arg-type]
+        shown.append(rgb(np.frombuffer(words, np.uint8), side))
+    small = np.full((512, 264, 3), 255, np.uint8)
+    small[256:, :256] = shown[0]
+    Image.fromarray(np.concatenate([small, shown[1]], axis=1)).save(FOLDER / "label.png", optimize=True)
+
+
+PICTURES = {each.__name__: each for each in (speaking, mouths, backgrounds, label)}
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    speaking()
-    mouths()
-    print(f"Wrote {FOLDER / 'speaking.png'} and {FOLDER / 'mouths.png'}.")
+    wanted = sys.argv[1:] or [*PICTURES]
+    for name in wanted:
+        PICTURES[name]()
+    print(f"Drew {', '.join(wanted)} in {FOLDER}.")

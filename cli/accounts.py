@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from cli.console import fail, out, with_database
+from schemas.labels import Corner
 
 if TYPE_CHECKING:
     from store.database import Connection
@@ -53,7 +55,14 @@ def list_accounts() -> None:
     from store import accounts
 
     table = Table(
-        Column("id", no_wrap=True, min_width=31), "name", "plan", "idle time-out, s", "live", "created", "erased"
+        Column("id", no_wrap=True, min_width=31),
+        "name",
+        "plan",
+        "idle time-out, s",
+        "live",
+        "label",
+        "created",
+        "erased",
     )
     for found in with_database(accounts.every_account):
         table.add_row(
@@ -62,6 +71,7 @@ def list_accounts() -> None:
             found.plan,
             str(found.idle_timeout_seconds),
             str(found.live_sessions),
+            escape(f"{found.label} ({found.label_corner})") if found.label else "",
             f"{found.created_at:%Y-%m-%d %H:%M}",
             f"{found.erased_at:%Y-%m-%d %H:%M}" if found.erased_at else "",
         )
@@ -76,16 +86,32 @@ def set_account(
     credit_gated: Annotated[
         bool | None, typer.Option("--credit-gated/--no-credit-gated", help="Without credits nothing begins.")
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Words drawn on each frame, such as AI-generated; '' for none. At most 32 letters."),
+    ] = None,
+    label_corner: Annotated[Corner | None, typer.Option(help="Where the label lies.")] = None,
 ) -> None:
     """Change an account. Sessions that run keep what they were created with."""
+    from faces.label import clean, problem
     from store import accounts
+
+    label = clean(label) if label is not None else None
+    if label and (wrong := problem(label)) is not None:
+        raise fail(wrong)
 
     async def change(connection: Connection) -> None:
         if plan is not None:
             await known_plan(connection, plan)
         found = await account_id(connection, account)
         await accounts.change_account(
-            connection, found, plan=plan, idle_timeout_seconds=idle_timeout_seconds, credit_gated=credit_gated
+            connection,
+            found,
+            plan=plan,
+            idle_timeout_seconds=idle_timeout_seconds,
+            credit_gated=credit_gated,
+            label=label,
+            label_corner=label_corner,
         )
 
     with_database(change)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.console import err, fail
+from schemas.avatars import Background, Shape, asked_for
+from schemas.labels import USUAL_CORNER, Corner, Label
+
+if TYPE_CHECKING:
+    from faces.face import Face
 
 train_app = typer.Typer(help="Train the models (for maintainers).", no_args_is_help=True)
 faces_app = typer.Typer(help="The stock faces (for maintainers).", no_args_is_help=True)
@@ -39,52 +44,93 @@ def render(
     audio: Annotated[Path, typer.Option(help="A sound file: wav, flac, mp3, …", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="The video to write, mp4.")],
     avatar: Annotated[str, typer.Option(help="A stock avatar, a portrait (PNG, JPEG), or a built face.")] = "av_demo",
-    quality: Annotated[Formats, typer.Option(help="256, 512 or 720 pixels square.")] = Formats.standard,
+    quality: Annotated[Formats, typer.Option(help="256, 512 or 720 pixels square, or 288, 576 or 720 wide.")] = (
+        Formats.standard
+    ),
+    shape: Annotated[Shape, typer.Option(help="Of a portrait: portrait is 9:16 and needs a tall picture.")] = "square",
+    background: Annotated[
+        str | None, typer.Option(help="Behind a portrait: blur, green, a colour such as #20304a, or a PNG or JPEG.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Words drawn on each frame, such as AI-generated.")] = None,
+    label_corner: Annotated[Corner, typer.Option(help="Where the label lies.")] = USUAL_CORNER,
 ) -> None:
-    """Have a face speak a recording, and save it as a video."""
+    """Have a face speak a recording, and save it as a video. The file says that it is synthetic."""
     need_neural()
     from av.error import FFmpegError
 
     from faces import film, sound
     from faces.neural import NeuralRenderer
-    from workers.renderers import FORMATS
+    from workers.renderers import format_of
 
+    drawn = _label(label, label_corner)
     try:
         pcm = sound.read(audio)
     except sound.UnreadableSound as wrong:
         raise fail(str(wrong)) from None
     if not len(pcm):
         raise fail(f"{audio.name} holds no sound.")
-    face = _face(avatar)
+    face = _face(avatar, shape, background)
+    width = format_of(quality.value, "square" if face.below is None else "portrait").width
     with Progress(TextColumn("rendering"), BarColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task("rendering")
         try:
             film.render(
-                NeuralRenderer(), face, FORMATS[quality.value].width, pcm, out,
-                lambda done, total: bar.update(task, completed=done, total=total),
+                NeuralRenderer(), face, width, pcm, out,
+                lambda done, total: bar.update(task, completed=done, total=total), drawn,
             )  # fmt: skip
         except (FFmpegError, OSError) as failed:
             raise fail(f"{out} cannot be written: {failed}") from None
     err.print(f"Wrote {out}.")
 
 
-def _face(avatar: str):  # type: ignore[no-untyped-def]
+def _label(text: str | None, corner: Corner) -> Label | None:
+    from faces.label import clean, problem
+
+    if text is None:
+        return None
+    if (wrong := problem(clean(text))) is not None:
+        raise fail(wrong)
+    return Label(clean(text), corner)
+
+
+def _face(avatar: str, shape: Shape, background: str | None) -> Face:
     from faces import face as faces
+    from faces.backdrop import behind
     from faces.fit import Unfit, fit, opened
     from faces.nets import Missing
     from faces.portrait import BadImage, decode
     from schemas.avatars import STOCK
 
     if avatar in STOCK:
+        if (shape, background) != ("square", None):
+            raise fail("A shape and a background are of portraits; stock avatars are as they are drawn.")
         return faces.stock(avatar)
     try:
         data = Path(avatar).read_bytes()
     except OSError:
         raise fail(f"There is no stock avatar and no file {avatar}; stock avatars are {', '.join(STOCK)}.") from None
     try:
-        return opened(data) if data[:2] == b"PK" else fit(decode(data))
+        if data[:2] == b"PK":
+            if (shape, background) != ("square", None):
+                raise fail("A built face has its shape and its background already.")
+            return opened(data)
+        face = fit(decode(data), shape=shape)
+        if background is None:
+            return face
+        if (asked := asked_for(background)) is not None:
+            return behind(face, asked)
+        return behind(face, Background("image"), decode(_read(background)))
     except (faces.UnreadableFace, BadImage, Unfit, Missing) as wrong:
         raise fail(f"{avatar} cannot be used: {wrong}") from None
+
+
+def _read(picture: str) -> bytes:
+    try:
+        return Path(picture).read_bytes()
+    except OSError:
+        raise fail(
+            f"There is no file {picture}; a background is blur, green, a colour such as #20304a, or a PNG or JPEG."
+        ) from None
 
 
 @train_app.command("visemes")

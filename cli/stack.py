@@ -198,6 +198,7 @@ def _environment(
     """The settings of all processes together: of our own environment, and above them those of this stack."""
     own_networks = f"127.0.0.0/8,::1/128,{own_address()}/32"
     return {
+        "GREENROOM_AVATAR_CONSENT_REQUIRED": "false",  # whoever runs it knows whom they upload
         **{name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
         "GREENROOM_KAFKA_BOOTSTRAP": started.kafka_bootstrap,
         "GREENROOM_TOPIC_PREFIX": "",

@@ -8,7 +8,7 @@ from typing import Literal
 from events.codec import Event, decode
 from events.fold import Evolved, Fold, Rejected
 from events.topics import AVATARS
-from schemas.avatars import Positions, RuntimeType
+from schemas.avatars import Background, Positions, RuntimeType, Shape
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady, Encrypted
 
 Status = Literal["processing", "ready", "failed", "deleted"]
@@ -28,6 +28,8 @@ class Avatar:
     face: str | None = None
     failure_reason: str | None = None
     created_ms: int = 0
+    shape: Shape = "square"
+    background: Background | None = None
 
 
 def evolve(avatar: Avatar | None, event: Event, append_ms: int) -> Evolved[Avatar] | Rejected:
@@ -60,6 +62,8 @@ def _created(data: AvatarCreated, event: Event) -> Evolved[Avatar]:
         asset=data.asset,
         positions=data.positions,
         created_ms=event.time_ms,
+        shape=data.shape,
+        background=data.background,
     )
     return Evolved(avatar, event.type)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -22,6 +22,10 @@ Floats = NDArray[np.float64]
 
 SIDE = 720
 """Pixels of a stored portrait's side: the largest format."""
+TALL = SIDE * 16 // 9
+"""Pixels of the height of a face whose shape is `portrait`."""
+_FOOT = 0.87, 0.965
+"""In sides: where movement ends above what stands still below."""
 STOCK = Path(__file__).parent / "stock"
 _MOST_BYTES = 32 * 1024 * 1024
 _VERSION = 2
@@ -76,7 +80,8 @@ class OldFace(UnreadableFace):
 class Face:
     """`portrait` [SIDE, SIDE, 3] RGB, lips shut; `points` [468, 3], `irises` [2, 5, 2] in sides, as a `landmarks.Mesh`
     has them; `teeth` RGBA, which lies in `teeth_box`; `matte` [SIDE, SIDE]: how much of each pixel is the person (None:
-    nobody knows); `backdrop` [SIDE, SIDE, 3]: what is behind, where that is known and need not be made up."""
+    nobody knows); `backdrop` [SIDE, SIDE, 3]: what is behind, where that is known and need not be made up; `below`
+    [TALL - SIDE, SIDE, 3]: what a frame of 9:16 shows under the square."""
 
     portrait: Pixels
     points: Floats
@@ -87,10 +92,22 @@ class Face:
     grey: float = 0.0
     matte: Pixels | None = None
     backdrop: Pixels | None = None
+    below: Pixels | None = None
+
+    @property
+    def height(self) -> int:
+        """Of a frame that is SIDE wide."""
+        return SIDE if self.below is None else TALL
 
     @cached_property
     def rig(self) -> rig.Rig:
-        return rig.build(self.points, self.irises, alone=self.matte is not None)
+        built = rig.build(self.points, self.irises, alone=self.matte is not None)
+        if self.below is None:
+            return built
+        rows = np.clip((rig.nodes()[..., 1] - _FOOT[0]) / (_FOOT[1] - _FOOT[0]), 0, 1)
+        goes = (1 - rows * rows * (3 - 2 * rows)).astype(np.float32)
+        moves = {name: getattr(built, name) * goes[..., None] for name in ("head", "jaw")}
+        return replace(built, part=built.part * goes, breath=built.breath * goes, **moves)
 
     @cached_property
     def behind(self) -> Pixels:
@@ -118,7 +135,10 @@ class Face:
                 _VERSION, _rounded(self.points), _rounded(self.irises), (box.left, box.top, box.width, box.height),
                 self.light, self.grey,
             )  # fmt: skip
-            pictures = {"portrait": self.portrait, "teeth": self.teeth, "matte": self.matte, "backdrop": self.backdrop}
+            pictures = {
+                "portrait": self.portrait, "teeth": self.teeth, "matte": self.matte, "backdrop": self.backdrop,
+                "below": self.below,
+            }  # fmt: skip
             parts = {"face.json": msgspec.json.encode(about, order="sorted")}
             parts |= {f"{name}.png": _png(picture) for name, picture in pictures.items() if picture is not None}
             for name, content in parts.items():
@@ -144,7 +164,9 @@ class Face:
                     Box(*about.teeth),
                     about.light,
                     about.grey,
-                    *(_optional(archive, name, mode) for name, mode in (("matte.png", "L"), ("backdrop.png", "RGB"))),
+                    _optional(archive, "matte.png", "L"),
+                    _optional(archive, "backdrop.png", "RGB"),
+                    _optional(archive, "below.png", "RGB", TALL - SIDE),
                 )
         except (zipfile.BadZipFile, KeyError, ValueError, OSError, msgspec.MsgspecError) as wrong:
             raise UnreadableFace(str(wrong)) from None
@@ -165,12 +187,12 @@ def _rounded(values: Floats) -> list[float]:
     return [round(float(value), 5) for value in values.ravel()]
 
 
-def _optional(archive: zipfile.ZipFile, name: str, mode: str) -> Pixels | None:
-    return _square(_pixels(archive.read(name), mode)) if name in archive.namelist() else None
+def _optional(archive: zipfile.ZipFile, name: str, mode: str, height: int = SIDE) -> Pixels | None:
+    return _square(_pixels(archive.read(name), mode), height) if name in archive.namelist() else None
 
 
-def _square(picture: Pixels) -> Pixels:
-    if picture.shape[:2] != (SIDE, SIDE):
+def _square(picture: Pixels, height: int = SIDE) -> Pixels:
+    if picture.shape[:2] != (height, SIDE):
         raise UnreadableFace("its pictures have the wrong size")
     return picture
 

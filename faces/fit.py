@@ -8,17 +8,18 @@ import numpy as np
 
 from faces import landmarks, matte, nets, shut, teeth
 from faces.checks import Unfit, refuse, refuse_full_mouth
-from faces.face import SIDE, Face, Landmarks, OldFace
+from faces.face import SIDE, TALL, Face, Landmarks, OldFace
 from faces.landmarks import Found, Mesh
 from faces.pixels import Floats, Pixels
 from faces.shapes import points as at
 from faces.shapes import table
-from schemas.avatars import Positions
+from schemas.avatars import Positions, Shape
 
 __all__ = ["Unfit", "fit", "opened"]
 
-_SPREAD, _MOST_SPREAD = 0.19, 0.3
-"""Distance of the eyes in sides of the cropped picture: wanted, and at the most where the portrait is tight."""
+_SPREAD, _MOST_SPREAD, _MOST_SPREAD_TALL = 0.19, 0.3, 0.27
+"""Distance of the eyes in sides of the cropped picture: wanted, and at the most where the portrait is tight; where more
+follows below, the chin must end above it."""
 _EYES_AT = 0.43
 _LEAST_SPREAD = 36.0
 """Pixels between the eyes; below that a mouth is too few pixels to speak."""
@@ -36,25 +37,28 @@ _IRIS = 0.093
 _SURE, _LIKELY = 0.75, 0.6
 _AS_LARGE = 0.45
 _MOSTLY = 0.85
+_COVERED = 0.95
+"""Of a frame of 9:16, by the upload: what it lacks at its edges is drawn on."""
 
 
-def fit(picture: Pixels, given: Positions | None = None) -> Face:
+def fit(picture: Pixels, given: Positions | None = None, shape: Shape = "square") -> Face:
     """`picture` [h, w, 3] RGB; `given`: positions that its sender knows. Raises Unfit, nets.Missing."""
+    high = TALL if shape == "portrait" else SIDE
     if given is None:
         mesh = _seen(picture)
         refuse(picture, mesh)
-        square, mesh = _level(picture, mesh)
+        square, mesh, below = _level(picture, mesh, high)
         mesh = _looked_at(square, mesh)
         refuse_full_mouth(square, mesh)
-        return _finish(square, mesh)
+        return _finish(square, mesh, below)
     where = _given(given, picture)
     mesh = _mesh_at(*where)
     _large_enough(mesh)
     if nets.missing() is None and (known := _agreeing(picture, mesh)) is not None:
         mesh = known
-    square, mesh = _level(picture, mesh)
+    square, mesh, below = _level(picture, mesh, high)
     _refuse_misplaced(mesh)
-    return _finish(square, mesh)
+    return _finish(square, mesh, below)
 
 
 def opened(data: bytes) -> Face:
@@ -164,12 +168,17 @@ def _mesh_at(eye_left: Floats, eye_right: Floats, mouth_left: Floats, mouth_righ
 # Building
 
 
-def _level(picture: Pixels, mesh: Mesh) -> tuple[Pixels, Mesh]:
-    """Turn, scale and crop to SIDE × SIDE; where the portrait ends, its edge is drawn on."""
+def _level(picture: Pixels, mesh: Mesh, high: int) -> tuple[Pixels, Mesh, Pixels | None]:
+    """Turn, scale and crop to SIDE × SIDE, and what is below of `high`; where the portrait ends, its edge is drawn on.
+    Raises Unfit where there is too little below."""
     eyes, width = mesh.irises[:, 0], picture.shape[1]
     middle, apart = eyes.mean(axis=0), spread(mesh)
     room = 2 * min(middle[0], width - middle[0])
-    scale = SIDE / float(min(apart / _SPREAD, max(room, apart / _MOST_SPREAD)))
+    most = _MOST_SPREAD
+    if high > SIDE:
+        most = _MOST_SPREAD_TALL
+        room = min(room, (picture.shape[0] - middle[1]) / (high / SIDE - _EYES_AT))
+    scale = SIDE / float(min(apart / _SPREAD, max(room, apart / most)))
     if scale < 1:  # first, by areas: turning looks up single pixels, and would skip what lies between them
         picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         mesh, scale = mesh.moved(np.array([[scale, 0, 0], [0, scale, 0]])), 1.0
@@ -179,8 +188,16 @@ def _level(picture: Pixels, mesh: Mesh) -> tuple[Pixels, Mesh]:
     angle = float(np.degrees(np.arctan2(across[1], across[0])))
     turn = np.asarray(cv2.getRotationMatrix2D(tuple(map(float, middle)), angle, scale), np.float64)
     turn = np.asarray(turn + np.array([[0, 0, SIDE / 2 - middle[0]], [0, 0, SIDE * _EYES_AT - middle[1]]]))
-    square = cv2.warpAffine(picture, turn, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(square, np.uint8), mesh.moved(turn)
+    cut = cv2.warpAffine(picture, turn, (SIDE, high), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    whole = np.asarray(cut, np.uint8)
+    if high == SIDE:
+        return whole, mesh.moved(turn), None
+    if cv2.warpAffine(np.ones(picture.shape[:2], np.float32), turn, (SIDE, high)).mean() < _COVERED:
+        raise Unfit(
+            "For the shape portrait the picture must be tall: below the eyes at least five times their distance, as in"
+            " one down to the waist. Send such a one, or leave the shape out."
+        )
+    return np.ascontiguousarray(whole[:SIDE]), mesh.moved(turn), np.ascontiguousarray(whole[SIDE:])
 
 
 def _refuse_misplaced(mesh: Mesh) -> None:
@@ -196,7 +213,7 @@ def _refuse_misplaced(mesh: Mesh) -> None:
         raise Unfit("There is no room for the mouth: the portrait must show the whole face with some space around it.")
 
 
-def _finish(square: Pixels, mesh: Mesh) -> Face:
+def _finish(square: Pixels, mesh: Mesh, below: Pixels | None = None) -> Face:
     """`mesh` in pixels of the levelled picture."""
     points, irises = mesh.points / SIDE, mesh.irises / SIDE
     share = _person(square, points)
@@ -208,7 +225,7 @@ def _finish(square: Pixels, mesh: Mesh) -> Face:
         box = teeth.place(points, SIDE)
         row = teeth.faded(teeth.drawn(box, light), grey)
     red, green, blue = (round(float(v), 3) for v in light)
-    return Face(portrait, points, irises, row, box, (red, green, blue), round(grey, 3), share)
+    return Face(portrait, points, irises, row, box, (red, green, blue), round(grey, 3), share, below=below)
 
 
 def _person(square: Pixels, points: Floats) -> Pixels | None:

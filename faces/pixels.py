@@ -66,14 +66,17 @@ class Patch:
 
 @dataclass(frozen=True)
 class Frame:
-    """The planes of one I420 frame: `luma` [side, side], `chroma` [2, side / 2, side / 2], in place."""
+    """The planes of the square on top of one I420 frame: `luma` [side, side], `chroma` [2, side / 2, side / 2], in
+    place."""
 
     luma: Pixels
     chroma: Pixels
 
     @classmethod
-    def of(cls, data: Pixels, side: int) -> Frame:
-        return cls(data[: side * side].reshape(side, side), data[side * side :].reshape(2, side // 2, side // 2))
+    def of(cls, data: Pixels, side: int, height: int) -> Frame:
+        pixels, half = side * height, side // 2
+        chroma = data[pixels:].reshape(2, height // 2, half)
+        return cls(data[:pixels].reshape(height, side)[:side], chroma[:, :half])
 
 
 def planes(picture: NDArray[np.floating] | Pixels) -> tuple[Values, Values]:

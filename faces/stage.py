@@ -27,10 +27,13 @@ from faces.poses import Weights, lean
 
 
 class Stage:
-    """`side`: the format's width and height. `threads`: how many frames of a batch are drawn at once."""
+    """`side`: the format's width. `threads`: how many frames of a batch are drawn at once.
+
+    A face with something `below` is drawn in the square on top of a frame of 9:16; what is below stands still.
+    """
 
     def __init__(self, face: Face, side: int, threads: ThreadPoolExecutor | None = None) -> None:
-        self.side = side
+        self.side, self.height = side, face.height * side // SIDE // 2 * 2
         self._threads = threads
         rig = face.rig
         person, behind = _sized(face.portrait, side), _sized(face.behind, side)
@@ -48,12 +51,12 @@ class Stage:
             luma = multiplied(luma, share)
             chroma = np.dstack([*(multiplied(np.ascontiguousarray(chroma[..., i]), small) for i in (0, 1)), small])
         self._luma, self._chroma, self._matte = luma, chroma, share
-        self._still = self._whole()
+        self._still = self._whole(face.below)
         self._weights = Weights(rig)
         self._edges = EdgeFinder(rig, side)
         self._mouth = Mouth(rig, JawField(rig, side, self._field), _plates(face, side), side)
 
-    def _whole(self) -> NDArray[np.uint8]:
+    def _whole(self, below: Pixels | None) -> NDArray[np.uint8]:
         """The frame at rest, of which the strips are drawn anew in each."""
         planes_ = [self._luma, self._chroma[..., 0], self._chroma[..., 1]]
         if self._matte is not None:
@@ -65,10 +68,15 @@ class Stage:
                     map(np.ascontiguousarray, planes_), behind, map(np.ascontiguousarray, shares), strict=True
                 )
             ]
+        if below is not None:
+            lower = cv2.resize(below, (self.side, self.height - self.side), interpolation=cv2.INTER_AREA)
+            luma, chroma = planes(np.asarray(lower, np.uint8))
+            parts = map(to_bytes, (luma, chroma[..., 0], chroma[..., 1]))
+            planes_ = [np.concatenate(both) for both in zip(planes_, parts, strict=True)]
         return np.concatenate([plane.ravel() for plane in planes_])
 
     def draw(self, poses: Sequence[Pose]) -> NDArray[np.uint8]:
-        """[batch, side * side * 3 / 2], I420."""
+        """[batch, side * height * 3 / 2], I420."""
         frames = np.empty((len(poses), len(self._still)), np.uint8)
         if self._threads is None or len(poses) == 1:
             for pose, frame in zip(poses, frames, strict=True):
@@ -79,7 +87,7 @@ class Stage:
 
     def _draw(self, pose: Pose, data: NDArray[np.uint8]) -> None:
         data[:] = self._still
-        frame = Frame.of(data, self.side)
+        frame = Frame.of(data, self.side, self.height)
         weights = self._weights(pose)
         turn = Turn(lean(pose), pose.breath)
         rigid = self._field.rigid(turn)

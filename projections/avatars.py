@@ -18,7 +18,9 @@ from schemas.jsons import JsonObject
 from schemas.times import to_wire
 from store.database import Connection, Row
 
-_COLUMNS = "avatar_id, account_id, status, name_key_id, name, runtime_type, asset, face, failure_reason, created_ms"
+_COLUMNS = (
+    "avatar_id, account_id, status, name_key_id, name, runtime_type, asset, face, failure_reason, created_ms, shape"
+)
 
 
 class AvatarsProjection(Projection[Avatar]):
@@ -44,7 +46,7 @@ class AvatarsProjection(Projection[Avatar]):
 
 
 _UPSERT = """
-    INSERT INTO {schema}.avatars VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO {schema}.avatars VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (avatar_id) DO UPDATE SET
         status = excluded.status, name_key_id = excluded.name_key_id, name = excluded.name,
         asset = excluded.asset, face = excluded.face, failure_reason = excluded.failure_reason
@@ -64,11 +66,12 @@ def _row(avatar: Avatar) -> tuple[object, ...]:
         avatar.face,
         avatar.failure_reason,
         avatar.created_ms,
+        avatar.shape,
     )
 
 
 def _avatar(row: Row) -> Avatar:
-    avatar_id, account_id, status, key_id, name, runtime_type, asset, face, reason, created_ms = row
+    avatar_id, account_id, status, key_id, name, runtime_type, asset, face, reason, created_ms, shape = row
     return Avatar(
         avatar_id,
         status,
@@ -79,6 +82,7 @@ def _avatar(row: Row) -> Avatar:
         face=face,
         failure_reason=reason,
         created_ms=created_ms,
+        shape=shape,
     )
 
 
@@ -126,12 +130,12 @@ async def _find(connection: Connection, account_id: str, condition: str, values:
     cursor = await connection.execute(
         f"""
         (SELECT v.avatar_id, v.account_id, v.status, v.name_key_id, v.name, v.runtime_type, v.asset, v.face,
-            v.failure_reason, v.created_ms, NULL
+            v.failure_reason, v.created_ms, v.shape, NULL
         FROM r.avatars v LEFT JOIN avatar_admissions a USING (avatar_id)
         WHERE v.account_id = %(account)s AND a.deleted IS NOT TRUE AND {condition.format(id="v.avatar_id")}
         ORDER BY v.avatar_id DESC LIMIT %(limit)s)
         UNION ALL
-        (SELECT a.avatar_id, a.account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.resource
+        (SELECT a.avatar_id, a.account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.resource
         FROM avatar_admissions a
         WHERE a.account_id = %(account)s AND NOT a.deleted AND a.acknowledged AND {condition.format(id="a.avatar_id")}
             AND NOT EXISTS (SELECT 1 FROM r.all_avatars v WHERE v.avatar_id = a.avatar_id)
@@ -140,7 +144,7 @@ async def _find(connection: Connection, account_id: str, condition: str, values:
         """,  # noqa: S608 - constants
         {"account": account_id, "limit": 1, **values},
     )
-    return [StoredAvatar(row[0], None if row[10] else _avatar(row[:10]), row[10]) for row in await cursor.fetchall()]
+    return [StoredAvatar(row[0], None if row[11] else _avatar(row[:11]), row[11]) for row in await cursor.fetchall()]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from schemas.avatars import RuntimeType
+from schemas.avatars import RuntimeType, Shape
 from schemas.events import Quality
+from schemas.labels import Label
 
 
 class Task(Struct, frozen=True):
@@ -35,3 +36,6 @@ class Task(Struct, frozen=True):
     """The attempt before still plays in the room: be ready to draw before you join, which throws it out."""
     resume_played_ms: int | None = None
     """The open segment's position when an earlier attempt was lost; its agent still waits for that segment's end."""
+    shape: Shape = "square"
+    label: Label | None = None
+    """Drawn on each frame."""

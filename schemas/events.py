@@ -10,8 +10,9 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from schemas.avatars import Positions, RuntimeType
+from schemas.avatars import Background, Consent, Positions, RuntimeType, Shape
 from schemas.bounds import Count, Id, Line, Milli, Sentence, Signed, Small
+from schemas.labels import Corner
 from schemas.live import Dimension, Window, WindowName
 from schemas.rates import Rate
 
@@ -64,6 +65,13 @@ class EventTransport(Struct, frozen=True, gc=False):
     synthetic_audio_if_no_input: bool
 
 
+class EventLabel(Struct, frozen=True, gc=False):
+    """What is drawn on each frame of a session, and where."""
+
+    text: Encrypted
+    corner: Corner
+
+
 class SessionEvent(Struct, frozen=True, gc=False):
     session_id: Id
 
@@ -84,6 +92,7 @@ class SessionCreated(SessionEvent, frozen=True):
     rate: Rate
     worker_id: Id
     attempt: Small
+    label: EventLabel | None = None
 
 
 class SessionAssigned(SessionEvent, frozen=True):
@@ -285,13 +294,17 @@ class AvatarEvent(Struct, frozen=True, gc=False):
 
 
 class AvatarCreated(AvatarEvent, frozen=True):
-    """`asset`: name of the normalised portrait in the asset store. `positions`: what the upload said, in its pixels."""
+    """`asset`: name of the normalised portrait in the asset store. `positions`: what the upload said, in its pixels.
+    `consent`: None where nobody has said it, since the installation does not ask for it."""
 
     account_id: Id
     name: Encrypted
     runtime_type: RuntimeType
     asset: Id
     positions: Positions | None
+    shape: Shape = "square"
+    background: Background | None = None
+    consent: Consent | None = None
 
 
 class AvatarReady(AvatarEvent, frozen=True):

@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 
 from events.sealing import DataKey, Keyring, data_key_id
 from schemas.ids import ACCOUNT, API_KEY, new_id
+from schemas.labels import Corner, Label
 from store.data_keys import Erased, await_tellers
 from store.database import Connection
 
@@ -33,6 +34,7 @@ class Principal:
     creates_per_minute: int
     scopes: tuple[str, ...]
     revoked: bool
+    label: Label | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the key has this scope, such as `sessions:read`; `sessions:write` contains it, `*` everything."""
@@ -88,7 +90,8 @@ async def create_account(connection: Connection, name: str, plan: str, keyring: 
 
 @dataclass(frozen=True)
 class Account:
-    """`live_sessions`: as admission counts them. `credit_gated`: it creates nothing without credits."""
+    """`live_sessions`: as admission counts them. `credit_gated`: it creates nothing without credits. `label`: drawn on
+    the faces of its sessions, if it has one."""
 
     id: str
     name: str
@@ -96,6 +99,8 @@ class Account:
     idle_timeout_seconds: int
     live_sessions: int
     credit_gated: bool
+    label: str | None
+    label_corner: Corner
     created_at: datetime
     erased_at: datetime | None
 
@@ -123,18 +128,22 @@ async def change_account(
     plan: str | None = None,
     idle_timeout_seconds: int | None = None,
     credit_gated: bool | None = None,
+    label: str | None = None,
+    label_corner: Corner | None = None,
 ) -> bool:
-    """What is None stays. False: there is no such account. Sessions that run keep what they were created with.
+    """What is None stays; an empty label takes it away. False: there is no such account. Sessions that run keep what
+    they were created with.
 
     Raises psycopg.errors.ForeignKeyViolation for a plan that there is none of.
     """
     cursor = await connection.execute(
         """
         UPDATE accounts SET plan = coalesce(%s, plan), idle_timeout_seconds = coalesce(%s, idle_timeout_seconds),
-            credit_gated = coalesce(%s, credit_gated)
+            credit_gated = coalesce(%s, credit_gated), label = nullif(coalesce(%s, label), ''),
+            label_corner = coalesce(%s, label_corner)
         WHERE id = %s
         """,
-        [plan, idle_timeout_seconds, credit_gated, account_id],
+        [plan, idle_timeout_seconds, credit_gated, label, label_corner, account_id],
     )
     return cursor.rowcount == 1
 
@@ -257,7 +266,7 @@ async def erase(connection: Connection, account_id: str) -> bool:
         await await_tellers(connection)
         cursor = await connection.execute(
             """
-            UPDATE accounts SET data_key = NULL, data_key_master = NULL, name = id,
+            UPDATE accounts SET data_key = NULL, data_key_master = NULL, name = id, label = NULL,
                 erased_at = coalesce(erased_at, now())
             WHERE id = %s AND live_sessions = 0
             """,
@@ -278,7 +287,8 @@ async def authenticate(connection: Connection, digest: bytes) -> Principal | Non
     cursor = await connection.execute(
         """
         SELECT k.id, a.id, a.plan, a.idle_timeout_seconds, p.session_time_limit_seconds,
-            coalesce(k.creates_per_minute, p.creates_per_minute), k.scopes, k.revoked_at IS NOT NULL
+            coalesce(k.creates_per_minute, p.creates_per_minute), k.scopes, k.revoked_at IS NOT NULL, a.label,
+            a.label_corner
         FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN plans p ON p.key = a.plan
         WHERE k.hash = %s
         """,
@@ -287,5 +297,5 @@ async def authenticate(connection: Connection, digest: bytes) -> Principal | Non
     row = await cursor.fetchone()
     if row is None:
         return None
-    *known, scopes, revoked = row
-    return Principal(*[*known, tuple(scopes), revoked])
+    *known, scopes, revoked, label, corner = row
+    return Principal(*[*known, tuple(scopes), revoked, Label(label, corner) if label else None])

@@ -117,6 +117,7 @@ class World:
             "GREENROOM_LIVEKIT_PERMITTED_NETWORKS": f"127.0.0.0/8,::1/128,{own_address()}/32",
             "GREENROOM_WORKER_HEARTBEAT_S": "1",
             "GREENROOM_WORKER_RENDERER": "mock",
+            "GREENROOM_AVATAR_CONSENT_REQUIRED": "false",
             "GREENROOM_ASSETS": str(folder / "assets"),
         }
         self.settings = Settings(

@@ -26,6 +26,8 @@ RULES = {
 """The rules that `api.errors.refused` ends a code with."""
 
 _IN_WORDS = {
+    "background.invalid": "background is blur, green, a colour such as #20304a, or a PNG or JPEG sent as a file."
+    " Or: what is wrong with the picture, in a sentence.",
     "image.invalid": "What is wrong with the picture, in a sentence.",
     "request.invalid": "Whatever else the framework refuses, in its words.",
 }

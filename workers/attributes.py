@@ -14,6 +14,7 @@ log = structlog.get_logger()
 
 SESSION_ID = "greenroom.session_id"
 STATUS = "greenroom.status"
+SYNTHETIC = "greenroom.synthetic"
 _TIMEOUT_S = 5.0
 
 Status = Literal["starting", "running", "degraded", "ending"]
@@ -68,7 +69,7 @@ class Attributes:
     async def _failed(self, who: rtc.LocalParticipant, status: Status) -> str | None:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                await who.set_attributes({SESSION_ID: self._session_id, STATUS: status})
+                await who.set_attributes({SESSION_ID: self._session_id, STATUS: status, SYNTHETIC: "true"})
         except Exception as refused:  # the SDK has no type for it
             return repr(refused)
         return None

@@ -27,17 +27,20 @@ from events.offsets import end_offsets
 from events.producer import EventProducer, UnknownOutcome
 from events.topics import AVATARS
 from faces.assets import Assets, MissingAsset
+from faces.backdrop import behind
+from faces.face import Face, Pixels
 from faces.fit import Unfit, fit
 from faces.nets import Missing
 from faces.neural import NeuralRenderer
 from faces.portrait import MOST_KEPT_BYTES, BadImage
 from faces.portrait import decode as decode_portrait
+from schemas.avatars import Shape
 from schemas.background import until_one_ends
 from schemas.events import AvatarFailed, AvatarReady
 from schemas.internal_port import opened
 from workers import build_metrics as metrics
 from workers.playback import TICK_SAMPLES
-from workers.renderers import FORMATS, RENDERED
+from workers.renderers import RENDERED, format_of
 from workers.settings import BuildSettings
 
 log = structlog.get_logger()
@@ -179,6 +182,7 @@ class Builder:
                     self._assets.remove_owned(avatar.avatar_id)
                     self._assets.remove(avatar.asset or "")
                     self._assets.remove(avatar.face or "")
+                    self._assets.remove((avatar.background and avatar.background.asset) or "")
                 for name in faces - {avatar.face}:
                     self._assets.remove(name)
             except OSError as failed:
@@ -219,8 +223,7 @@ class Builder:
         if avatar.runtime_type == "mock":
             return AvatarReady(avatar.avatar_id, face=None)
         try:
-            picture = decode_portrait(self._assets.get(avatar.asset or ""), MOST_KEPT_BYTES)
-            face = fit(picture, avatar.positions).to_bytes(avatar.avatar_id)
+            face = self._face(avatar).to_bytes(avatar.avatar_id)
             open_as_sessions_do(self._renderer, face)
         except (Unfit, BadImage) as unfit:
             return AvatarFailed(avatar.avatar_id, str(unfit))
@@ -234,6 +237,17 @@ class Builder:
             log.exception("face not built", avatar_id=avatar.avatar_id)
             return AvatarFailed(avatar.avatar_id, "The face could not be built from this portrait; try another one.")
         return AvatarReady(avatar.avatar_id, self._assets.put(face, avatar.avatar_id))
+
+    def _face(self, avatar: Avatar) -> Face:
+        """Of the log and the assets alone, so the same whenever it is built."""
+        face = fit(self._picture(avatar.asset), avatar.positions, avatar.shape)
+        if avatar.background is None:
+            return face
+        image = self._picture(avatar.background.asset) if avatar.background.kind == "image" else None
+        return behind(face, avatar.background, image)
+
+    def _picture(self, asset: str | None) -> Pixels:
+        return decode_portrait(self._assets.get(asset or ""), MOST_KEPT_BYTES)
 
     async def _say(self, partition: _Partition, avatar: Avatar, verdict: AvatarReady | AvatarFailed) -> None:
         """Raises UnknownOutcome. Not wanted any more before it is read back: else it would be built once more."""
@@ -250,8 +264,10 @@ def _face(verdict: AvatarReady | AvatarFailed) -> set[str]:
 
 def open_as_sessions_do(renderer: NeuralRenderer, face: bytes) -> None:
     """In each quality, and one frame drawn. Raises whatever a session would meet."""
+    loaded = renderer.load("", face)
+    shape: Shape = "square" if loaded.below is None else "portrait"
     for quality in RENDERED:
-        stream = renderer.open(renderer.load("", face), FORMATS[quality].width, seed=0)
+        stream = renderer.open(loaded, format_of(quality, shape).width, seed=0)
         stream.rest()
         for _ in range(2):  # the first tick fills the lookahead
             stream.push(_SILENCE)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from schemas.labels import Label
 from workers.frames import Clear, Drawn, FromRenderer, Open, Opened, Push, Refused, Ring, give
 from workers.pipe import Pipe
 from workers.playback import Pcm
@@ -41,8 +42,9 @@ class RendererLost(Exception):
 
 
 class SessionFace(Protocol):
-    lookahead: int
-    """By how many ticks frames trail the sound that they belong to; known once open."""
+    @property
+    def lookahead(self) -> int:
+        """By how many ticks frames trail the sound that they belong to; known once open."""
 
     @property
     def lost(self) -> bool:
@@ -66,7 +68,7 @@ class MockFace:
 
     def __init__(self, avatar_id: str, frame: Format) -> None:
         self._renderer = MockRenderer()
-        self._stream = self._renderer.open(self._renderer.load(avatar_id), frame.width)
+        self._stream = self._renderer.open(self._renderer.load(avatar_id), frame.width, height=frame.height)
 
     async def open(self) -> None:
         return None
@@ -89,7 +91,7 @@ class RenderedFace:
 
     def __init__(self, path: Path, avatar_id: str, face: str | None, frame: Format) -> None:
         self._path = path
-        self._wanted = Open(avatar_id, face, frame.width, secrets.randbits(31))
+        self._wanted = Open(avatar_id, face, frame.width, secrets.randbits(31), frame.height)
         self._pipe: Pipe[FromRenderer] | None = None
         self._ring: Ring | None = None
         self._idle = b""
@@ -114,7 +116,7 @@ class RenderedFace:
     async def _open(self) -> None:
         """Tries until it is done: a renderer that was lost is being started again. Raises FaceUnloadable."""
         while True:
-            ring, handle = Ring.create(self._wanted.side)
+            ring, handle = Ring.create(self._wanted.width, self._wanted.height)
             try:
                 if await self._ask(ring, handle):
                     return
@@ -225,3 +227,33 @@ class RenderedFace:
         if self._ring is not None:
             self._ring.close()
         self._pipe = self._ring = None
+
+
+class LabelledFace:
+    """A face that says what it is on each of its frames, the idle one included, whoever draws it."""
+
+    def __init__(self, face: SessionFace, label: Label, frame: Format) -> None:
+        from faces.label import Mark  # Pillow, which no other session needs
+
+        self._face = face
+        self._mark = Mark(label, frame.width, frame.height)
+
+    @property
+    def lookahead(self) -> int:
+        return self._face.lookahead
+
+    @property
+    def lost(self) -> bool:
+        return self._face.lost
+
+    async def open(self) -> None:
+        await self._face.open()
+
+    async def show(self, pcm: Pcm) -> bytes:
+        return self._mark.on(await self._face.show(pcm))
+
+    def clear(self) -> None:
+        self._face.clear()
+
+    def close(self) -> None:
+        self._face.close()

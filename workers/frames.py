@@ -17,8 +17,9 @@ class Open(Struct, frozen=True, tag="open"):
 
     avatar_id: str
     face: str | None
-    side: int
+    width: int
     seed: int
+    height: int
 
 
 class Push(Struct, frozen=True, tag="push"):
@@ -60,16 +61,16 @@ FromRenderer = Opened | Refused | Drawn
 class Ring:
     """SLOTS frames of I420 in shared memory."""
 
-    def __init__(self, handle: int, side: int) -> None:
-        self.size = side * side * 3 // 2
+    def __init__(self, handle: int, width: int, height: int) -> None:
+        self.size = width * height * 3 // 2
         self._memory = mmap.mmap(handle, SLOTS * self.size)
 
     @classmethod
-    def create(cls, side: int) -> tuple[Ring, int]:
+    def create(cls, width: int, height: int) -> tuple[Ring, int]:
         """A new ring and the handle to give to its other holder."""
         handle = os.memfd_create("greenroom-frames", os.MFD_CLOEXEC)
-        os.ftruncate(handle, SLOTS * side * side * 3 // 2)
-        return cls(handle, side), handle
+        os.ftruncate(handle, SLOTS * width * height * 3 // 2)
+        return cls(handle, width, height), handle
 
     def write(self, slot: int, frame: memoryview) -> None:
         self._memory[slot * self.size : (slot + 1) * self.size] = frame

@@ -45,6 +45,10 @@ _PRELOADED = FORMATS["standard"].width
 _MOST_FACES = 64
 
 
+class WrongShape(Exception):
+    """The renderer's frames are not as the avatar's shape has them."""
+
+
 @dataclass(eq=False)
 class Client:
     """One session's connection."""
@@ -76,7 +80,7 @@ class Faces:
         self._loaded[name] = face  # as the latest
         while len(self._loaded) > _MOST_FACES:
             self._loaded.popitem(last=False)
-        stream: Stream = self._renderer.open(face, wanted.side, wanted.seed)
+        stream: Stream = self._renderer.open(face, wanted.width, wanted.seed)
         return stream
 
     def _load(self, wanted: Open) -> Any:
@@ -114,7 +118,7 @@ class RenderServer:
                 asyncio.create_task(say_alive(pipe)),
             ]
             for name in STOCK:
-                stream = await self._faces.open(Open(name, None, _PRELOADED, 0))
+                stream = await self._faces.open(Open(name, None, _PRELOADED, 0, _PRELOADED))
                 stream.push(np.zeros(TICK_SAMPLES, np.int16))
                 self._renderer.step([stream])  # torch's first step takes its time
             pipe.send(Ready(device=self._renderer.device))
@@ -143,7 +147,7 @@ class RenderServer:
             try:
                 client = await self._open(pipe, first, handle)
             except Exception as wrong:  # no answer would have the session ask again and again
-                known = isinstance(wrong, (MissingAsset, UnreadableFace))
+                known = isinstance(wrong, (MissingAsset, UnreadableFace, WrongShape))
                 log.warning("face not opened", avatar_id=first.avatar_id, reason=repr(wrong), exc_info=not known)
                 pipe.send(Refused(str(wrong) if known else "this face cannot be drawn"))
                 await pipe.flush()
@@ -164,8 +168,12 @@ class RenderServer:
 
     async def _open(self, pipe: Pipe[ToRenderer], wanted: Open, handle: int) -> Client:
         stream = await self._faces.open(wanted)
-        ring = Ring(handle, wanted.side)
-        ring.write(0, memoryview(stream.rest()))
+        ring = Ring(handle, wanted.width, wanted.height)
+        rest = memoryview(stream.rest())
+        if rest.nbytes != ring.size:
+            ring.close()
+            raise WrongShape(f"this renderer does not draw frames of {wanted.width} × {wanted.height}")
+        ring.write(0, rest)
         pipe.send(Opened(self._renderer.lookahead_ms // 40))
         return Client(pipe, ring, stream)
 

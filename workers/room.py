@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 AUDIO_TOPIC = "lk.audio_stream"
 CLEAR_BUFFER = "lk.clear_buffer"
+AUDIO_TRACK, VIDEO_TRACK = "avatar_audio_synthetic", "avatar_video_synthetic"
+"""Their names say what they are, also where a token does not let us set attributes."""
 ON_BEHALF = "lk.publish_on_behalf"
 _QUEUE_MS = 60
 CROPPED_ROWS = 2
@@ -126,8 +128,8 @@ class LiveRoom:
         In this order a subscriber negotiates the video first: with the audio first its first frame comes 120 ms later
         every second time (docs/decisions/0003-video-before-audio.md).
         """
-        audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
-        video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._video)
+        audio = rtc.LocalAudioTrack.create_audio_track(AUDIO_TRACK, self._audio)
+        video = rtc.LocalVideoTrack.create_video_track(VIDEO_TRACK, self._video)
         await self._publish(
             video,
             rtc.TrackPublishOptions(

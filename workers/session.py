@@ -22,13 +22,13 @@ from schemas.events import EndReason, FailureCode, LossReason, Meter
 from workers.agent_link import AgentLink
 from workers.attributes import Attributes
 from workers.ears import Ears
-from workers.face import FaceUnloadable, MockFace, RenderedFace, RendererLost, SessionFace
+from workers.face import FaceUnloadable, LabelledFace, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.lease import boottime, phase
 from workers.media_clock import MediaClock
 from workers.messages import Start, ToSession
 from workers.pipe import Pipe
 from workers.playback import Finish, Playback
-from workers.renderers import FORMATS
+from workers.renderers import Format, format_of
 from workers.reporting import Reporter
 from workers.room import LiveRoom, RoomError
 from workers.timers import Timers
@@ -65,7 +65,8 @@ class Session:
         self._attempt = start.attempt
         self._limits = start.limits
         self.renewed_at = start.renewed_at
-        self._face = _face(start)
+        self._frame = format_of(start.task.quality, start.task.shape)
+        self._face = _face(start, self._frame)
         playback = Playback()
         self._media = MediaClock(self._face, playback)
         self._room: LiveRoom | None = None
@@ -196,7 +197,7 @@ class Session:
         """A room with both tracks and the first frame in it; the face opens while the room is joined."""
         self._gone = asyncio.get_running_loop().create_future()
         policy = AddressPolicy(self._limits.permitted_networks)
-        room = self._room = LiveRoom(self._task, FORMATS[self._task.quality], self, self._ears, policy)
+        room = self._room = LiveRoom(self._task, self._frame, self, self._ears, policy)
         self._reporter.reached("received")
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
@@ -328,8 +329,11 @@ class Session:
         self._timers.agent(self._link.agent is None or self._link.agent in others, time.monotonic())
 
 
-def _face(start: Start) -> SessionFace:
+def _face(start: Start, frame: Format) -> SessionFace:
     task = start.task
+    face: SessionFace
     if "mock" in (task.quality, task.runtime_type):
-        return MockFace(task.avatar_id, FORMATS[task.quality])
-    return RenderedFace(Path(start.renderer or "no-renderer"), task.avatar_id, task.face, FORMATS[task.quality])
+        face = MockFace(task.avatar_id, frame)
+    else:
+        face = RenderedFace(Path(start.renderer or "no-renderer"), task.avatar_id, task.face, frame)
+    return face if task.label is None else LabelledFace(face, task.label, frame)

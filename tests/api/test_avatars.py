@@ -14,6 +14,7 @@ import pytest_asyncio
 from events.sealing import field_aad
 from events.topics import AVATARS
 from faces.assets import Assets
+from schemas.avatars import CONSENT, Consent
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarReady, Encrypted
 from schemas.ids import AVATAR, new_id
 from store.data_keys import DataKeys
@@ -157,6 +158,33 @@ async def test_mock_needs_no_builder(running: World, client: httpx.AsyncClient) 
     assert (await built(client, answer.json()["id"]))["status"] == "ready"
 
 
+async def test_what_an_upload_says_is_in_the_log(running: World, client: httpx.AsyncClient) -> None:
+    """Who has attested consent, to which words; and the shape, which a session must know at once."""
+    key_id, key = await running.new_key()
+    before = set(stored(running))
+    async with running.client(key) as owner:
+        answer = await owner.post(
+            "/v1/avatars",
+            files={"image": ("a", PORTRAIT), "background": ("b", portraits.file(portraits.noise(300, 500)))},
+            data={"runtime_type": "mock", "shape": "portrait", "consent": "true"},
+            timeout=30,
+        )
+    assert list(answer.json()) == FIELDS
+    avatar_id = answer.json()["id"]
+    said = (await running.log(avatar_id, AVATARS))[0][0].data
+    assert isinstance(said, AvatarCreated)
+    assert (said.shape, said.consent) == ("portrait", Consent(key_id, CONSENT))
+    assert said.background is not None
+    assert said.background.asset is not None
+    assert set(stored(running)) - before == {said.asset, said.background.asset}
+    assert (await built(client, avatar_id))["status"] == "ready"
+    assert await running.sql("SELECT shape FROM r.avatars WHERE avatar_id = %s", avatar_id) == [("portrait",)]
+    silent = (await upload(client, runtime_type="mock")).json()["id"]
+    unsaid = (await running.log(silent, AVATARS))[0][0].data
+    assert isinstance(unsaid, AvatarCreated)
+    assert (unsaid.shape, unsaid.background, unsaid.consent) == ("square", None, None)
+
+
 async def test_a_killed_builder_goes_on(running: World, client: httpx.AsyncClient) -> None:
     if "build" not in running.processes:
         await running.start("build")
@@ -208,6 +236,9 @@ async def test_bad_images(client: httpx.AsyncClient, image: bytes, status: int, 
         ({"files": {"image": ("i", PORTRAIT)}, "data": {"name": "x" * 101}}, 422, "name.too_long"),
         ({"files": {"image": ("i", PORTRAIT)}, "data": {"runtime_type": "x"}}, 422, "runtime_type.invalid"),
         ({"files": {"image": ("i", PORTRAIT)}, "data": {"positions": "{}"}}, 422, "positions.invalid"),
+        ({"files": [("image", ("i", PORTRAIT)), ("image", ("j", PORTRAIT))]}, 422, "image.repeated"),
+        ({"files": [("image", ("i", PORTRAIT)), *[("background", ("b", PORTRAIT))] * 2]}, 400, "multipart.malformed"),
+        ({"files": {"image": ("i", PORTRAIT), "background": ("b", b"GIF89a")}}, 422, "background.invalid"),
     ],
 )
 async def test_bad_requests(client: httpx.AsyncClient, request_: dict[str, Any], status: int, code: str) -> None:
@@ -237,6 +268,9 @@ async def test_a_refused_upload_leaves_nothing(running: World) -> None:
     async with running.client(key) as other:
         for image in (b"", b"GIF89a", portraits.file(portraits.noise(100, 100)), PORTRAIT[:2000]):
             assert (await upload(other, image)).status_code == 422
+            behind = {"image": ("a", PORTRAIT), "background": ("b", image)}  # the portrait is stored by then
+            refused = await other.post("/v1/avatars", files=behind, timeout=30)
+            assert (refused.status_code, error(refused)["param"]) == (422, "background")
         taken = await upload(other, runtime_type="mock")
         assert taken.status_code == 202
         (kept,) = set(stored(running)) - before
@@ -268,7 +302,8 @@ async def test_an_api_that_dies_while_it_takes_an_upload_in_leaves_nothing(runni
     """Its row is all that is known of the upload; any API process finds it, a minute later, and what was stored."""
     account, _ = await running.new_account("crashed", "trial")
     avatar_id = new_id(AVATAR)
-    portrait = Assets(running.folder / "assets").put(b"a portrait", avatar_id)
+    assets = Assets(running.folder / "assets")
+    kept = {assets.put(picture, avatar_id) for picture in (b"a portrait", b"a background")}
     await running.sql(
         "INSERT INTO avatar_admissions (avatar_id, account_id, resource, created_at)"
         " VALUES (%s, %s, '{}', now() - interval '61 seconds')",
@@ -276,7 +311,7 @@ async def test_an_api_that_dies_while_it_takes_an_upload_in_leaves_nothing(runni
     )
 
     async def undone() -> bool:
-        return portrait not in stored(running)
+        return not kept & set(stored(running))
 
     await eventually(undone, what="the removal of what it stored")
 

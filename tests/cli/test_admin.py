@@ -60,6 +60,13 @@ async def test_from_a_plan_to_a_balance(world: World) -> None:
     assert "2999-01-31" in shown
     found = await world.sql("SELECT credit_gated, idle_timeout_seconds, plan FROM accounts WHERE id = %s", account)
     assert found == [(True, 60, "pro")]
+    await done(world, "accounts", "set", "acme", "--label", " [IA] généré ", "--label-corner", "top-left")
+    assert "[IA] généré (top-left)" in await done(world, "accounts", "list")
+    await done(world, "accounts", "set", "acme", "--idle-timeout-seconds", "30")
+    assert "[IA] généré (top-left)" in await done(world, "accounts", "list")
+    await done(world, "accounts", "set", "acme", "--label", "")
+    found = await world.sql("SELECT label, label_corner FROM accounts WHERE id = %s", account)
+    assert found == [(None, "top-left")]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,7 @@ async def test_from_a_plan_to_a_balance(world: World) -> None:
         ("accounts create other --plan gold", "There is no plan gold. There are"),
         ("accounts set nobody --plan trial", "There is no account nobody"),
         ("accounts set tests --plan gold", "There is no plan gold"),
+        ("accounts set tests --label 人工", "its font has no U+4EBA, U+5DE5"),
         ("keys create --account tests --scope everything", "everything is no scope. There are *, sessions:read"),
         ("keys create --account other --plan gold", "There is no plan gold"),
         ("keys revoke key_none", "There is no key key_none"),

@@ -258,7 +258,9 @@ async def test_keys_of_any_bytes(running: World, value: bytes) -> None:
     assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("name", ["name", "runtime_type", "positions", "image", "other\x00", ""])
+@pytest.mark.parametrize(
+    "name", ["name", "runtime_type", "positions", "shape", "background", "consent", "image", "other\x00", ""]
+)
 async def test_forms(client: httpx.AsyncClient, name: str) -> None:
     for value in [*TEXTS, *CONTROLS]:
         fine(await client.post("/v1/avatars", data={name: value}, files={"file": b"x"}), (name, value))

@@ -50,7 +50,7 @@ async def stage(running: World) -> AsyncIterator[Any]:
 
     async def begin(**changes: Any) -> Stage:
         room = f"room-{secrets.token_hex(4)}"
-        client = running.client()
+        client = running.client(changes.pop("key", None))
         grants = {"can_update_own_metadata": True} if changes.pop("granted", False) else {}
         token = running.livekit.token(room, "avatar", behalf=changes.pop("behalf", "agent"), **grants)
         changes["transport"] = {"worker_token": token, **changes.get("transport", {})}

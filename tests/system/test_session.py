@@ -19,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
 from events.topics import WORKERS
-from schemas.events import SessionAssigned, SessionAttemptLost, SessionEvent, SessionStarting
+from schemas.events import SessionAssigned, SessionAttemptLost, SessionCreated, SessionEvent, SessionStarting
 from stack.ports import free_ports
+from tests import portraits
 from tests.system.stage import FINISHED, STARTED, audit_holds
 from tests.world import World, eventually
 from workers.metrics import PHASES
@@ -187,15 +188,37 @@ async def test_a_deleted_room(stage: Any, running: World) -> None:
     assert await playing.end_reason() == "room_closed"
 
 
-async def test_the_room_is_told_whose_the_avatar_is_and_how_it_is(stage: Any) -> None:
-    playing = await stage(granted=True)
+async def test_the_room_is_told_whose_the_avatar_is_and_how_it_is(stage: Any, running: World) -> None:
+    """And that it is synthetic: by its participant, by its tracks, and by its account's words on each frame; here those
+    of an avatar that is 9:16."""
+    account, key = await running.new_account("labelled")
+    await running.sql("UPDATE accounts SET label = 'AI-generated', label_corner = 'top-right' WHERE id = %s", account)
+    async with running.client(key) as client:
+        files, asked = {"image": portraits.file(portraits.noise())}, {"runtime_type": "mock", "shape": "portrait"}
+        avatar_id = (await client.post("/v1/avatars", files=files, data=asked)).json()["id"]
+
+        async def ready() -> bool:
+            return bool((await client.get(f"/v1/avatars/{avatar_id}")).json()["status"] == "ready")
+
+        await eventually(ready)
+    playing = await stage(granted=True, keep=True, avatar_id=avatar_id, key=key)
+    created = next(x.data for x, _ in await running.log(playing.id) if isinstance(x.data, SessionCreated))
+    assert created.label is not None
+    assert created.label.corner == "top-right"
+    image = playing.watcher.frames[-1].image
+    assert image.shape in ((1024, 576, 3), (1022, 576, 3))
+    corner = image[14:40, -100:-14].mean(axis=-1)
+    assert np.percentile(corner, 97) > 190
+    assert np.percentile(corner, 20) < 60
     (avatar,) = (p for p in playing.watcher.room.remote_participants.values() if p.identity == "avatar")
 
     async def shown(status: str) -> bool:
-        told = {"greenroom.session_id": playing.id, "greenroom.status": status}
+        told = {"greenroom.session_id": playing.id, "greenroom.status": status, "greenroom.synthetic": "true"}
         return told.items() <= dict(avatar.attributes).items()
 
     await eventually(lambda: shown("running"))
+    names = {publication.name for publication in avatar.track_publications.values()}
+    assert names == {"avatar_audio_synthetic", "avatar_video_synthetic"}
     seen = list[dict[str, str]]()
     playing.watcher.room.on("participant_attributes_changed", lambda changed, _: seen.append(changed))
     await playing.client.post(f"/v1/sessions/{playing.id}/end")

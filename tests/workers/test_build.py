@@ -16,9 +16,11 @@ from events.codec import decode, encode, new_event
 from events.producer import EventProducer
 from events.topics import AVATARS
 from faces.assets import Assets
+from faces.face import Face
 from faces.fit import fit
 from faces.neural import NeuralRenderer
 from faces.portrait import normalise
+from schemas.avatars import Background
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarEvent, AvatarFailed, AvatarReady
 from schemas.ids import AVATAR, new_id
 from tests import portraits
@@ -92,6 +94,30 @@ async def test_what_a_crash_left_behind_is_removed_and_nothing_is_built_twice(sh
     await shop.gone(lost)
     by_builder = [event for event, _ in await shop.world.log(topic=AVATARS) if event.source == "greenroom/build"]
     assert [event.subject for event in by_builder] == [wanted]
+
+
+async def test_shape_and_background_are_built_into_the_face_and_go_with_it(shop: Workshop) -> None:
+    """All that is needed is in the log and the assets; of an avatar that is deleted nothing stays."""
+    if "build" not in shop.world.processes:
+        await shop.world.start("build")
+    ids = [new_id(AVATAR) for _ in range(2)]
+    wall = normalise(portraits.file(portraits.noise(300, 900)), ids[0])[0]
+    for avatar_id in ids:
+        asset = shop.assets.put(normalise(portraits.file(portraits.hopper()), avatar_id)[0], avatar_id)
+        image = shop.assets.put(wall, avatar_id) if avatar_id == ids[0] else "0" * 64
+        behind = Background("image", asset=image)
+        await shop.say(AvatarCreated(avatar_id, "acct_1", HIDDEN, "avtr1", asset, None, "portrait", behind))
+    ready, failed = [await shop.verdict(avatar_id) for avatar_id in ids]
+    assert isinstance(ready, AvatarReady)
+    assert isinstance(failed, AvatarFailed)
+    assert "upload it again" in failed.reason
+    assert ready.face is not None
+    face = Face.from_bytes(shop.assets.get(ready.face))
+    assert face.below is not None
+    assert face.backdrop is not None
+    assert face.backdrop.std() > 40
+    await shop.say(AvatarDeleted(ids[0]))
+    await shop.gone(ready.face, *(path.name for path in (shop.world.folder / "assets" / "owners" / ids[0]).iterdir()))
 
 
 async def test_news_all_the_time_do_not_keep_it_from_building(shop: Workshop) -> None:

@@ -26,7 +26,7 @@ from workers.face import FaceUnloadable, RenderedFace, RendererLost
 from workers.frames import Clear, Drawn, Push
 from workers.playback import TICK_SAMPLES
 from workers.render_keeper import RenderKeeper
-from workers.renderers import FORMATS
+from workers.renderers import FORMATS, PORTRAIT
 
 pytestmark = pytest.mark.processes
 
@@ -84,6 +84,20 @@ async def test_a_built_face_comes_from_the_assets(renderer: RenderKeeper, assets
     await face.open()
     assert len(await face.show(SILENCE)) == 256 * 256 * 3 // 2
     face.close()
+
+
+async def test_a_face_of_another_shape_has_its_frames_and_no_others(renderer: RenderKeeper, assets: Path) -> None:
+    built = fit(np.asarray(portraits.hopper()), shape="portrait")
+    name = Assets(assets).put(built.to_bytes("av_4"))
+    frame = PORTRAIT["lite"]
+    face = RenderedFace(renderer.path, "av_4", name, frame)
+    await face.open()
+    assert len(await face.show(SILENCE)) == frame.width * frame.height * 3 // 2
+    face.close()
+    with pytest.raises(FaceUnloadable, match="256 × 256"):
+        await face_of(renderer, "av_4", name).open()
+    with pytest.raises(FaceUnloadable, match="288 × 512"):
+        await RenderedFace(renderer.path, "av_demo", None, frame).open()
 
 
 @pytest.mark.parametrize("asset", ["0" * 64, "../../etc/passwd", None], ids=["missing", "no name", "no such stock"])

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
+from schemas.avatars import Shape
 from workers.playback import Pcm
 
 FPS = 25
@@ -39,6 +40,17 @@ FORMATS = {
     "pro": Format(720, 720, 2_500_000),
     "mock": Format(512, 512, 1_200_000),
 }
+PORTRAIT = {
+    "lite": Format(288, 512, 500_000),
+    "standard": Format(576, 1024, 1_800_000),
+    "pro": Format(720, 1280, 3_500_000),
+    "mock": Format(576, 1024, 1_800_000),
+}
+"""Of avatars whose shape is `portrait`."""
+
+
+def format_of(quality: str, shape: Shape) -> Format:
+    return (PORTRAIT if shape == "portrait" else FORMATS)[quality]
 
 
 class Stream(Protocol):
@@ -71,7 +83,10 @@ class Renderer(Protocol):
         """
 
     def open(self, face: Any, side: int, seed: int) -> Any:
-        """A `Stream` of frames of side × side. Faces with different seeds do not blink together."""
+        """A `Stream` of frames that are `side` wide, and as high, or as the face's shape has it.
+
+        Faces with different seeds do not blink together.
+        """
 
     def step(self, streams: Sequence[Any]) -> Sequence[Any]:
         """One tick for all given streams in one batch: I420 (bytes or uint8 array) each, None while filling."""

@@ -44,9 +44,9 @@ class Identicon:
 
 
 class MockStream:
-    def __init__(self, face: Identicon, side: int) -> None:
+    def __init__(self, face: Identicon, width: int, height: int) -> None:
         self._face = face
-        self._side = side
+        self._size = width, height
         self._count = 0
         self._level = 0.0
         self._still = self._background()
@@ -63,7 +63,7 @@ class MockStream:
         self._level = 0.0
 
     def draw(self) -> bytes:
-        width = height = self._side
+        width, height = self._size
         buffer = self._still.copy()
         luma = buffer[: width * height].reshape(height, width)
         self._draw_mouth(luma)
@@ -74,7 +74,7 @@ class MockStream:
 
     def _background(self) -> Plane:
         """I420: full luma plane, then quarter-size U and V. Drawn once per stream."""
-        width = height = self._side
+        width, height = self._size
         luma = np.tile(np.linspace(52, 28, height, dtype=np.uint8)[:, None], (1, width))
         u, v = (np.full((height // 2, width // 2), 128, np.uint8) for _ in range(2))
         cell = width // 9
@@ -122,8 +122,8 @@ class MockRenderer:
     def load(self, avatar_id: str, built: bytes | None = None) -> Identicon:
         return Identicon(avatar_id)
 
-    def open(self, face: Identicon, side: int, seed: int = 0) -> MockStream:
-        return MockStream(face, side)
+    def open(self, face: Identicon, side: int, seed: int = 0, height: int | None = None) -> MockStream:
+        return MockStream(face, side, height or side)
 
     def step(self, streams: Sequence[MockStream]) -> list[bytes | None]:
         return [stream.draw() for stream in streams]

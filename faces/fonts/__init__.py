@@ -1,0 +1,1 @@
+"""The font of labels, and what cuts it out of its source."""
