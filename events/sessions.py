@@ -36,6 +36,7 @@ from schemas.events import (
     SessionEvent,
     SessionExpiring,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionHeartbeat,
     SessionJoined,
@@ -181,7 +182,7 @@ def _starting(state: State, event: Event, data: SessionStarting, append_ms: int)
 
 
 def _during(state: State, event: Event, data: WorkerEvent, append_ms: int) -> Outcome:
-    """Joined, expiring and the notices about audio: recorded, no change of status."""
+    """Joined, expiring, the first sound and the notices about audio: recorded, no change of status."""
     if stale := _stale(state, data):
         return stale
     if state.attempt_phase == "assigned":
@@ -329,6 +330,7 @@ _RULES_1: dict[type[Struct], _Rule] = {
     SessionStarting: _starting,
     SessionJoined: _during,
     SessionFirstFrame: _first_frame,
+    SessionFirstAudio: _during,
     SessionHeartbeat: _heartbeat,
     SessionExpiring: _during,
     SessionAudioStalled: _during,

@@ -51,7 +51,7 @@ def made(session_id: str, status: str, happened: Sequence[Happened], frames: Map
         "session_id": session_id,
         "status": happened[-1].state.status if happened and happened[-1].state.terminal else status,
         "latencies_ms": _latencies(happened),
-        "clear_to_silence_ms": None,
+        "clear_to_silence_ms": _clear_ms(happened),
         "late_frames": sum(each.late for each in shown),
         "dropped_frames": sum(each.dropped for each in shown),
         "skew_ms": shown[-1].skew_ms if shown else None,
@@ -72,8 +72,15 @@ def _latencies(happened: Sequence[Happened]) -> JsonObject:
         "joined": first.get("joined"),
         "published": first.get("published"),
         "first_frame": first.get("first_frame"),
-        "first_audio": first.get("first_audio"),
+        "first_audio": next((_detail(h)["latency_ms"] for h in happened if h.type == "session.first_audio"), None),
     }
+
+
+def _clear_ms(happened: Sequence[Happened]) -> int | None:
+    """Told with the last word of a worker: the roster's has none."""
+    ends = (_detail(h) for h in reversed(happened) if h.type in ("session.ended", "session.failed"))
+    found: int | None = next(ends, {}).get("clear_to_silence_ms")
+    return found
 
 
 _TIMES = {

@@ -127,6 +127,13 @@ class SessionFirstFrame(WorkerEvent, frozen=True):
     latencies_ms: dict[str, Signed]
 
 
+class SessionFirstAudio(WorkerEvent, frozen=True):
+    """The first sound of the attempt, other than silence, was given to the room. `latency_ms`: since the POST was
+    accepted."""
+
+    latency_ms: Signed
+
+
 class Meter(Struct, frozen=True, gc=False):
     """Cumulative within one attempt, by the worker's monotonic clock."""
 
@@ -164,7 +171,7 @@ class SessionExpiring(WorkerEvent, frozen=True):
 
 
 class AudioNotice(WorkerEvent, frozen=True):
-    """`since_ms`: the session's media time at which it began."""
+    """`since_ms`: the attempt's media time at which it began: what the meter read."""
 
     since_ms: Signed
 
@@ -203,7 +210,10 @@ class SessionEnding(WorkerEvent, frozen=True):
 
 
 class SessionEnded(SessionEvent, frozen=True):
-    """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead."""
+    """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead.
+
+    `clear_to_silence_ms`: the median of what the attempt measured.
+    """
 
     attempt: Small
     reason: EndReason
@@ -211,10 +221,14 @@ class SessionEnded(SessionEvent, frozen=True):
     n: Small | None = None
     meter: Meter | None = None
     expected_seq: Small | None = None
+    clear_to_silence_ms: Signed | None = None
 
 
 class SessionFailed(SessionEvent, frozen=True):
-    """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead."""
+    """From the worker with `worker_id`, `n` and `meter`; from the roster with `expected_seq` instead.
+
+    `clear_to_silence_ms`: the median of what the attempt measured.
+    """
 
     attempt: Small
     code: FailureCode
@@ -223,6 +237,7 @@ class SessionFailed(SessionEvent, frozen=True):
     n: Small | None = None
     meter: Meter | None = None
     expected_seq: Small | None = None
+    clear_to_silence_ms: Signed | None = None
 
 
 class UsageAdjusted(SessionEvent, frozen=True):
@@ -414,6 +429,7 @@ CATALOGUE: dict[str, EventType] = {
     "session.starting": EventType(1, SessionStarting, "sessions.v1", public=True),
     "session.joined": EventType(1, SessionJoined, "sessions.v1", public=False),
     "session.first_frame": EventType(1, SessionFirstFrame, "sessions.v1", public=True),
+    "session.first_audio": EventType(1, SessionFirstAudio, "sessions.v1", public=False),
     "session.heartbeat": EventType(1, SessionHeartbeat, "sessions.v1", public=False),
     "session.expiring": EventType(1, SessionExpiring, "sessions.v1", public=True),
     "session.audio_stalled": EventType(1, SessionAudioStalled, "sessions.v1", public=True),

@@ -15,9 +15,11 @@ from schemas.events import (
     Meter,
     Segment,
     SessionAttemptLost,
+    SessionAudioStalled,
     SessionEnded,
     SessionEnding,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionHeartbeat,
     SessionStarting,
@@ -25,7 +27,7 @@ from schemas.events import (
 from workers import metrics
 from workers.appending import EventAppender
 from workers.children import Child
-from workers.messages import SEGMENT_CHARS, AttemptEvent, Playing, Said
+from workers.messages import SEGMENT_CHARS, AttemptEvent, FromSession, Measured, Playing, Said
 
 
 class NotAnEvent(Exception):
@@ -34,6 +36,7 @@ class NotAnEvent(Exception):
 
 _MOST_BYTES = 64 * 1024
 """Of an event: none of ours comes near, and Kafka takes a megabyte."""
+_LONGEST_S = 24 * 3600.0
 
 
 def read(said: Said) -> AttemptEvent:
@@ -93,12 +96,17 @@ class HeldAttempt:
         self.over = self.over or isinstance(event, SessionEnded | SessionFailed | SessionAttemptLost)
         return event
 
-    def playing(self, said: Playing) -> None:
-        """Raises NotAnEvent for what no log should hold."""
-        segment = said.segment
-        if segment is not None and not (len(segment.id) <= SEGMENT_CHARS and segment.played_ms >= 0):
-            raise NotAnEvent("an utterance whose id or position is none")
-        self.segment = segment
+    def note(self, said: FromSession) -> None:
+        """What its process says beside events. Raises NotAnEvent for what no log should hold, and no metric."""
+        if isinstance(said, Playing):
+            segment = said.segment
+            if segment is not None and not (len(segment.id) <= SEGMENT_CHARS and segment.played_ms >= 0):
+                raise NotAnEvent("an utterance whose id or position is none")
+            self.segment = segment
+        elif isinstance(said, Measured):
+            if not 0 <= said.seconds <= _LONGEST_S:
+                raise NotAnEvent(f"{said.measure} of {said.seconds} s")
+            metrics.MEASURES[said.measure].observe(said.seconds)
 
     def _measure(self, event: AttemptEvent) -> None:
         """What a session process says is no truth to build on: no label is of its making, no counter goes back."""
@@ -111,6 +119,12 @@ class HeldAttempt:
             for phase in metrics.PHASES:
                 if phase in event.latencies_ms:
                     metrics.FIRST_FRAME.labels(phase).observe(event.latencies_ms[phase] / 1000)
+            if "published" in event.latencies_ms:
+                metrics.JOIN_LATENCY.observe(event.latencies_ms["published"] / 1000)
+        elif isinstance(event, SessionFirstAudio) and self.number == 1:
+            metrics.FIRST_AUDIO.observe(event.latency_ms / 1000)
+        elif isinstance(event, SessionAudioStalled):
+            metrics.STALLS.inc()
         elif isinstance(event, SessionEnded) and not self.over:
             metrics.ATTEMPTS.labels("ended", event.reason).inc()
         elif isinstance(event, SessionFailed) and not self.over:

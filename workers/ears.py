@@ -30,6 +30,8 @@ _MOST_STREAMS = 32
 """That the agent may send at once. More than one is rare: the last chunks of one behind the header of the next."""
 _LOWEST_RATE = 8_000
 _TRACK_BACKLOG = RATE // 5
+_TRACK_SILENT_S = 3.0
+"""A track brings a frame each 10 ms, of silence where nobody speaks: without any its receiver is stuck."""
 
 
 async def receive(reader: rtc.ByteStreamReader, playback: Playback, heard: Callable[[], None]) -> Finish | None:
@@ -74,6 +76,8 @@ async def _read(
         while True:
             chunk = await _next(reader, lambda: playback.overtaken(utterance))
             heard()
+            if not utterance.received_s and not carry:
+                playback.arrives(utterance, time.monotonic())
             data = carry + chunk
             whole = len(data) - len(data) % (2 * channels)
             carry = data[whole:]
@@ -186,19 +190,69 @@ class Choice:
         self._heard = None
 
 
-async def listen(track: rtc.RemoteAudioTrack, playback: Playback, heard: Callable[[], None]) -> None:
-    """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped."""
+class Track(Protocol):
+    """Of a track, what is asked for here."""
+
+    @property
+    def sid(self) -> str: ...
+
+    @property
+    def muted(self) -> bool: ...
+
+
+class Frames(Protocol):
+    """What a receiver of a track brings."""
+
+    async def __anext__(self) -> rtc.AudioFrameEvent: ...
+
+    async def aclose(self) -> None: ...
+
+
+def frames_of(track: Track) -> Frames:
+    assert isinstance(track, rtc.RemoteAudioTrack)
+    return rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
+
+
+async def listen(
+    track: Track,
+    playback: Playback,
+    heard: Callable[[], None],
+    receive: Callable[[Track], Frames] = frames_of,
+) -> None:
+    """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped.
+
+    A receiver that is stuck is made anew, in the same utterance: what waits for it goes on waiting.
+    """
     utterance = playback.open(track.sid)
     utterance.started, utterance.awaited = True, False  # nobody waits for reports about a track
-    stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
     try:
-        async for event in stream:
+        while not await _heard_out(receive(track), track, playback, utterance, heard):
+            log.warning("nothing comes of the track, its receiver is made anew")
+    finally:
+        utterance.complete = True
+
+
+async def _heard_out(
+    stream: Frames, track: Track, playback: Playback, utterance: Utterance, heard: Callable[[], None]
+) -> bool:
+    """Until the track's end; False when nothing comes of one that is not muted."""
+    try:
+        while True:
+            utterance.muted = track.muted
+            try:
+                async with asyncio.timeout(_TRACK_SILENT_S):
+                    event = await stream.__anext__()
+            except TimeoutError:
+                if track.muted:
+                    continue
+                return False
             if utterance.waiting > _TRACK_BACKLOG:
                 utterance.take(TICK_SAMPLES)
             playback.feed(utterance, np.frombuffer(event.frame.data, np.int16).copy())
             heard()
+    except StopAsyncIteration:
+        return True
     finally:
-        utterance.complete = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await stream.aclose()

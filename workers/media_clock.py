@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,9 +19,10 @@ import numpy as np
 
 from schemas.events import Segment
 from workers.face import SessionFace
-from workers.messages import SEGMENT_CHARS
-from workers.meter import MediaMeter
+from workers.messages import SEGMENT_CHARS, Measure
+from workers.meter import TICK_S, MediaMeter
 from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Tick, Tone
+from workers.stalls import Resumed, Stalled, StallWatch
 
 _SILENCE = (np.zeros(TICK_SAMPLES, np.int16), Tick(np.zeros(TICK_SAMPLES, np.int16), 0, (), ()))
 
@@ -45,11 +46,15 @@ class Played:
     """One tick. `started`: segments whose first sample was in it. `finishes`: those that are over by now.
 
     `heard_at`: the monotonic second when its speech has left the source; None when there was none in it.
+    `audible`: that was no silence. `notice`: a stall of the speech that began or is over.
     """
 
     started: tuple[str, ...]
     finishes: tuple[Finish, ...]
     heard_at: float | None
+    audible: bool = False
+    notice: Stalled | Resumed | None = None
+    measured: tuple[tuple[Measure, float], ...] = ()
 
 
 @dataclass
@@ -58,6 +63,18 @@ class _Due:
 
     finish: Finish
     at: float = math.inf
+
+
+@dataclass
+class _Marks:
+    """What is being measured: monotonic seconds of what came, until what answers it goes out.
+
+    `mouth`: the first byte of an utterance whose first sample is out; its frame is the next one. `cleared`: when the
+    agent asked for silence.
+    """
+
+    mouth: float | None = None
+    cleared: float | None = None
 
 
 class MediaClock:
@@ -74,6 +91,13 @@ class MediaClock:
         self._tone = Tone()
         self.tone = False
         self.meter = MediaMeter()
+        self._marks = _Marks()
+        self._stalls = StallWatch()
+
+    @property
+    def stalled(self) -> bool:
+        """Speech has begun and does not come."""
+        return self._stalls.stalled
 
     @property
     def open_segment(self) -> Segment | None:
@@ -99,6 +123,7 @@ class MediaClock:
         # An interruption may have emptied it meanwhile: then silence goes out with the frame.
         pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
         shown, self._held = self._held or frame, frame
+        marks, self._marks = self._marks, _Marks(mouth=tick.arrived_at)
         # Known before it is pushed: whatever becomes of the push, an interruption or the leave reports these, once.
         done = [_Due(finish) for finish in tick.done]
         self._due.extend(done)
@@ -108,24 +133,41 @@ class MediaClock:
             for due in done:
                 due.at = self._now()  # nobody knows whether it is heard: told with the next tick, if there is one
             raise
-        return self._count(tick, done, output.queued_s)
+        return self._count(tick, done, marks, output.queued_s)
 
-    def _count(self, tick: Tick, done: Sequence[_Due], queued_s: float) -> Played:
+    def _count(self, tick: Tick, done: Sequence[_Due], marks: _Marks, queued_s: float) -> Played:
         """`tick` was pushed just now; its last sample is heard in `queued_s`."""
         now = self._now()
         for due in done:
             due.at = now + queued_s
-        if self._face.lost:
-            self.meter.pause()  # an idle face for want of a renderer is not what the customer pays for
+        notice = self._stalls.tick(tick.starved, self.meter.read().billable_ms)
+        if self._face.lost or (self._stalls.stalled and tick.deaf):
+            self.meter.pause()  # what fails here is not what the customer pays for; a sender that pauses is
         else:
             self.meter.tick(now, tick.speech)
         finishes = []
         while self._due and self._due[0].at <= now:
             finishes.append(self._due.popleft().finish)
-        return Played(tick.started, tuple(finishes), now + queued_s if tick.speech else None)
+        return Played(
+            tick.started,
+            tuple(finishes),
+            now + queued_s if tick.speech else None,
+            bool(tick.speech and tick.pcm.any()),
+            notice,
+            tuple(_measured(tick, marks, now, queued_s)),
+        )
+
+    def clear(self, output: Output) -> list[Finish]:
+        """The agent asks for silence; `interrupt`, and it is measured how long that takes."""
+        at = self._now()
+        finishes = self.interrupt(output)
+        if finishes and self._marks.cleared is None:
+            self._marks.cleared = at
+        return finishes
 
     def interrupt(self, output: Output) -> list[Finish]:
         """Clear the source and all buffers; one finish per open segment, oldest first."""
+        self._marks.mouth = None
         ahead = [tick for _, tick in self._ahead]
         queued_s = output.queued_s + sum(tick.speech for tick in ahead) / RATE
         output.clear()
@@ -136,3 +178,14 @@ class MediaClock:
         handed = [Finish(f.segment_id, max(0.0, f.position_s - queued_s), True) for f in finished]
         self._due.clear()
         return handed + self._playback.interrupt(0.0 if handed else queued_s)
+
+
+def _measured(tick: Tick, marks: _Marks, now: float, queued_s: float) -> Iterator[tuple[Measure, float]]:
+    """What is known now that `tick` is out; `marks` are of before it was pushed."""
+    leaves_at = now + max(0.0, queued_s - TICK_S)  # its first sample, from the source
+    if tick.arrived_at is not None:
+        yield "playback_latency", leaves_at - tick.arrived_at
+    if marks.mouth is not None:
+        yield "audio_to_mouth", now - marks.mouth
+    if marks.cleared is not None:
+        yield "clear_to_silence", leaves_at - marks.cleared

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec import Struct
 
@@ -17,6 +19,7 @@ from schemas.events import (
     SessionEnding,
     SessionExpiring,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionHeartbeat,
     SessionJoined,
@@ -82,6 +85,7 @@ class Alive(Struct, frozen=True, tag="alive"):
 AttemptEvent = (
     SessionJoined
     | SessionFirstFrame
+    | SessionFirstAudio
     | SessionHeartbeat
     | SessionExpiring
     | SessionAudioStalled
@@ -119,4 +123,16 @@ class Playing(Struct, frozen=True, tag="playing"):
     segment: Segment | None
 
 
-FromSession = Ready | Alive | Said | Playing
+Measure = Literal["playback_latency", "audio_to_mouth", "clear_to_silence"]
+"""From the first byte of an utterance to its first sample out of the source, and to the frame that shows it; from the
+agent's `lk.clear_buffer` to silence."""
+
+
+class Measured(Struct, frozen=True, tag="measured"):
+    """For the worker's metrics. None of it is in the log, but what the last word of an attempt sums up."""
+
+    measure: Measure
+    seconds: float
+
+
+FromSession = Ready | Alive | Said | Playing | Measured

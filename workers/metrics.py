@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from events import metrics as events_metrics
 from schemas.events import DeclineReason, EndReason, FailureCode
+from workers.messages import Measure
 
 REGISTRY = CollectorRegistry()
 TOLD: Sequence[CollectorRegistry] = (REGISTRY, events_metrics.REGISTRY)
@@ -16,6 +17,7 @@ TOLD: Sequence[CollectorRegistry] = (REGISTRY, events_metrics.REGISTRY)
 
 PHASES = ("received", "joined", "published", "first_frame")
 """Of a start, as `session.first_frame` has them."""
+_ANSWERS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 _STARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0)
 
 LEASE_AGE = Gauge(
@@ -43,6 +45,46 @@ FIRST_FRAME = Histogram(
     ["phase"],
     buckets=_STARTS,
     registry=REGISTRY,
+)
+FIRST_AUDIO = Histogram(
+    "greenroom_first_audio_seconds",
+    "From the customer's POST to the first sound other than silence; of first attempts. It is the agent that begins.",
+    buckets=(*_STARTS, 30.0, 60.0),
+    registry=REGISTRY,
+)
+JOIN_LATENCY = Histogram(
+    "lk_avatar_join_latency_seconds",
+    "LiveKit's `lk.avatar.join_latency`: from the customer's POST until the avatar is in the room and has published its"
+    " video; of first attempts.",
+    buckets=_STARTS,
+    registry=REGISTRY,
+)
+PLAYBACK_LATENCY = Histogram(
+    "lk_playback_latency_seconds",
+    "LiveKit's `lk.playback_latency`, as a worker can know it: from the first byte of an utterance to its first sample"
+    " out to the room, where nothing had to be played before it.",
+    buckets=_ANSWERS,
+    registry=REGISTRY,
+)
+AUDIO_TO_MOUTH = Histogram(
+    "greenroom_worker_audio_to_mouth_seconds",
+    "From the first byte of an utterance until the frame that shows it is given to the room.",
+    buckets=_ANSWERS,
+    registry=REGISTRY,
+)
+CLEAR_TO_SILENCE = Histogram(
+    "greenroom_worker_clear_to_silence_seconds",
+    "From the agent's `lk.clear_buffer` until silence leaves for the room.",
+    buckets=_ANSWERS,
+    registry=REGISTRY,
+)
+MEASURES: dict[Measure, Histogram] = {
+    "playback_latency": PLAYBACK_LATENCY,
+    "audio_to_mouth": AUDIO_TO_MOUTH,
+    "clear_to_silence": CLEAR_TO_SILENCE,
+}
+STALLS = Counter(
+    "greenroom_worker_audio_stalls", "How often speech that had begun did not come for 3 s.", registry=REGISTRY
 )
 ATTEMPTS = Counter(
     "greenroom_worker_attempts",

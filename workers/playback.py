@@ -38,6 +38,10 @@ class Utterance:
     started: bool = False
     awaited: bool = True
     """Its sender waits for its finish."""
+    muted: bool = False
+    """A track whose speaker has muted it: nothing is to be heard."""
+    arrived_at: float | None = None
+    """Monotonic second of its first byte, if nothing else was to be played before it."""
     received_s: float = 0.0
     """Duration as it was sent, at the sender's own rate: what a fully played one reports."""
 
@@ -72,12 +76,18 @@ class Tick:
     """40 ms of audio; `speech` of its samples are speech. `started`: utterances whose first sample is in here.
 
     `done`: those whose last sample is in here; they are over once the source has played it.
+    `arrived_at`: when the first byte of the one that starts in here came, if nothing had to be played before it.
+    `starved`: an utterance is open, and nothing of it is there. `deaf`: that is ours, since what it comes by, a track,
+    never pauses.
     """
 
     pcm: Pcm
     speech: int
     started: tuple[str, ...]
     done: tuple[Finish, ...]
+    arrived_at: float | None = None
+    starved: bool = False
+    deaf: bool = False
 
 
 class Playback:
@@ -103,6 +113,11 @@ class Playback:
         self._utterances.append(utterance)
         return utterance
 
+    def arrives(self, utterance: Utterance, now: float) -> None:
+        """Its first byte is here, at monotonic second `now`."""
+        if utterance is self.current and not utterance.played:
+            utterance.arrived_at = now
+
     def overtaken(self, utterance: Utterance) -> bool:
         """A newer header came."""
         return utterance is not self._newest
@@ -126,13 +141,14 @@ class Playback:
         parts: list[Pcm] = []
         started: list[str] = []
         done: list[Finish] = []
-        speech = 0
+        speech, arrived_at = 0, None
         while self._utterances and speech < TICK_SAMPLES:
             utterance = self._utterances[0]
             pcm = utterance.take(TICK_SAMPLES - speech)
             if len(pcm) and not utterance.started:
                 utterance.started = True
                 started.append(utterance.id)
+                arrived_at = arrived_at or utterance.arrived_at
             parts.append(pcm)
             speech += len(pcm)
             if utterance.waiting or not utterance.complete:
@@ -140,7 +156,10 @@ class Playback:
             self._utterances.popleft()
             done.append(Finish(utterance.id, utterance.received_s, interrupted=False))
         parts.append(np.zeros(TICK_SAMPLES - speech, np.int16))
-        return Tick(np.concatenate(parts), speech, tuple(started), tuple(done))
+        waits_for = self.current
+        starved = speech == 0 and waits_for is not None and not waits_for.muted
+        deaf = starved and waits_for is not None and not waits_for.awaited
+        return Tick(np.concatenate(parts), speech, tuple(started), tuple(done), arrived_at, starved, deaf)
 
     def interrupt(self, queued_s: float) -> list[Finish]:
         """Drop everything; one finish per open utterance, oldest first, unplayed ones at 0.

@@ -5,7 +5,9 @@ If the process dies between two of them, the supervisor says the last one in its
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from importlib.metadata import version
 
 from schemas.events import (
@@ -15,21 +17,26 @@ from schemas.events import (
     Meter,
     Segment,
     SessionAttemptLost,
+    SessionAudioResumed,
+    SessionAudioStalled,
     SessionEnded,
     SessionEnding,
     SessionExpiring,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionHeartbeat,
     SessionJoined,
     SessionSyntheticAudioStarted,
 )
 from schemas.times import now_ms
-from workers.messages import AttemptEvent, Playing, Said, Start, ToSession
+from workers.messages import AttemptEvent, Measure, Measured, Playing, Said, Start, ToSession
 from workers.meter import MediaMeter
 from workers.pipe import Pipe
+from workers.stalls import Resumed, Stalled
 
 _TELL_EVERY_S = 0.5
+_MOST_CLEARS = 1000
 
 
 class Reporter:
@@ -43,6 +50,8 @@ class Reporter:
         self._n = 0
         self._told: Segment | None = None
         self._told_at = 0.0
+        self._audible = False
+        self._clears_ms: deque[int] = deque(maxlen=_MOST_CLEARS)
 
     def reached(self, phase: str) -> None:
         """On the way to the first frame. The first time counts: a rejoin is no start."""
@@ -57,6 +66,25 @@ class Reporter:
     def first_frame(self) -> None:
         self.reached("first_frame")
         self._say(SessionFirstFrame(*self._whose, latencies_ms=self._latencies_ms))
+
+    def first_audio(self) -> None:
+        """At each sound; the first one counts."""
+        if not self._audible:
+            self._audible = True
+            self._say(SessionFirstAudio(*self._whose, latency_ms=max(0, now_ms() - self._accepted_ms)))
+
+    def noticed(self, notice: Stalled | Resumed) -> None:
+        said = SessionAudioStalled if isinstance(notice, Stalled) else SessionAudioResumed
+        self._say(said(*self._whose, since_ms=notice.since_ms))
+
+    def measured(self, measure: Measure, seconds: float) -> None:
+        if measure == "clear_to_silence":
+            self._clears_ms.append(round(seconds * 1000))
+        self._pipe.send(Measured(measure, seconds))
+
+    @property
+    def _clear_ms(self) -> int | None:
+        return round(statistics.median(self._clears_ms)) if self._clears_ms else None
 
     def heartbeat(self, meter: MediaMeter, segment: Segment | None) -> None:
         beat = SessionHeartbeat(
@@ -81,11 +109,19 @@ class Reporter:
 
     def ended(self, reason: EndReason, meter: Meter) -> None:
         sid, attempt, worker_id = self._whose
-        self._say(SessionEnded(sid, attempt, reason, worker_id=worker_id, n=self._next(), meter=meter))
+        n, clear_ms = self._next(), self._clear_ms
+        self._say(
+            SessionEnded(sid, attempt, reason, worker_id=worker_id, n=n, meter=meter, clear_to_silence_ms=clear_ms)
+        )
 
     def failed(self, code: FailureCode, message: str, meter: Meter) -> None:
         sid, attempt, worker_id = self._whose
-        self._say(SessionFailed(sid, attempt, code, message, worker_id=worker_id, n=self._next(), meter=meter))
+        n, clear_ms = self._next(), self._clear_ms
+        self._say(
+            SessionFailed(
+                sid, attempt, code, message, worker_id=worker_id, n=n, meter=meter, clear_to_silence_ms=clear_ms
+            )
+        )
 
     def lost(self, reason: LossReason) -> None:
         """The agent was told the end of every utterance, and the room was left: nothing is open."""

@@ -31,6 +31,7 @@ from workers.playback import Finish, Playback
 from workers.renderers import Format, format_of
 from workers.reporting import Reporter
 from workers.room import LiveRoom, RoomError
+from workers.stalls import Stalled
 from workers.timers import Timers
 
 log = structlog.get_logger()
@@ -40,6 +41,9 @@ _MOST_EVICTIONS = 3
 _SYNTHETIC_AFTER_S = 10.0
 _FLUSH_S = 2.0
 _DRAINING_BEAT_S = 0.5
+_DRAINING_BEATS = 10
+"""As long as the roster waits for a silence. Who is not moved by then stays for as long as a drain by command takes,
+or is moved whatever it says."""
 _SUCCESSOR_S = 5.0
 _CLOSED: dict[int, EndReason] = {
     rtc.DisconnectReason.ROOM_DELETED: "room_closed",
@@ -257,8 +261,15 @@ class Session:
             self._link.finished(finish)
         if played.heard_at is not None:
             self._timers.active(played.heard_at)
+        if played.audible:
+            self._reporter.first_audio()
+        for measure, seconds in played.measured:
+            self._reporter.measured(measure, seconds)
+        if played.notice is not None:
+            log.warning("audio stalled" if isinstance(played.notice, Stalled) else "audio resumed")
+            self._reporter.noticed(played.notice)
         self._reporter.playing(self._media.open_segment)
-        self._attributes.show("degraded" if self._face.lost else "running")
+        self._attributes.show("degraded" if self._face.lost or self._media.stalled else "running")
 
     def _check_time(self, now: float) -> None:
         over = self._timers.over(now)
@@ -277,13 +288,18 @@ class Session:
             self._reporter.synthetic_audio(self._media.meter.read().billable_ms)
 
     async def _beats(self) -> None:
+        """Each few seconds. When the worker begins to leave, more often, so that the roster sees a silence at once."""
+        hasty = _DRAINING_BEATS
         while True:
-            if self._draining.is_set():
-                await asyncio.sleep(_DRAINING_BEAT_S)
-            else:
+            if not self._draining.is_set():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._limits.heartbeat_s):
                         await self._draining.wait()
+            elif hasty:
+                hasty -= 1
+                await asyncio.sleep(min(_DRAINING_BEAT_S, self._limits.heartbeat_s))
+            else:
+                await asyncio.sleep(self._limits.heartbeat_s)
             self._reporter.heartbeat(self._media.meter, self._media.open_segment)
 
     async def _leave(self) -> None:
@@ -308,7 +324,8 @@ class Session:
         """The agent was interrupted. Others may not clear; nor does a clear make anybody the agent."""
         if self._room is None or identity != self._link.agent:
             return False
-        self._interrupt(self._room)
+        for finish in self._media.clear(self._room):
+            self._link.finished(finish)
         return True
 
     def on_voice(self) -> None:

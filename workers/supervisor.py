@@ -49,7 +49,7 @@ from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
 from workers.lease import boottime, phase
-from workers.messages import AttemptLimits, Draining, End, HandedOver, Lease, Playing, Said, Start
+from workers.messages import AttemptLimits, Draining, End, HandedOver, Lease, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings
@@ -365,9 +365,8 @@ class Supervisor:
             child.pipe.send(End(held.end))
         while (message := await child.receive()) is not None:
             try:
-                if isinstance(message, Playing):
-                    held.playing(message)
                 if not isinstance(message, Said):
+                    held.note(message)
                     continue
                 event = held.hear(message)
             except NotAnEvent as wrong:  # nothing that follows can be trusted either

@@ -16,8 +16,10 @@ from schemas.events import (
     SessionDeclined,
     SessionEnded,
     SessionEndRequested,
+    SessionErased,
     SessionEvent,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionStarting,
 )
@@ -71,6 +73,23 @@ def test_a_whole_life() -> None:
     [attempt] = found["attempts"]
     assert attempt["outcome"] == "ended"
     assert attempt["assigned_at"] < attempt["started_at"] < attempt["joined_at"] < attempt["first_frame_at"]
+
+
+def test_what_was_heard_and_how_soon_it_was_silent() -> None:
+    """The first sound counts, of whichever attempt; of the rest the last word tells."""
+    found = timeline(
+        created("sess_1"),
+        SessionStarting("sess_1", 1, "wrk_1"),
+        SessionFirstFrame("sess_1", 1, "wrk_1", {}),
+        SessionFirstAudio("sess_1", 1, "wrk_1", 2300),
+        SessionAssigned("sess_1", 2, "wrk_2", "worker_lost", 4),
+        SessionStarting("sess_1", 2, "wrk_2"),
+        SessionFirstFrame("sess_1", 2, "wrk_2", {}),
+        SessionFirstAudio("sess_1", 2, "wrk_2", 9000),
+        SessionEnded("sess_1", 2, "api_request", "wrk_2", clear_to_silence_ms=35),
+        SessionErased("sess_1"),
+    )
+    assert (found["latencies_ms"]["first_audio"], found["clear_to_silence_ms"]) == (2300, 35)
 
 
 def test_nothing_yet() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ALIVE_EVERY_S = 0.4
 """A bit less often than the product's 0.25, and often enough for each look: fewer steps."""
 # As in workers/session.py, which would import the SDK.
-_DRAINING_BEAT_S = 0.5
+_DRAINING_BEAT_S, _DRAINING_BEATS = 0.5, 10
 _SUCCESSOR_S = 5.0
 _MOST_EVICTIONS = 3
 
@@ -221,9 +221,10 @@ class Attempt:
         loop, chance, weather = asyncio.get_running_loop(), self._world.random, self._world.weather
         until = loop.time() + start.task.max_duration_ms / 1000
         own = self._world.own_end(start.task.session_id)
-        evictions = 0
+        evictions, hasty = 0, _DRAINING_BEATS
         while not self._end.done():
-            pace = _DRAINING_BEAT_S if self._draining else start.limits.heartbeat_s
+            hasty -= self._draining
+            pace = _DRAINING_BEAT_S if self._draining and hasty >= 0 else start.limits.heartbeat_s
             if not self._evicted and await self._within(max(0.0, min(until - loop.time(), pace))):
                 return
             if self._evicted:

@@ -20,7 +20,7 @@ from schemas.events import (
 )
 from workers import metrics
 from workers.attempts import HeldAttempt, NotAnEvent, read
-from workers.messages import AttemptEvent, Playing, Said
+from workers.messages import AttemptEvent, Measured, Playing, Said
 
 pytestmark = pytest.mark.unit
 
@@ -186,8 +186,18 @@ def test_an_attempt_is_over_once(attempt: HeldAttempt) -> None:
 def test_an_utterance_that_is_none_is_not_kept(attempt: HeldAttempt, segment: Segment) -> None:
     """It would stand in the log, as large as its process likes, if the attempt is lost."""
     with pytest.raises(NotAnEvent):
-        attempt.playing(Playing(segment))
+        attempt.note(Playing(segment))
     assert attempt.segment is None
+
+
+@pytest.mark.parametrize("seconds", [-0.001, 1e9, float("nan"), float("inf")])
+def test_a_measure_that_is_none_is_not_counted(attempt: HeldAttempt, seconds: float) -> None:
+    counts = "greenroom_worker_audio_to_mouth_seconds_count"
+    before = counted(counts)
+    attempt.note(Measured("audio_to_mouth", 0.12))
+    with pytest.raises(NotAnEvent):
+        attempt.note(Measured("audio_to_mouth", seconds))
+    assert counted(counts) == before + 1
 
 
 def test_an_event_that_kafka_would_not_take_is_none() -> None:

@@ -1,10 +1,16 @@
-"""Who is heard."""
+"""Who is heard, and that a track goes on being heard."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from dataclasses import dataclass
 
-from workers.ears import Choice
+import pytest
+from livekit import rtc
+
+from workers import ears
+from workers.ears import Choice, listen
+from workers.playback import Playback, Utterance
 
 pytestmark = pytest.mark.unit
 
@@ -27,3 +33,71 @@ def test_the_pinned_participant_is_heard_and_nobody_else() -> None:
     choice = Choice("ann")
     assert not choice.wants("bob", "t1")
     assert choice.wants("ann", "t2")
+
+
+@dataclass
+class Microphone:
+    """A track: each of its receivers brings so many frames of 10 ms, then nothing, or the track's end."""
+
+    receivers: list[int]
+    muted: bool = False
+    sid: str = "t1"
+    opened: int = 0
+    closed: int = 0
+
+    def receive(self, _: object) -> Receiver:
+        self.opened += 1
+        return Receiver(self, self.receivers.pop(0))
+
+
+class Receiver:
+    def __init__(self, microphone: Microphone, frames: int) -> None:
+        self._microphone, self._left = microphone, frames
+
+    async def __anext__(self) -> rtc.AudioFrameEvent:
+        if self._left:
+            self._left -= 1
+            return rtc.AudioFrameEvent(rtc.AudioFrame(b"\1\0" * 480, 48_000, 1, 480))
+        if not self._microphone.receivers:
+            raise StopAsyncIteration
+        return await asyncio.get_running_loop().create_future()
+
+    async def aclose(self) -> None:
+        self._microphone.closed += 1
+
+
+async def test_a_receiver_that_is_stuck_is_made_anew_in_the_same_utterance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ears, "_TRACK_SILENT_S", 0.01)
+    playback, microphone = Playback(), Microphone([2, 0, 3])
+    opened, heard = list[Utterance | None](), 0
+
+    def hear() -> None:
+        nonlocal heard
+        heard += 1
+        opened.append(playback.current)
+
+    await listen(microphone, playback, hear, microphone.receive)
+    assert (microphone.opened, microphone.closed, heard) == (3, 3, 5)
+    assert len(set(map(id, opened))) == 1
+    assert playback.waiting_samples == 5 * 480
+    assert playback.tick().speech == 1920
+    assert not playback.tick().starved  # the track has ended
+
+
+async def test_a_muted_microphone_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ears, "_TRACK_SILENT_S", 0.001)
+    playback, microphone = Playback(), Microphone([0, 0], muted=True)
+    listening = asyncio.create_task(listen(microphone, playback, lambda: None, microphone.receive))
+    try:
+        async with asyncio.timeout(10):
+            while playback.current is None or not playback.current.muted:
+                await asyncio.sleep(0)
+            assert not playback.tick().starved
+            microphone.muted = False
+            while microphone.opened == 1:
+                assert microphone.closed == 0
+                await asyncio.sleep(0)
+            await listening
+    finally:
+        listening.cancel()
+    assert microphone.closed == 2

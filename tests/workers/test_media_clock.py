@@ -15,6 +15,7 @@ from schemas.events import Segment
 from workers.face import RendererLost
 from workers.media_clock import MediaClock, Played
 from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Utterance
+from workers.stalls import STALLED_S, Resumed, Stalled
 from workers.timers import Timers
 
 pytestmark = pytest.mark.unit
@@ -389,6 +390,115 @@ def test_every_segment_is_reported_once_in_order_and_never_beyond_its_length(
     for finish, length in zip(scene.finishes, lengths, strict=True):
         assert 0 <= finish.position_s <= length
         assert finish.interrupted or finish.position_s == length
+
+
+# Stalls
+
+
+STALLED = round(STALLED_S / TICK_S)
+
+
+def track(scene: Scene) -> Utterance:
+    heard = scene.playback.open("t1")
+    heard.started, heard.awaited = True, False
+    return heard
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_speech_that_has_begun_and_does_not_come_is_a_stall_until_it_comes(lookahead: int) -> None:
+    scene = Scene(Face(lookahead))
+    segment = scene.say("a", 25 * TICK_SAMPLES, complete=False)
+    scene.tick(25 + lookahead)
+    began_ms = scene.clock.meter.read().billable_ms
+    notices = [each.notice for each in scene.tick(STALLED)]
+    assert notices == [None] * (STALLED - 1) + [Stalled(began_ms)]
+    assert scene.clock.stalled
+    scene.playback.feed(segment, np.ones(TICK_SAMPLES, np.int16))
+    *_, resumed = scene.tick(1 + lookahead)
+    assert resumed.notice == Resumed(began_ms + (STALLED + lookahead) * 40)  # billed: it is the sender who pauses
+    assert not scene.clock.stalled
+
+
+def test_a_stall_of_an_utterance_that_is_given_up_is_over(scene: Scene) -> None:
+    given_up = scene.playback.open("a")
+    assert isinstance(scene.tick(STALLED)[-1].notice, Stalled)
+    given_up.complete = True
+    assert isinstance(scene.tick()[0].notice, Resumed)
+    scene.playback.open("b")
+    assert isinstance(scene.tick(STALLED)[-1].notice, Stalled)
+    scene.interrupt()
+    assert isinstance(scene.tick()[0].notice, Resumed)
+
+
+def test_nobody_who_waits_for_nothing_stalls(scene: Scene) -> None:
+    track(scene).muted = True
+    assert {each.notice for each in scene.tick(2 * STALLED)} == {None}
+    scene.interrupt()
+    assert {each.notice for each in scene.tick(2 * STALLED)} == {None}
+
+
+def test_a_track_that_brings_nothing_is_not_billed(scene: Scene) -> None:
+    """Its receiver is ours. It begins to be billed again with the first tick that has sound."""
+    heard = track(scene)
+    scene.tick(STALLED)
+    stalled = scene.clock.meter.read()
+    scene.tick(100)
+    assert scene.clock.meter.read() == stalled
+    scene.playback.feed(heard, np.ones(10 * TICK_SAMPLES, np.int16))
+    scene.tick(10)
+    assert scene.clock.meter.read().billable_ms == pytest.approx(stalled.billable_ms + 360, abs=1)
+
+
+# Measures
+
+
+def measured(played: list[Played]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for name, seconds in (each for one in played for each in one.measured):
+        found.setdefault(name, []).append(round(seconds, 3))
+    return found
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_from_the_first_byte_to_the_sound_and_to_the_frame_that_shows_it(lookahead: int) -> None:
+    scene = Scene(Face(lookahead))
+    scene.tick(5)
+    segment = scene.say("a", 10 * TICK_SAMPLES)
+    scene.playback.arrives(segment, scene.room.now)
+    played = scene.tick(10)
+    assert [each.audible for each in played].index(True) == lookahead
+    # what stands in the source goes first; the frame is pushed one tick after its sound
+    assert measured(played) == {
+        "playback_latency": [round((lookahead + 1) * TICK_S + QUEUE_S - TICK_S, 3)],
+        "audio_to_mouth": [round((lookahead + 2) * TICK_S, 3)],
+    }
+
+
+def test_what_waits_behind_other_speech_is_no_measure(scene: Scene) -> None:
+    scene.say("a", 10 * TICK_SAMPLES)
+    scene.playback.arrives(scene.say("b", 10 * TICK_SAMPLES), scene.room.now)
+    assert measured(scene.tick(30)) == {}
+
+
+def test_from_the_agents_wish_to_silence(scene: Scene) -> None:
+    scene.say("a", RATE)
+    scene.tick(10)
+    scene.clock.clear(scene.room)
+    scene.say("b", RATE)
+    assert measured(scene.tick(5)) == {"clear_to_silence": [0.0]}  # the source is empty at once
+    scene.interrupt()
+    scene.clock.clear(scene.room)  # there is nothing to be silenced
+    assert measured(scene.tick(5)) == {}
+
+
+def test_a_tick_under_way_when_the_agent_wants_silence_is_not_silence_yet(scene: Scene) -> None:
+    scene.say("a", RATE)
+    scene.tick(10)
+    scene.room.during = lambda: scene.clock.clear(scene.room)
+    (last,) = scene.tick()
+    scene.room.during = lambda: None
+    assert last.measured == ()
+    assert measured(scene.tick(5)) == {"clear_to_silence": [0.04]}
 
 
 # The open segment

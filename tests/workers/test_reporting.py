@@ -12,6 +12,7 @@ from schemas.events import (
     Segment,
     SessionEnded,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionHeartbeat,
     SessionJoined,
@@ -19,9 +20,10 @@ from schemas.events import (
 from schemas.times import now_ms
 from tests.builders import task
 from workers.attempts import read
-from workers.messages import AttemptEvent, AttemptLimits, Playing, Said, Start
+from workers.messages import AttemptEvent, AttemptLimits, Measured, Playing, Said, Start
 from workers.meter import MediaMeter
 from workers.reporting import Reporter
+from workers.stalls import Resumed, Stalled
 
 pytestmark = pytest.mark.unit
 
@@ -34,10 +36,13 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[AttemptEvent] = []
         self.playing: list[Segment | None] = []
+        self.measured: list[Measured] = []
 
-    def send(self, message: Said | Playing) -> None:
+    def send(self, message: Said | Playing | Measured) -> None:
         if isinstance(message, Playing):
             self.playing.append(message.segment)
+        elif isinstance(message, Measured):
+            self.measured.append(message)
         else:
             self.events.append(read(message))
 
@@ -74,13 +79,30 @@ def test_every_event_says_whose_it_is() -> None:
     says.joined()
     says.first_frame()
     says.heartbeat(MediaMeter(), None)
+    says.first_audio()
+    says.noticed(Stalled(1000))
+    says.noticed(Resumed(5000))
     says.expiring(60_000)
     says.synthetic_audio(10_000)
     says.ending("room_closed")
     says.ended("room_closed", Meter(0, 0, 0))
     says.failed("renderer.crashed", "It broke.", Meter(0, 0, 0))
     assert {(event.session_id, event.attempt, event.worker_id) for event in heard.events} == {("sess_1", 2, "wrk_1")}
-    assert len(heard.events) == 8
+    assert len(heard.events) == 11
+
+
+def test_the_first_sound_is_told_once_and_the_median_clear_with_the_last_word() -> None:
+    says, heard = reporter()
+    for seconds in (0.3, 0.02, 0.04):
+        says.first_audio()
+        says.measured("clear_to_silence", seconds)
+    says.measured("audio_to_mouth", 9.0)
+    says.ended("idle_timeout", Meter(0, 0, 0))
+    first, last = heard.events
+    assert isinstance(first, SessionFirstAudio)
+    assert isinstance(last, SessionEnded)
+    assert last.clear_to_silence_ms == 40
+    assert [each.seconds for each in heard.measured] == [0.3, 0.02, 0.04, 9.0]
 
 
 def test_a_rejoin_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+import numpy as np
 import pytest
 from livekit import rtc
 
@@ -18,9 +19,12 @@ from cli.customer import AVATAR, LiveKitProject
 from schemas.assignments import Task
 from schemas.events import (
     SessionAttemptLost,
+    SessionAudioResumed,
+    SessionAudioStalled,
     SessionEnded,
     SessionEnding,
     SessionFailed,
+    SessionFirstAudio,
     SessionFirstFrame,
     SessionHeartbeat,
     SessionJoined,
@@ -304,6 +308,42 @@ async def test_a_successor_is_ready_to_draw_before_it_joins(stage: Stage, monkey
             opened.set()
             await stage.plays(rooms=joined + 1)
             session.request_end("api_request")
+
+
+@unit
+async def test_a_drain_that_takes_long_costs_no_more_heartbeats_than_usual(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_DRAINING_BEAT_S", 0.001)
+    monkeypatch.setattr(sessions, "_DRAINING_BEATS", 3)
+    async with stage.session(heartbeat_s=3600) as session:
+        await stage.plays()
+        session.drain()
+        async with asyncio.timeout(10):
+            while stage.kinds.count(SessionHeartbeat) < 4:
+                await asyncio.sleep(0)
+        room = stage.rooms[0]
+        await stage.plays(ticks=room.pushed + 50)
+        assert stage.kinds.count(SessionHeartbeat) == 4
+        session.request_end("worker_drained")
+
+
+# Speech that does not come
+
+
+@unit
+async def test_a_stall_is_told_and_shown_and_so_is_its_end(stage: Stage) -> None:
+    async with stage.session(heartbeat_s=3600) as session:
+        await stage.plays()
+        utterance = session._ears._playback.open("a")
+        await stage.says(SessionAudioStalled)
+        assert session._attributes._wanted == "degraded"
+        session._ears._playback.feed(utterance, np.ones(TICK_SAMPLES, np.int16))
+        await stage.says(SessionAudioResumed)
+        await stage.says(SessionFirstAudio)
+        assert session._attributes._wanted == "running"
+        session.request_end("api_request")
+    assert stage.kinds.count(SessionAudioStalled) == stage.kinds.count(SessionAudioResumed) == 1
 
 
 # Rejoin
