@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,10 +43,13 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger ## all benchmarks; results in bench/results
 
-bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
+bench-first-frame: $(STAMP) ## POST to first decoded frame, 50 sessions, beside a livekit-agents worker
 	$(PY) -m bench.first_frame
+
+bench-media: $(STAMP) ## what a participant hears and sees: audio to mouth, clear to silence, skew; four minutes
+	$(PY) -m bench.media
 
 bench-create: $(STAMP) ## creates a second beside their floor
 	$(PY) -m bench.create

@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from stack import servers as embedded
 from stack.process import ProcessGroup
+from tests.clients import environments
 from tests.world import World
 
 RESULTS = Path(__file__).with_name("results")
@@ -48,6 +50,18 @@ async def breakable() -> AsyncIterator[tuple[World, ProcessGroup]]:
         await group.stop()
         with contextlib.suppress(OSError):
             shutil.rmtree(folder)
+
+
+def peers_python() -> Path:
+    """The interpreter of an environment that has what is compared with, as its lock file says; made once."""
+    lock = Path(__file__).parent / "peers" / "requirements.lock"
+    uv = Path(sys.executable).with_name("uv")
+
+    def make(folder: Path) -> None:
+        environments.run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        environments.run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
+
+    return environments.kept("peers", [lock], make) / "bin" / "python"
 
 
 def quantile(values: Sequence[float], q: float) -> float:

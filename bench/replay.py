@@ -20,7 +20,7 @@ import orjson
 import psutil
 import uvloop
 
-from bench.common import report, run, world
+from bench.common import peers_python, report, run, world
 from bench.project import backlog
 from events.codec import Record, decode
 from events.reader import LogReader
@@ -28,7 +28,6 @@ from events.topics import SESSIONS
 from projections import names
 from stack.process import Process, ProcessSpec
 from store.settings import StoreSettings
-from tests.clients import environments
 from tests.world import World, eventually
 
 
@@ -104,18 +103,6 @@ def line_of(record: Record) -> bytes:
     event = decode(record)
     data = orjson.Fragment(record.value or b"")
     return orjson.dumps({"session": event.subject, "type": event.type, "data": data}) + b"\n"
-
-
-def peers_python() -> Path:
-    """The interpreter of an environment that has what is compared with, as its lock file says; made once."""
-    lock = Path(__file__).parent / "peers" / "requirements.lock"
-    uv = Path(sys.executable).with_name("uv")
-
-    def make(folder: Path) -> None:
-        environments.run(uv, "venv", "--quiet", "--python", sys.executable, folder)
-        environments.run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
-
-    return environments.kept("peers", [lock], make) / "bin" / "python"
 
 
 async def all_of_it(system: World, total: int) -> dict[str, tuple[float, float, int]]:
