@@ -4,6 +4,7 @@ its avatar in a real room, where somebody else sees and hears it."""
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import wave
 from collections.abc import AsyncIterator
@@ -15,10 +16,11 @@ import pytest_asyncio
 
 from cli.customer import AGENT, Watcher, speech
 from tests.clients.drive import Drive, started
-from tests.world import World
+from tests.world import World, eventually
 
 pytestmark = pytest.mark.media
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "fall-back-to-plain-audio.md"
 SAID_S = 2.0
 LOUD = 3000
 
@@ -64,6 +66,10 @@ async def agent(python: Path, running: World, room: tuple[str, Watcher]) -> Asyn
         yield drive
 
 
+def loudest(watcher: Watcher, since: int = 0) -> int:
+    return max((int(np.abs(pcm.astype(np.int32)).max()) for _, pcm in watcher.sound[since:]), default=0)
+
+
 async def test_an_agent_speaks_through_its_avatar(
     running: World, room: tuple[str, Watcher], agent: Drive, sentence: Path
 ) -> None:
@@ -75,7 +81,7 @@ async def test_an_agent_speaks_through_its_avatar(
     spoken = await agent.call("say", path=str(sentence))
     assert (round(spoken["position_s"], 1), spoken["interrupted"]) == (SAID_S, False)
     assert "speaking" in spoken["states"]
-    assert max(int(np.abs(pcm.astype(np.int32)).max()) for _, pcm in watcher.sound) > LOUD
+    assert loudest(watcher) > LOUD
 
     broken_off = await agent.call("say", path=str(sentence), interrupt_after_s=0.8)
     assert broken_off["interrupted"]
@@ -88,3 +94,40 @@ async def test_an_agent_speaks_through_its_avatar(
     assert ended["transport"]["worker_identity"] == joined["avatar"]
     assert ended["avatar_id"] == "av_stock_001"
     assert ended["usage"]["frames"] > 25 * SAID_S
+
+
+async def test_an_agent_speaks_on_without_its_face(
+    running: World, room: tuple[str, Watcher], agent: Drive, sentence: Path, tmp_path: Path
+) -> None:
+    """The page's program: through a track of its own once the avatar has left, which has told how far it came."""
+    _, watcher = room
+    program = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert program is not None
+    (file := tmp_path / "keep_speaking.py").write_text(program[1])
+    joined = await agent.call("start")
+    await agent.call("keep_speaking", path=str(file))
+
+    speaking = asyncio.create_task(agent.call("say", path=str(sentence)))
+
+    async def heard() -> bool:
+        return loudest(watcher) > LOUD
+
+    await eventually(heard)
+    async with running.client() as client:
+        await client.post(f"/v1/sessions/{joined['session_id']}/end")
+        cut_off = await speaking
+        await running.until(client, joined["session_id"], "ended")
+    assert cut_off["interrupted"]
+    assert 0 < cut_off["position_s"] < SAID_S
+
+    async def gone() -> bool:
+        return joined["avatar"] not in watcher.room.remote_participants
+
+    await eventually(gone)
+    before = len(watcher.sound)
+    plain = await agent.call("say", path=str(sentence))
+    assert (round(plain["position_s"], 1), plain["interrupted"]) == (SAID_S, False)
+    assert loudest(watcher, before) > LOUD
+    broken_off = await agent.call("say", path=str(sentence), interrupt_after_s=0.8)
+    assert broken_off["interrupted"]
+    assert 0.1 < broken_off["position_s"] < SAID_S
