@@ -50,6 +50,10 @@ class SessionFace(Protocol):
     def lost(self) -> bool:
         """The idle face is shown for want of a renderer."""
 
+    @property
+    def behind(self) -> int:
+        """By how many ticks the frame that is shown is older than it should be."""
+
     async def open(self) -> None:
         """Ready to draw. Raises FaceUnloadable, RendererLost."""
 
@@ -63,7 +67,7 @@ class SessionFace(Protocol):
 
 
 class MockFace:
-    lookahead = 0
+    lookahead = behind = 0
     lost = False
 
     def __init__(self, avatar_id: str, frame: Format) -> None:
@@ -105,6 +109,10 @@ class RenderedFace:
     @property
     def lost(self) -> bool:
         return self._lost_at is not None
+
+    @property
+    def behind(self) -> int:
+        return self._number - self._drawn
 
     async def open(self) -> None:
         try:

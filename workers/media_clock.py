@@ -144,7 +144,7 @@ class MediaClock:
         if self._face.lost or (self._stalls.stalled and tick.deaf):
             self.meter.pause()  # what fails here is not what the customer pays for; a sender that pauses is
         else:
-            self.meter.tick(now, tick.speech)
+            self.meter.tick(now, tick.speech, self._face.behind)
         finishes = []
         while self._due and self._due[0].at <= now:
             finishes.append(self._due.popleft().finish)

@@ -16,11 +16,17 @@ class MediaMeter:
         self._billable_s = 0.0
         self._frames = 0
         self._audio_samples = 0
+        self._ticks = self._ticks_behind = 0
         self.late_frames = 0
         self.dropped_frames = 0
 
-    def tick(self, now: float, speech_samples: int) -> None:
-        """One frame and 40 ms of audio were handed over at monotonic second `now`; how much of it was speech."""
+    def tick(self, now: float, speech_samples: int, behind: int = 0) -> None:
+        """One frame and 40 ms of audio were handed over at monotonic second `now`; how much of it was speech.
+
+        `behind`: by how many ticks the frame is older than it should be.
+        """
+        self._ticks += 1
+        self._ticks_behind += behind
         if self._last is not None:
             gap = now - self._last
             if gap <= STALL_S:
@@ -31,6 +37,14 @@ class MediaMeter:
         self._last = now
         self._frames += 1
         self._audio_samples += speech_samples
+
+    def skew_ms(self) -> int | None:
+        """By how much the picture trailed its sound, beyond what is meant, on average since this was last asked.
+
+        None: there was no tick. What happens behind the worker's queues, it cannot know.
+        """
+        ticks, behind, self._ticks, self._ticks_behind = self._ticks, self._ticks_behind, 0, 0
+        return round(1000 * TICK_S * behind / ticks) if ticks else None
 
     def pause(self) -> None:
         """Out of the room: the gap until the next tick is nobody's media time."""

@@ -94,7 +94,7 @@ class Reporter:
             segment=segment,
             late_frames=meter.late_frames,
             dropped_frames=meter.dropped_frames,
-            skew_ms=None,
+            skew_ms=meter.skew_ms(),
         )
         self._say(beat)
 

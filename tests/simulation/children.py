@@ -121,6 +121,9 @@ class MediaClock:
         if self._ended_ms is None:
             self._ended_ms = self.played_ms()
 
+    def skew_ms(self) -> None:
+        """Nothing is drawn here."""
+
     def read(self) -> Meter:
         ms = self.played_ms() or 0
         return Meter(ms, ms // 40, ms)

@@ -19,7 +19,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
 from events.topics import WORKERS
-from schemas.events import SessionAssigned, SessionAttemptLost, SessionCreated, SessionEvent, SessionStarting
+from schemas.events import (
+    AudioNotice,
+    SessionAssigned,
+    SessionAttemptLost,
+    SessionAudioResumed,
+    SessionAudioStalled,
+    SessionCreated,
+    SessionEvent,
+    SessionStarting,
+)
 from stack.ports import free_ports
 from tests import portraits
 from tests.system.stage import FINISHED, STARTED, audit_holds
@@ -63,11 +72,15 @@ async def test_speech_is_played_reported_and_billed(stage: Any, running: World) 
         "session.starting",
         "session.joined",
         "session.first_frame",
+        "session.first_audio",
         "session.end_requested",
         "session.ending",
         "session.ended",
     ]
     assert "session.heartbeat" in kinds
+    timeline = (await playing.client.get(f"/v1/sessions/{playing.id}/timeline")).json()
+    assert timeline["latencies_ms"]["first_audio"] >= timeline["latencies_ms"]["first_frame"]
+    assert timeline["clear_to_silence_ms"] is None
     await audit_holds(running)
 
 
@@ -91,6 +104,15 @@ async def test_a_worker_tells_of_the_session_that_it_has_played(running: World) 
     assert (told["greenroom_worker_sessions",], told["greenroom_worker_slots",]) == (0, 2)
     assert told["greenroom_worker_lease_age_seconds",] < 10
     assert told["greenroom_append_seconds_count", "sessions.v1"] >= 6
+    measures = (
+        "lk_avatar_join_latency",
+        "greenroom_first_audio",
+        "lk_playback_latency",
+        "greenroom_worker_audio_to_mouth",
+    )
+    assert [told[f"{name}_seconds_count",] for name in measures] == [1.0] * len(measures)
+    assert told["lk_playback_latency_seconds_sum",] < told["greenroom_worker_audio_to_mouth_seconds_sum",] + 0.1
+    assert told["greenroom_worker_clear_to_silence_seconds_count",] == 0
 
 
 async def test_picture_and_pace(stage: Any) -> None:
@@ -131,6 +153,38 @@ async def test_an_interruption_reports_what_was_heard(stage: Any) -> None:
     await playing.agent.say(pcm[: rate * 2], rate)  # the next speech is not swallowed
     again = await playing.agent.report(FINISHED, 30)
     assert (round(again.position_s, 1), again.interrupted) == (1.0, False)
+    await playing.client.post(f"/v1/sessions/{playing.id}/end")
+    await playing.ended()
+    timeline = (await playing.client.get(f"/v1/sessions/{playing.id}/timeline")).json()
+    assert timeline["clear_to_silence_ms"] >= 0
+
+
+async def test_speech_that_does_not_come_is_told_and_shown(stage: Any, running: World) -> None:
+    playing = await stage(granted=True)
+    (avatar,) = (p for p in playing.watcher.room.remote_participants.values() if p.identity == "avatar")
+
+    async def shown(status: str, *said: str) -> bool:
+        kinds = await running.kinds(playing.id)
+        return dict(avatar.attributes).get("greenroom.status") == status and {*said} <= {*kinds}
+
+    pcm, rate, _ = speech()
+    second = pcm[: rate * 2]
+    writer = await playing.agent.room.local_participant.stream_bytes(
+        name="speech",
+        topic="lk.audio_stream",
+        attributes={"sample_rate": str(rate), "num_channels": "1"},
+        destination_identities=["avatar"],
+    )
+    await writer.write(second)
+    await eventually(lambda: shown("degraded", "session.audio_stalled"))
+    await writer.write(second)
+    await writer.aclose()
+    finished = await playing.agent.report(FINISHED, 30)
+    assert (round(finished.position_s, 1), finished.interrupted) == (2.0, False)
+    await eventually(lambda: shown("running", "session.audio_resumed"))
+    notices = [x.data for x, _ in await running.log(playing.id) if isinstance(x.data, AudioNotice)]
+    assert [type(notice) for notice in notices] == [SessionAudioStalled, SessionAudioResumed]
+    assert notices[1].since_ms - notices[0].since_ms > 2900  # the agent's pause is billed
 
 
 async def test_only_the_agent_may_interrupt(stage: Any) -> None:

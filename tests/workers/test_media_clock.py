@@ -31,6 +31,7 @@ class Face:
     def __init__(self, lookahead: int = 0) -> None:
         self.lookahead = lookahead
         self.lost = False
+        self.behind = 0
         self.heard: list[Pcm] = []
         self.cleared = 0
         self.during: Callable[[], object] = lambda: None
@@ -515,6 +516,14 @@ def test_a_segment_is_open_from_its_header_to_its_finish(scene: Scene) -> None:
 
 
 # The meter
+
+
+def test_a_frame_that_comes_late_is_skew_and_its_sound_does_not_wait(scene: Scene) -> None:
+    scene.tick(6)
+    scene.face.behind = 2
+    scene.tick(2)
+    assert scene.clock.meter.skew_ms() == 20
+    assert scene.clock.meter.skew_ms() is None
 
 
 def test_silence_is_billed_and_is_no_speech(scene: Scene) -> None:

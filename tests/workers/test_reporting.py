@@ -62,7 +62,7 @@ def test_meter_readings_are_numbered_the_last_one_too() -> None:
     says.ending("idle_timeout")
     says.ended("idle_timeout", meter.read())
     first, second, _, last = heard.events
-    assert first == SessionHeartbeat("sess_1", 2, "wrk_1", 1, Meter(0, 1, 20), None, 0, 0, None)
+    assert first == SessionHeartbeat("sess_1", 2, "wrk_1", 1, Meter(0, 1, 20), None, 0, 0, 0)
     assert second == SessionHeartbeat("sess_1", 2, "wrk_1", 2, Meter(0, 1, 20), Segment("a", 20), 0, 0, None)
     assert last == SessionEnded("sess_1", 2, "idle_timeout", worker_id="wrk_1", n=3, meter=Meter(0, 1, 20))
 
