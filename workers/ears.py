@@ -106,6 +106,29 @@ async def _next(reader: rtc.ByteStreamReader, overtaken: Callable[[], bool]) -> 
                 raise
 
 
+class Track(Protocol):
+    """Of a track, what is asked for here."""
+
+    @property
+    def sid(self) -> str: ...
+
+    @property
+    def muted(self) -> bool: ...
+
+
+class Frames(Protocol):
+    """What a receiver of a track brings."""
+
+    async def __anext__(self) -> rtc.AudioFrameEvent: ...
+
+    async def aclose(self) -> None: ...
+
+
+def frames_of(track: Track) -> Frames:
+    assert isinstance(track, rtc.RemoteAudioTrack)
+    return rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
+
+
 class Hearer(Protocol):
     """Whose ears these are."""
 
@@ -119,7 +142,16 @@ class Hearer(Protocol):
 class Ears:
     """What of the room gets into the playback: the agent's streams, or the chosen speaker's track."""
 
-    def __init__(self, task: Task, playback: Playback, link: AgentLink, tasks: Background, hearer: Hearer) -> None:
+    def __init__(
+        self,
+        task: Task,
+        playback: Playback,
+        link: AgentLink,
+        tasks: Background,
+        hearer: Hearer,
+        receive: Callable[[Track], Frames] = frames_of,
+    ) -> None:
+        self._frames_of = receive
         self._source = task.audio_source
         self._playback = playback
         self._link = link
@@ -128,8 +160,13 @@ class Ears:
         self._streams = 0
         self.closed = False
         """Whoever comes next is to be spoken to: utterances are refused."""
-        self._listening: asyncio.Task[None] | None = None
+        self._listening: tuple[str, asyncio.Task[None]] | None = None
         self.choice = Choice(task.subscribe_to_identity)
+
+    def begin(self) -> None:
+        """A new connection: what was heard over the one before is over."""
+        self.choice.begin()
+        self._stop_listening()
 
     def on_stream(self, reader: rtc.ByteStreamReader, identity: str) -> None:
         """The agent's speech; anybody else's is not ours to play, and is closed before its first byte is kept."""
@@ -154,11 +191,26 @@ class Ears:
         if refused is not None:
             self._link.finished(refused)
 
-    def on_track(self, track: rtc.RemoteAudioTrack) -> None:
+    def on_track(self, track: Track) -> None:
         self._hearer.on_voice()
+        self._stop_listening()  # to the speaker's track before it: its end may not have been said
+        listening = listen(track, self._playback, self._hearer.on_heard, self._frames_of)
+        self._listening = track.sid, self._tasks.spawn(listening, "listen to track")
+
+    def unsubscribed(self, sid: str) -> None:
+        """Nothing comes of this track any more, by whoever's will: that is no stall."""
+        if self._listening is not None and self._listening[0] == sid:
+            self._stop_listening()
+
+    def ended(self, sid: str) -> bool:
+        """It was the one that is heard: the next is to be looked for."""
+        self.unsubscribed(sid)
+        return self.choice.ended(sid)
+
+    def _stop_listening(self) -> None:
         if self._listening is not None:
-            self._listening.cancel()  # the speaker's track before it: its end may not have been said
-        self._listening = self._tasks.spawn(listen(track, self._playback, self._hearer.on_heard), "listen to track")
+            self._listening[1].cancel()
+            self._listening = None
 
 
 class Choice:
@@ -190,29 +242,6 @@ class Choice:
         self._heard = None
 
 
-class Track(Protocol):
-    """Of a track, what is asked for here."""
-
-    @property
-    def sid(self) -> str: ...
-
-    @property
-    def muted(self) -> bool: ...
-
-
-class Frames(Protocol):
-    """What a receiver of a track brings."""
-
-    async def __anext__(self) -> rtc.AudioFrameEvent: ...
-
-    async def aclose(self) -> None: ...
-
-
-def frames_of(track: Track) -> Frames:
-    assert isinstance(track, rtc.RemoteAudioTrack)
-    return rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
-
-
 async def listen(
     track: Track,
     playback: Playback,
@@ -236,6 +265,7 @@ async def _heard_out(
     stream: Frames, track: Track, playback: Playback, utterance: Utterance, heard: Callable[[], None]
 ) -> bool:
     """Until the track's end; False when nothing comes of one that is not muted."""
+    stuck = False
     try:
         while True:
             utterance.muted = track.muted
@@ -243,9 +273,10 @@ async def _heard_out(
                 async with asyncio.timeout(_TRACK_SILENT_S):
                     event = await stream.__anext__()
             except TimeoutError:
-                if track.muted:
-                    continue
-                return False
+                stuck = not track.muted
+                if stuck:
+                    return False
+                continue
             if utterance.waiting > _TRACK_BACKLOG:
                 utterance.take(TICK_SAMPLES)
             playback.feed(utterance, np.frombuffer(event.frame.data, np.int16).copy())
@@ -253,6 +284,7 @@ async def _heard_out(
     except StopAsyncIteration:
         return True
     finally:
+        utterance.complete = not stuck  # now: closing takes its time, and the next one waits for that
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await stream.aclose()

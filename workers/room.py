@@ -67,7 +67,7 @@ class LiveRoom:
         self._frame = frame
         self._listener = listener
         self._ears = ears
-        ears.choice.begin()
+        ears.begin()
         self._left = False
         self._room = rtc.Room()
         self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
@@ -202,6 +202,7 @@ class LiveRoom:
         self._room.on("track_published", lambda publication, participant: self._wanted(publication, participant))
         self._room.on("track_unpublished", lambda publication, _: self._on_track_gone(publication.sid))
         self._room.on("track_subscribed", lambda track, *_: self._on_track(track))
+        self._room.on("track_unsubscribed", lambda track, *_: self._ears.unsubscribed(track.sid))
 
     def _on_disconnected(self, reason: int) -> None:
         if not self._left:
@@ -230,7 +231,7 @@ class LiveRoom:
             publication.set_subscribed(True)
 
     def _on_track_gone(self, sid: str) -> None:
-        if self._ears.choice.ended(sid):
+        if self._ears.ended(sid):
             self._subscribe_to_tracks()
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import pytest
 from livekit import rtc
 
+from schemas.background import Background
+from tests.builders import task
 from workers import ears
-from workers.ears import Choice, listen
+from workers.agent_link import AgentLink
+from workers.ears import Choice, Ears, listen
 from workers.playback import Playback, Utterance
 
 pytestmark = pytest.mark.unit
@@ -82,6 +85,37 @@ async def test_a_receiver_that_is_stuck_is_made_anew_in_the_same_utterance(monke
     assert playback.waiting_samples == 5 * 480
     assert playback.tick().speech == 1920
     assert not playback.tick().starved  # the track has ended
+
+
+class Hearer:
+    def on_voice(self) -> None: ...
+
+    def on_heard(self) -> None: ...
+
+
+@pytest.mark.parametrize("how", ["ended", "unsubscribed", "begin", "on_track"])
+async def test_a_track_that_is_gone_is_waited_for_no_longer(how: str) -> None:
+    """Its receiver need not say that it has ended. Nobody would be billed again, if it counted as a stall."""
+    playback, tasks, microphone = Playback(), Background(), Microphone([1, 1])
+    heard = Ears(task(), playback, AgentLink(lambda: None), tasks, Hearer(), microphone.receive)
+    assert heard.choice.wants("ann", "t1")
+    heard.on_track(microphone)
+    try:
+        async with asyncio.timeout(10):
+            while not playback.waiting_samples:
+                await asyncio.sleep(0)
+            first = playback.current
+            assert first is not None
+            heard.unsubscribed("t2")  # another one's
+            await asyncio.sleep(0)
+            assert not first.complete
+            argument = {"begin": (), "on_track": (Microphone([9], sid="t3"),)}.get(how, ("t1",))
+            getattr(heard, how)(*argument)
+            while not first.complete:
+                await asyncio.sleep(0)
+    finally:
+        await tasks.cancel()
+    assert heard.choice.wants("ann", "t4") is (how in ("ended", "begin"))
 
 
 async def test_a_muted_microphone_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
