@@ -129,7 +129,8 @@ async def talk(system: World, client: httpx.AsyncClient, quality: str, seconds: 
     await system.until(client, session["id"], "ended")
     await asyncio.gather(agent.leave(), watcher.leave())
     found = Found()
-    found.take(Sound(watcher.sound), watcher.bright, said, broken)
+    # lips have no first bright frame: make judge-avatar looks at them
+    found.take(Sound(watcher.sound), watcher.bright if quality == "mock" else [], said, broken)
     return found
 
 
@@ -183,8 +184,6 @@ async def main(sessions: int, seconds: float, clears: int) -> None:
                     inside[quality] = {m: (now[m][0] - before[m][0], now[m][1] - before[m][1]) for m in now}
                     before = now
     for quality, found in founds.items():
-        if quality != "mock":
-            found.to_mouth, found.skew = [], []  # lips have no first bright frame: make judge-avatar looks at them
         rows += rows_of(quality, found)
         for name, (total, count) in inside[quality].items():
             if count:
