@@ -216,6 +216,22 @@ def _workers() -> Sequence[Drawn]:
             ("greenroom_worker_renderer_up", "up: {{instance}}"),
             ("increase(greenroom_worker_renderer_ends_total[$__rate_interval])", "ended: {{instance}}"),
         ),
+        *(
+            _lines(
+                title,
+                "s",
+                *((_quantile(q, f"greenroom_worker_{metric}_seconds"), f"p{q * 100:.0f}") for q in (0.5, 0.95)),
+            )
+            for title, metric in (
+                ("From an utterance to its mouth", "audio_to_mouth"),
+                ("From an interruption to silence", "clear_to_silence"),
+            )
+        ),
+        _lines(
+            "Speech that stalled, an hour",
+            "short",
+            ("sum(increase(greenroom_worker_audio_stalls_total[1h]))", "stalls"),
+        ),
     )
 
 

@@ -122,7 +122,7 @@ class HeldAttempt:
             if "published" in event.latencies_ms:
                 metrics.JOIN_LATENCY.observe(event.latencies_ms["published"] / 1000)
         elif isinstance(event, SessionFirstAudio) and self.number == 1:
-            metrics.FIRST_AUDIO.observe(event.latency_ms / 1000)
+            metrics.FIRST_AUDIO.observe(max(0, event.latency_ms) / 1000)
         elif isinstance(event, SessionAudioStalled):
             metrics.STALLS.inc()
         elif isinstance(event, SessionEnded) and not self.over:
