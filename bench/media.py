@@ -71,7 +71,7 @@ class Sound:
         found = np.flatnonzero((self.at > since) & (self.at < since + _WITHIN_S) & (self.pcm > _LOUD))
         return float(self.at[found[0]]) if len(found) else None
 
-    def ends(self, since: float) -> float | None:
+    def ends(self, since: float) -> float:
         """The last sample that is not quiet, within a while."""
         found = np.flatnonzero((self.at > since) & (self.at < since + _WITHIN_S) & (self.pcm > _QUIET))
         return float(self.at[found[-1]]) if len(found) else since
@@ -96,7 +96,7 @@ class Found:
             self.to_sound += [heard - began] if heard is not None else []
             self.to_mouth += [seen - began] if seen is not None else []
             self.skew += [seen - heard] if heard is not None and seen is not None else []
-        self.to_silence += [end - cleared for cleared in broken if (end := sound.ends(cleared)) is not None]
+        self.to_silence += [sound.ends(cleared) - cleared for cleared in broken]
 
 
 def tone() -> bytes:

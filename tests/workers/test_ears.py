@@ -63,7 +63,8 @@ class Receiver:
             return rtc.AudioFrameEvent(rtc.AudioFrame(b"\1\0" * 480, 48_000, 1, 480))
         if not self._microphone.receivers:
             raise StopAsyncIteration
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
 
     async def aclose(self) -> None:
         self._microphone.closed += 1
@@ -109,8 +110,8 @@ async def test_a_track_that_is_gone_is_waited_for_no_longer(how: str) -> None:
             heard.unsubscribed("t2")  # another one's
             await asyncio.sleep(0)
             assert not first.complete
-            argument = {"begin": (), "on_track": (Microphone([9], sid="t3"),)}.get(how, ("t1",))
-            getattr(heard, how)(*argument)
+            arguments: dict[str, list[object]] = {"begin": [], "on_track": [Microphone([9], sid="t3")]}
+            getattr(heard, how)(*arguments.get(how, ["t1"]))
             while not first.complete:
                 await asyncio.sleep(0)
     finally:
