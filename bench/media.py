@@ -32,6 +32,8 @@ INTERRUPTED_AFTER_S = 0.3
 _SETTLING = 3
 """Tones that are not counted: the participant's jitter buffer settles."""
 _WHITE, _LOUD, _QUIET = 150, 2000, 1000
+_LEAST_ROWS = 64
+"""LiveKit closes a video with a frame of 8 × 8."""
 _WITHIN_S = 1.5
 _OF_A_WORKER = (
     "lk_playback_latency_seconds",
@@ -49,6 +51,8 @@ class Eyes(Watcher):
     async def _watch(self, track: rtc.Track) -> None:
         async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
             at, frame = time.monotonic(), event.frame
+            if frame.height < _LEAST_ROWS:
+                continue
             luma = np.frombuffer(frame.data, np.uint8)[: frame.width * frame.height].reshape(frame.height, frame.width)
             foot = luma[int(frame.height * 0.84) : int(frame.height * 0.89), -frame.width // 16 : -frame.width // 32]
             self.bright.append((at, float(foot.mean())))

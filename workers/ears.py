@@ -250,13 +250,16 @@ async def listen(
 ) -> None:
     """`track`: everything heard is played as it comes; more than 200 ms behind, the oldest is skipped.
 
-    A receiver that is stuck is made anew, in the same utterance: what waits for it goes on waiting.
+    A receiver that is stuck is made anew, in the same utterance: what waits for it goes on waiting. Whether it is the
+    receiver is known only then: a speaker who takes back our leave to listen looks alike.
     """
     utterance = playback.open(track.sid)
     utterance.started, utterance.awaited = True, False  # nobody waits for reports about a track
     try:
         while not await _heard_out(receive(track), track, playback, utterance, heard):
-            log.warning("nothing comes of the track, its receiver is made anew")
+            utterance.remakes += 1
+            if utterance.remakes == 1:
+                log.warning("nothing comes of the track, its receiver is made anew")
     finally:
         utterance.complete = True
 
@@ -280,6 +283,7 @@ async def _heard_out(
             if utterance.waiting > _TRACK_BACKLOG:
                 utterance.take(TICK_SAMPLES)
             playback.feed(utterance, np.frombuffer(event.frame.data, np.int16).copy())
+            utterance.remakes = 0
             heard()
     except StopAsyncIteration:
         return True

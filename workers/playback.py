@@ -40,6 +40,8 @@ class Utterance:
     """Its sender waits for its finish."""
     muted: bool = False
     """A track whose speaker has muted it: nothing is to be heard."""
+    remakes: int = 0
+    """Of a track: how often its receiver was made anew since something came of it."""
     arrived_at: float | None = None
     """Monotonic second of its first byte, if nothing else was to be played before it."""
     received_s: float = 0.0
@@ -77,8 +79,8 @@ class Tick:
 
     `done`: those whose last sample is in here; they are over once the source has played it.
     `arrived_at`: when the first byte of the one that starts in here came, if nothing had to be played before it.
-    `starved`: an utterance is open, and nothing of it is there. `deaf`: that is ours, since what it comes by, a track,
-    never pauses.
+    `starved`: an utterance is open, and nothing of it is there. `deaf`: that may be ours, since what it comes by, a
+    track, never pauses, and nothing says yet that another receiver would bring more.
     """
 
     pcm: Pcm
@@ -158,7 +160,7 @@ class Playback:
         parts.append(np.zeros(TICK_SAMPLES - speech, np.int16))
         waits_for = self.current
         starved = speech == 0 and waits_for is not None and not waits_for.muted
-        deaf = starved and waits_for is not None and not waits_for.awaited
+        deaf = starved and waits_for is not None and not waits_for.awaited and waits_for.remakes <= 1
         return Tick(np.concatenate(parts), speech, tuple(started), tuple(done), arrived_at, starved, deaf)
 
     def interrupt(self, queued_s: float) -> list[Finish]:

@@ -88,6 +88,20 @@ async def test_a_receiver_that_is_stuck_is_made_anew_in_the_same_utterance(monke
     assert not playback.tick().starved  # the track has ended
 
 
+async def test_a_speaker_who_is_silenced_is_told_from_a_receiver_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both bring nothing. The first remade receiver brings nothing either: then nothing is ours any more."""
+    monkeypatch.setattr(ears, "_TRACK_SILENT_S", 0.01)
+    playback, microphone, deaf = Playback(), Microphone([0, 0, 0, 1]), list[bool]()
+
+    def receive(asked: object) -> Receiver:
+        deaf.append(playback.tick().deaf)
+        return microphone.receive(asked)
+
+    await listen(microphone, playback, lambda: deaf.append(playback.tick().deaf), receive)
+    assert deaf[1:4] == [True, False, False]
+    assert playback.waiting_samples == 0
+
+
 class Hearer:
     def on_voice(self) -> None: ...
 

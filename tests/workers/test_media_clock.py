@@ -439,7 +439,7 @@ def test_nobody_who_waits_for_nothing_stalls(scene: Scene) -> None:
 
 
 def test_a_track_that_brings_nothing_is_not_billed(scene: Scene) -> None:
-    """Its receiver is ours. It begins to be billed again with the first tick that has sound."""
+    """Its receiver is ours, until another one has brought nothing either."""
     heard = track(scene)
     scene.tick(STALLED)
     stalled = scene.clock.meter.read()
@@ -447,7 +447,12 @@ def test_a_track_that_brings_nothing_is_not_billed(scene: Scene) -> None:
     assert scene.clock.meter.read() == stalled
     scene.playback.feed(heard, np.ones(10 * TICK_SAMPLES, np.int16))
     scene.tick(10)
-    assert scene.clock.meter.read().billable_ms == pytest.approx(stalled.billable_ms + 360, abs=1)
+    sounded = scene.clock.meter.read().billable_ms
+    assert sounded == pytest.approx(stalled.billable_ms + 360, abs=1)
+    heard.remakes = 2
+    scene.tick(2 * STALLED)
+    assert scene.clock.stalled
+    assert scene.clock.meter.read().billable_ms == pytest.approx(sounded + 2 * STALLED * 40, abs=1)
 
 
 # Measures
