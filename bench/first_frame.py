@@ -104,8 +104,8 @@ class AgentsWorker:
     @asynccontextmanager
     async def started(cls, system: World) -> AsyncIterator[AgentsWorker]:
         project, script = system.livekit, Path(__file__).parent / "peers" / "agents_worker.py"
-        command = [await asyncio.to_thread(peers_python), script, project.url, project.key, project.secret, _AGENT]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        python, asked = await asyncio.to_thread(peers_python), (project.url, project.key, project.secret, _AGENT)
+        process = await asyncio.create_subprocess_exec(python, script, *asked, stdout=asyncio.subprocess.PIPE)
         made = cls(system, process)
         try:
             async with asyncio.timeout(60):

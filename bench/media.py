@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.common import quantile, report, run, world
 from cli.customer import Agent, Watcher, speech
-from stack.servers import free_ports
+from stack.ports import free_ports
 from tests.world import World
 from workers.renderers import neural_missing
 

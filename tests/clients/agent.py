@@ -2,8 +2,8 @@
 environment and knows nothing of ours. It has no language model and no voice: what it says is handed to it as sound."""
 
 import asyncio
-import importlib.util
 import json
+import runpy
 import sys
 import wave
 from collections.abc import AsyncIterator
@@ -67,10 +67,7 @@ class Customer:
 
     async def keep_speaking(self, path: str) -> bool:
         """With the program of docs/how-to/fall-back-to-plain-audio.md, which is in this file."""
-        spec = importlib.util.spec_from_file_location("keep_speaking", path)
-        program = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(program)
-        program.keep_speaking(self._agent, self._room, self._avatar.avatar_identity)
+        runpy.run_path(path)["keep_speaking"](self._agent, self._room, self._avatar.avatar_identity)
         return True
 
     async def close(self) -> None:

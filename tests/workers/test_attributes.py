@@ -55,7 +55,7 @@ async def test_of_several_in_a_row_the_last_one_counts(tasks: Background) -> Non
     who, told = Participant(), Attributes("sess_1", tasks)
     told.joined(who)
     for status in ("running", "degraded", "running"):
-        told.show(status)  # type: ignore[arg-type]
+        told.show(status)
     await who.shows("running")
     assert who.calls == ["running"]
 
