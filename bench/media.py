@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import secrets
 import statistics
 import time
@@ -171,7 +172,8 @@ def rows_of(quality: str, found: Found) -> list[tuple[object, ...]]:
 async def main(sessions: int, seconds: float, clears: int) -> None:
     (port,) = free_ports(1)
     qualities = ["mock"] * sessions + ([] if neural_missing() else ["standard"])
-    rows, founds, inside = [], dict[str, Found](), dict[str, dict[str, tuple[float, int]]]()
+    rows, skews = list[tuple[object, ...]](), list[list[float]]()
+    founds, inside = dict[str, Found](), dict[str, dict[str, tuple[float, int]]]()
     async with world() as system:
         await system.start("api", "all")
         await system.start("worker", GREENROOM_WORKER_RENDERER="neural", GREENROOM_WORKER_METRICS_PORT=str(port))
@@ -181,6 +183,7 @@ async def main(sessions: int, seconds: float, clears: int) -> None:
                 one = await talk(system, client, quality, seconds, clears)
                 print(f"  session {n + 1} of {len(qualities)}, {quality}: {rows_of(quality, one)}", flush=True)
                 whole = founds.setdefault(quality, Found())
+                skews += [one.skew] if one.skew else []
                 for name, values in vars(one).items():
                     getattr(whole, name).extend(values)
                 if quality not in qualities[n + 1 :]:
@@ -194,6 +197,7 @@ async def main(sessions: int, seconds: float, clears: int) -> None:
                 rows.append((quality, f"`{name}`, mean", count, f"{total / count * 1000:.0f}", "", ""))
     mock = founds["mock"]
     absolute = [abs(each) for each in mock.skew]
+    medians = ", ".join(f"{statistics.median(each) * 1000:+.0f}" for each in skews)
     report(
         "media",
         "What a participant hears and sees",
@@ -204,7 +208,9 @@ async def main(sessions: int, seconds: float, clears: int) -> None:
             f" seconds, {clears} of each session broken off after {INTERRUPTED_AFTER_S} s. The first {_SETTLING} are"
             " not counted.",
             f"Skew: median {statistics.median(mock.skew) * 1000:+.0f} ms (aim ±20), p95 of its size"
-            f" {quantile(absolute, 0.95) * 1000:.0f} ms (aim 40); a frame is there for 40 ms.",
+            f" {quantile(absolute, 0.95) * 1000:.0f} ms (aim 40); a frame is there for 40 ms. Medians of the sessions:"
+            f" {medians}. A participant whose machine is busy buffers more sound, and none of the picture.",
+            f"Load average at the end: {os.getloadavg()[1]:.1f}.",
             "Sent and seen by clients on the same machine: network, both ways, and decoders are in it. `interruption →"
             " silence` is to the last sample above 3 % of full scale, so it has the participant's jitter buffer in it.",
             "What has a metric's name is the worker's own: from a byte that it has, to what it gives to the room.",
