@@ -254,6 +254,10 @@ class LabelledFace:
     def lost(self) -> bool:
         return self._face.lost
 
+    @property
+    def behind(self) -> int:
+        return self._face.behind
+
     async def open(self) -> None:
         await self._face.open()
 
