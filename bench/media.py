@@ -93,7 +93,11 @@ class Found:
     """Of the frame behind the sound."""
 
     def take(
-        self, sound: Sound, bright: Sequence[tuple[float, float]], said: Sequence[float], broken: list[float]
+        self,
+        sound: Sound,
+        bright: Sequence[tuple[float, float]],
+        said: Sequence[float],
+        broken: Sequence[tuple[float, float]],
     ) -> None:
         for began in said[_SETTLING:]:
             heard = sound.begins(began)
@@ -101,7 +105,10 @@ class Found:
             self.to_sound += [heard - began] if heard is not None else []
             self.to_mouth += [seen - began] if seen is not None else []
             self.skew += [seen - heard] if heard is not None and seen is not None else []
-        self.to_silence += [sound.ends(cleared) - cleared for cleared in broken]
+        for began, cleared in broken:
+            heard = sound.begins(began)
+            if heard is not None and heard < cleared:  # else there was nothing yet to be silenced
+                self.to_silence.append(sound.ends(cleared) - cleared)
 
 
 def tone() -> bytes:
@@ -119,7 +126,7 @@ async def talk(system: World, client: httpx.AsyncClient, quality: str, seconds: 
     pcm, rate = (tone(), RATE) if quality == "mock" else _vowel()
     count = int(seconds / EVERY_S)
     interrupted = {round((n + 1) * count / (clears + 1)) for n in range(clears)}
-    said, broken = list[float](), list[float]()
+    said, broken = list[float](), list[tuple[float, float]]()
     began = time.monotonic()
     for n in range(count):
         await asyncio.sleep(max(0.0, began + n * EVERY_S - time.monotonic()))
@@ -127,7 +134,7 @@ async def talk(system: World, client: httpx.AsyncClient, quality: str, seconds: 
         await agent.say(pcm, rate)
         if n in interrupted:
             await asyncio.sleep(max(0.0, said[-1] + INTERRUPTED_AFTER_S - time.monotonic()))
-            broken.append(time.monotonic())
+            broken.append((said[-1], time.monotonic()))
             await agent.interrupt()
     await asyncio.sleep(EVERY_S)
     await client.post(f"/v1/sessions/{session['id']}/end")
