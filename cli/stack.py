@@ -29,6 +29,7 @@ from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
 from events.signing import SigningKey
+from events.tracing import ENVIRONMENT
 from faces import nets
 from schemas.jsons import JsonObject
 from stack import postgres, servers
@@ -199,7 +200,7 @@ def _environment(
     own_networks = f"127.0.0.0/8,::1/128,{own_address()}/32"
     return {
         "GREENROOM_AVATAR_CONSENT_REQUIRED": "false",  # whoever runs it knows whom they upload
-        **{name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
+        **{name: value for name, value in os.environ.items() if name.startswith((PREFIX, ENVIRONMENT))},
         "GREENROOM_KAFKA_BOOTSTRAP": started.kafka_bootstrap,
         "GREENROOM_TOPIC_PREFIX": "",
         "GREENROOM_DATABASE_URL": database_url,
