@@ -212,6 +212,7 @@ def _environment(
         **{internal_port(kind): str(port) for kind, port in ports.items()},
         "GREENROOM_METRICS_HOST": "127.0.0.1",
         "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
+        "GREENROOM_WORKER_STATE": str((STACK_FOLDER / "workers").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
         "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": own_networks,
         # without a network LiveKit stands at an address that was made for it

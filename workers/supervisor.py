@@ -46,7 +46,7 @@ from schemas.events import (
 from schemas.ids import WORKER, new_id
 from schemas.internal_port import opened
 from schemas.times import now_ms
-from workers import metrics, watch
+from workers import metrics, predecessors, watch
 from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
@@ -431,5 +431,9 @@ async def serve(settings: WorkerSettings) -> None:
     async with EventProducer(settings) as producer:
         supervisor = Supervisor(settings, producer)
         host, port = settings.metrics_host, settings.worker_metrics_port
-        async with tracing.opened("worker"), opened("worker", host, port, supervisor.missing, metrics.TOLD):
+        async with (
+            tracing.opened("worker"),
+            predecessors.told(settings.worker_state, supervisor.worker_id, producer),
+            opened("worker", host, port, supervisor.missing, metrics.TOLD),
+        ):
             await supervisor.run()
