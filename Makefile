@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 20 sessions
 	$(PY) -m bench.first_frame
@@ -74,6 +74,9 @@ bench-live: $(STAMP) ## live windows: faust beside the bare loop; ten minutes at
 
 bench-ledger: $(STAMP) ## the ledger: five minutes at 2,000 entries/s, a burst, ten times as many sessions
 	$(PY) -m bench.ledger
+
+bench-idle: $(STAMP) ## a live session at rest: CPU and memory of the control plane with 2,000 of them
+	$(PY) -m bench.idle $(ARGS)
 
 top-picture: $(STAMP) ## docs/pictures/top.svg: greenroom top on a stack with sessions, three minutes
 	$(PY) -m bench.top_picture
