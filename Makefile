@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -89,6 +89,9 @@ prove-ledger: $(STAMP) ## a bad day of a thousand sessions: audited, wiped, repl
 
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak
+
+soak-media: $(STAMP) ## six faces for MINUTES=30 of speech, interruptions, reconnects and kills: memory flat, lips right, nothing left
+	$(PY) -m bench.soak_media --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in which things go wrong; one: make simulate SEED=42
 	$(PY) -m tests.simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
