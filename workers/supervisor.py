@@ -22,8 +22,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.contextvars import bound_contextvars
 
 from events import tracing
-from events.codec import Malformed, Record, Unknown, decode, new_event
-from events.dead_letters import tell
+from events.codec import new_event
 from events.producer import EventProducer, UnknownOutcome, assignment_partition
 from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
 from events.stopping import stop
@@ -50,6 +49,7 @@ from workers import metrics, predecessors, watch
 from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
+from workers.commands import take_commands
 from workers.lease import boottime, phase
 from workers.messages import AttemptLimits, Draining, End, HandedOver, Lease, Playing, Said, Start
 from workers.render_keeper import RenderKeeper
@@ -216,22 +216,7 @@ class Supervisor:
     # Commands
 
     async def _take_commands(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                mine = [record for record in records if record.key == self.worker_id.encode()]
-                tell("worker", [(record, wrong) for record in mine if (wrong := self._follow(record)) is not None])
-
-    def _follow(self, record: Record) -> str | None:
-        """Do what it says; returns what is wrong with one that can never be read."""
-        try:
-            told = decode(record)
-        except Malformed as broken:
-            return str(broken)
-        except Unknown as unknown:
-            log.warning("command of a newer version", offset=record.offset, reason=str(unknown))
-            return None
-        self._obey(told.data, told.traceparent)
-        return None
+        await take_commands(consumer, self.worker_id, self._obey)
 
     def _obey(self, command: msgspec.Struct, traceparent: str | None) -> None:
         if isinstance(command, AssignmentAssign):
