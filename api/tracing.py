@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from starlette.requests import Request
 
-from api.errors import ApiError
+from api.errors import ApiError, label
 from events import tracing
 from events.tracing import Span
 from schemas.jsons import JsonObject
@@ -44,5 +44,6 @@ def created(span: Span, session_id: str, replayed: bool) -> None:
 def refused(span: Span, error: Exception) -> None:
     """A refusal is the caller's matter; what is ours is marked as an error."""
     known = error if isinstance(error, ApiError) else ApiError()
-    span.note({"http.response.status_code": known.status, "greenroom.error": known.code})
-    span.end(known.code if known.status >= _FAILED else None)
+    code = label(known)  # a code may name a field of the request, and that may be anything
+    span.note({"http.response.status_code": known.status, "greenroom.error": code})
+    span.end(code if known.status >= _FAILED else None)

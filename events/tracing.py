@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from types import MappingProxyType, TracebackType
@@ -34,6 +34,7 @@ About = Mapping[str, Value]
 ENVIRONMENT = "OTEL_"
 """How the variables begin that say whether, where to and how much."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _CLOSE_S = 2.0
 """For what is not sent yet when a process ends."""
 _HEADER = "traceparent"
@@ -154,11 +155,18 @@ def _wanted() -> bool:
     """An empty variable is none, as OpenTelemetry says."""
     told = os.environ.get
     off = told("OTEL_SDK_DISABLED", "").lower() == "true" or told("OTEL_TRACES_EXPORTER", "") == "none"
-    return not off and any(told(name) for name in _ENDPOINTS)
+    return not off and _first(_ENDPOINTS) != ""
+
+
+def _first(names: Sequence[str]) -> str:
+    return next((value for name in names if (value := os.environ.get(name))), "")
 
 
 def _provider(kind: str) -> TracerProvider | None:
     if not _wanted():
+        return None
+    if (protocol := _first(_PROTOCOLS)) not in ("", "http/protobuf"):
+        log.warning("no traces are sent: the collector has to take http/protobuf", asked=protocol)
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

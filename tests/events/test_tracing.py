@@ -38,6 +38,7 @@ def test_off_nothing_happens_and_nothing_is_said(monkeypatch: pytest.MonkeyPatch
         {ENDPOINT: ""},
         {ENDPOINT: "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"},
         {ENDPOINT: "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"},
+        {ENDPOINT: "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
         {ENDPOINT: "http://127.0.0.1:9", "OTEL_BSP_MAX_QUEUE_SIZE": "0"},  # wrong: told, and no process fails for it
     ],
 )
