@@ -11,9 +11,10 @@ import signal
 import sys
 from typing import Any
 
+from events.consumer import LogConsumer
 from projections import names
+from reactors import processes
 from reactors.dispatch import Dispatch
-from reactors.processes import project
 from reactors.settings import ProjectSettings
 from schemas.events import SessionAssigned
 
@@ -28,6 +29,12 @@ async def killed(self: Dispatch, data: Any, *rest: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def alone(settings: Any, topic: Any, group: str, handler: Any) -> LogConsumer:
+    """In a group of its own: a member that was killed is taken for alive for some seconds, and keeps others waiting."""
+    return LogConsumer(settings, topic, f"dying-{sys.argv[1]}", handler)
+
+
 if __name__ == "__main__":
     Dispatch.append = killed  # type: ignore[method-assign]
-    asyncio.run(project(ProjectSettings(), (names.ROSTER,)))
+    processes.LogConsumer = alone  # type: ignore[assignment, misc]
+    asyncio.run(processes.project(ProjectSettings(), (names.ROSTER,)))
