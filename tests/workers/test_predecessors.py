@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +29,7 @@ time.sleep(600)
 
 def worker(folder: Path, worker_id: str) -> subprocess.Popen[str]:
     """Lives, and holds its file."""
-    held = subprocess.Popen(
-        [sys.executable, "-c", OWN, str(folder), worker_id], stdout=subprocess.PIPE, text=True, close_fds=True
-    )
+    held = subprocess.Popen([sys.executable, "-c", OWN, str(folder), worker_id], stdout=subprocess.PIPE, text=True)
     assert held.stdout is not None
     assert held.stdout.readline() == "held\n"
     return held
@@ -44,24 +41,23 @@ async def told(world: World) -> set[str]:
 
 @servers
 async def test_only_the_dead_are_told_of_and_the_last_word_removes_the_file(world: World, tmp_path: Path) -> None:
-    ids = killed, lives, own = [new_id(WORKER) for _ in range(3)]
-    processes = [worker(tmp_path, worker_id) for worker_id in (killed, lives)]
-    try:
-        processes[0].send_signal(signal.SIGKILL)
-        processes[0].wait()
-        async with EventProducer(world.settings) as producer, predecessors.told(tmp_path, own, producer):
+    killed, lives, own = (new_id(WORKER) for _ in range(3))
+    with worker(tmp_path, killed) as first, worker(tmp_path, lives) as second:
+        try:
+            first.kill()
+            first.wait()
+            async with EventProducer(world.settings) as producer, predecessors.told(tmp_path, own, producer):
 
-            async def said() -> bool:
-                return killed in await told(world) and not (tmp_path / f"{killed}.lock").exists()
+                async def said() -> bool:
+                    return killed in await told(world) and not (tmp_path / f"{killed}.lock").exists()
 
-            await eventually(said)
-            assert {path.name for path in tmp_path.iterdir()} == {f"{each}.lock" for each in (lives, own)}
-        assert await told(world) & set(ids) == {killed}
-        assert {path.name for path in tmp_path.iterdir()} == {f"{lives}.lock"}  # it has taken its leave
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+                await eventually(said)
+                assert {path.name for path in tmp_path.iterdir()} == {f"{each}.lock" for each in (lives, own)}
+            assert await told(world) & {killed, lives, own} == {killed}
+            assert {path.name for path in tmp_path.iterdir()} == {f"{lives}.lock"}  # it has taken its leave
+        finally:
+            first.kill()
+            second.kill()
 
 
 @servers
