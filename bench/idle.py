@@ -58,7 +58,8 @@ class Fleet:
     async def take_up(self) -> None:
         """First frames of all that is created, soon after it was: the roster would replace a silent worker."""
         while True:
-            rows = await self._system.sql("SELECT session_id, worker_id FROM slots WHERE session_id IS NOT NULL")
+            # A slot is taken before the create is in the log: what is said before that would count for nothing.
+            rows = await self._system.sql("SELECT session_id, worker_id FROM slots JOIN r.sessions USING (session_id)")
             for sid, worker in rows:
                 if sid not in self._playing:
                     self._held[worker].append((sid, 1))
