@@ -59,7 +59,9 @@ class Fleet:
         """First frames of all that is created, soon after it was: the roster would replace a silent worker."""
         while True:
             # A slot is taken before the create is in the log: what is said before that would count for nothing.
-            rows = await self._system.sql("SELECT session_id, worker_id FROM slots JOIN r.sessions USING (session_id)")
+            rows = await self._system.sql(
+                "SELECT session_id, slots.worker_id FROM slots JOIN r.sessions USING (session_id)"
+            )
             for sid, worker in rows:
                 if sid not in self._playing:
                     self._held[worker].append((sid, 1))
@@ -168,13 +170,17 @@ def log_bytes(system: World, topic: str) -> int:
 
 async def main(sessions: int, slots: int, seconds: float) -> None:
     workers = -(-sessions // slots)
-    async with breakable() as (system, servers), EventProducer(system.settings) as producer:
+    async with (
+        breakable() as (system, servers),
+        EventProducer(system.settings) as producer,
+        asyncio.TaskGroup() as tasks,
+    ):
         await system.start(*OURS)
         fleet = Fleet(system, producer, workers, slots)
         await asyncio.sleep(SETTLE_S)
         alone = await rest(system, servers, seconds)
         print(f"  alone: {alone}", flush=True)
-        saying = asyncio.create_task(fleet.say_states())
+        saying = tasks.create_task(fleet.say_states())
 
         async def registered() -> bool:
             return bool((await system.sql("SELECT count(*) = %s FROM slots", workers * slots))[0][0])
@@ -183,7 +189,7 @@ async def main(sessions: int, slots: int, seconds: float) -> None:
         await asyncio.sleep(SETTLE_S)
         staffed = await rest(system, servers, seconds)
         print(f"  with {workers} workers: {staffed}", flush=True)
-        taking = asyncio.create_task(fleet.take_up())
+        taking = tasks.create_task(fleet.take_up())
         await create(system, sessions)
 
         async def running() -> bool:
@@ -192,15 +198,14 @@ async def main(sessions: int, slots: int, seconds: float) -> None:
 
         await eventually(running, what="all sessions run")
         taking.cancel()
-        beating = asyncio.create_task(fleet.beat())
+        beating = tasks.create_task(fleet.beat())
         await asyncio.sleep(SETTLE_S)
         grown = log_bytes(system, SESSIONS.name)
         busy = await rest(system, servers, seconds)
         grown = log_bytes(system, SESSIONS.name) - grown
         assert await running(), "a session was lost meanwhile: what was measured is no rest"
-        for task in (saying, beating):
-            task.cancel()
-        await asyncio.gather(saying, taking, beating, return_exceptions=True)
+        saying.cancel()
+        beating.cancel()
     show(sessions, workers, slots, seconds, (alone, staffed, busy), grown)
 
 
@@ -237,7 +242,7 @@ def show(sessions: int, workers: int, slots: int, seconds: float, rests: tuple[R
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=2000)
-    parser.add_argument("--slots", type=int, default=8, help="Of each simulated worker.")
+    parser.add_argument("--slots", type=int, default=20, help="Of each simulated worker.")
     parser.add_argument("--seconds", type=float, default=60.0, help="Of each rest.")
     asked = parser.parse_args()
     run(main(asked.sessions, asked.slots, asked.seconds))
