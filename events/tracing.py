@@ -64,7 +64,7 @@ class Span:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end(kind and kind.__name__)
+        self.end(kind.__name__ if kind is not None else None)
 
 
 OFF = Span()

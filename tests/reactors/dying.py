@@ -35,6 +35,6 @@ def alone(settings: Any, topic: Any, group: str, handler: Any) -> LogConsumer:
 
 
 if __name__ == "__main__":
-    Dispatch.append = killed  # type: ignore[method-assign]
-    processes.LogConsumer = alone  # type: ignore[assignment, misc]
+    vars(processes)["LogConsumer"] = alone
+    Dispatch.append = killed  # type: ignore[assignment, method-assign]
     asyncio.run(processes.project(ProjectSettings(), (names.ROSTER,)))
