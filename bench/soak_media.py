@@ -56,7 +56,7 @@ class Face:
         )
         token = self.system.livekit.token(self.room, AVATAR, behalf="agent")
         session = await self.system.create(
-            self.client, self.room, quality=self.quality, transport={"worker_token": token}, idle_timeout_seconds=3600
+            self.client, self.room, quality=self.quality, transport={"worker_token": token}, idle_timeout_seconds=600
         )
         self.id = session["id"]
         async with asyncio.timeout(90):
