@@ -180,7 +180,7 @@ def begins(times: list[float], levels: list[float]) -> list[float]:
 def meter(image: Any) -> float:
     """How full the meter of `mock` is."""
     height, width = image.shape[:2]
-    column = image[int(height * 0.1) : int(height * 0.9), width - width // 16 + 2 : width - width // 32 - 2]
+    column = image[int(height * 0.1) : int(height * 0.9), width - width * 9 // 160 : width - width * 6 // 160]
     return float((column.mean(axis=(1, 2)) > 150).mean())
 
 
@@ -200,6 +200,8 @@ async def lips(face: Face) -> float:
         await face.agent.report(FINISHED, TONES * (TONE_S + PAUSE_S) + 30)
         seen = begins([f.at for f in watcher.frames], [meter(f.image) for f in watcher.frames])
         heard = begins([at for at, _ in watcher.sound], [float(np.abs(s).max()) for _, s in watcher.sound])
+        if not seen:
+            return float("nan")  # the picture stood still
         nearest = [min(seen, key=lambda at: abs(at - beginning)) - beginning for beginning in heard]
         found = [1000 * late for late in nearest if abs(late) < PAUSE_S / 2]
     await watcher.leave()
