@@ -11,7 +11,7 @@ COPY . .
 RUN uv pip install --python /venv/bin/python --no-deps .
 
 FROM python:3.12-slim
-RUN useradd --create-home greenroom && install -d -o greenroom /assets
+RUN useradd --create-home greenroom && install -d -o greenroom /assets /state
 COPY --from=build /venv /venv
 USER greenroom
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1

@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger top-picture prove-webhooks prove-ledger faults soak simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 50 sessions, beside a livekit-agents worker
 	$(PY) -m bench.first_frame
@@ -78,6 +78,9 @@ bench-live: $(STAMP) ## live windows: faust beside the bare loop; ten minutes at
 bench-ledger: $(STAMP) ## the ledger: five minutes at 2,000 entries/s, a burst, ten times as many sessions
 	$(PY) -m bench.ledger
 
+bench-idle: $(STAMP) ## a live session at rest: CPU and memory of the control plane with 2,000 of them
+	$(PY) -m bench.idle $(ARGS)
+
 top-picture: $(STAMP) ## docs/pictures/top.svg: greenroom top on a stack with sessions, three minutes
 	$(PY) -m bench.top_picture
 
@@ -89,6 +92,9 @@ prove-ledger: $(STAMP) ## a bad day of a thousand sessions: audited, wiped, repl
 
 soak: $(STAMP) ## sessions without end, for some minutes: what is pruned stays flat
 	$(PY) -m bench.soak
+
+soak-media: $(STAMP) ## six faces for MINUTES=30 of speech, interruptions, reconnects and kills: memory flat, lips right, nothing left
+	$(PY) -m bench.soak_media --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in which things go wrong; one: make simulate SEED=42
 	$(PY) -m tests.simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
@@ -132,10 +138,10 @@ $(STAMP): requirements/$(SET).lock requirements/landmarks.lock pyproject.toml
 	@touch $@
 
 lock: ## resolve the lock files again
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive pyproject.toml -o requirements/run.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive --extra otel pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live pyproject.toml -o requirements/neural.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock

@@ -37,7 +37,7 @@ from api.errors import (
     LogUnavailable,
     NoCredits,
 )
-from events import assignments
+from events import assignments, tracing
 from events.codec import Event, new_event
 from events.fold import Evolved
 from events.producer import SEND_TIMEOUT_S, UnknownOutcome
@@ -45,6 +45,7 @@ from events.sealing import DataKey, dump_task, field_aad
 from events.session_state import HIDDEN_REASON
 from events.sessions import RULES, evolve
 from events.topics import SESSIONS
+from events.tracing import Span
 from projections.resources import resource_of
 from schemas.assignments import Task
 from schemas.events import Encrypted, EventLabel, EventTransport, SessionCreated, SessionEndRequested
@@ -66,7 +67,7 @@ _IN_LINE_S = 2.0
 """Behind others of its account."""
 _RETRY_S, _TWIN_WAIT_S, _ABANDONING_S = 0.1, 4.5, 0.8
 _SAME_BODY_MS = 60_000
-_MARK_EVERY_S = 0.02
+_KAFKA = {"messaging.system": "kafka", "messaging.destination.name": SESSIONS.name, "messaging.operation.type": "send"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Call:
     idempotency_key: str | None
     request_id: str
     avatar: Usable
+    span: Span = tracing.OFF
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,18 @@ async def create(ctx: Context, call: Call, deadline: Deadline) -> Created:
     """Raises the ApiErrors of `POST /v1/sessions`. Always done when `deadline` is over."""
     request = await _prepare(ctx, call)
     held_since = _clock()
-    answer = await _admit(ctx, request, deadline)
+    with tracing.begin("admit", call.span.traceparent):
+        answer = await _admit(ctx, request, deadline)
     if isinstance(answer, Replayed):
         return Created(answer.session_id, answer.resource.encode(), True)
     session_id, worker_id = answer.session_id, answer.worker_id
     if answer.tries > 1:
         # Erasable fields are bound to the session id, so they are encrypted again under the first request's id.
         request = await _prepare(ctx, call, session_id)
-    event = _created_event(request.created, worker_id, answer.event_id, answer.created_ms, call.request_id)
+    event = _created_event(request.created, worker_id, answer.event_id, answer.created_ms, call)
     try:
-        await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, deadline.left_s - _ABANDONING_S))
+        with tracing.begin(f"send {SESSIONS.name}", call.span.traceparent, "producer", _KAFKA):
+            await ctx.producer.send(SESSIONS, event, min(SEND_TIMEOUT_S, deadline.left_s - _ABANDONING_S))
     except UnknownOutcome as unknown:
         await _abandon(ctx, call, answer, held_since)
         raise LogUnavailable from unknown
@@ -171,7 +175,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
     hidden = {name: key.encrypt(text, field_aad(session_id, name)) for name, text in clear.items()}
     rate = (await ctx.prices.in_force(at)).rate(body.quality)
     created = _event_data(call, session_id, duration, idle, hidden, rate)
-    first = evolve(None, _created_event(created, "", event_id, at, call.request_id), at)
+    first = evolve(None, _created_event(created, "", event_id, at, call), at)
     assert isinstance(first, Evolved)
     transport = body.transport
     task = Task(
@@ -194,6 +198,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         face=call.avatar.face,
         shape=call.avatar.shape,
         label=caller.label,
+        traceparent=call.span.traceparent,
     )
     target = "\0".join((transport.url, transport.room_name, call.identity)).encode()
     return _Request(
@@ -260,13 +265,14 @@ def _event_data(
     )
 
 
-def _created_event(data: SessionCreated, worker_id: str, event_id: str, at: int, request_id: str) -> Event:
+def _created_event(data: SessionCreated, worker_id: str, event_id: str, at: int, call: Call) -> Event:
     stamped = new_event(
         structs.replace(data, worker_id=worker_id),
         source=SOURCE,
         subject=data.session_id,
         account=data.account_id,
-        correlation=request_id,
+        correlation=call.request_id,
+        traceparent=call.span.traceparent,
         event_id=event_id,
     )
     return structs.replace(stamped, time_ms=at)
@@ -364,37 +370,16 @@ async def _abandon(ctx: Context, call: Call, answer: Admitted, held_since: float
     if not ours:
         return
     data = SessionEndRequested(session_id, by="api", reason=HIDDEN_REASON)
-    end = new_event(data, source=SOURCE, subject=session_id, account=account_id, correlation=call.request_id)
+    end = new_event(
+        data,
+        source=SOURCE,
+        subject=session_id,
+        account=account_id,
+        correlation=call.request_id,
+        traceparent=call.span.traceparent,
+    )
     try:
         behind = await ctx.producer.enqueue(SESSIONS, end, timeout_s=_ABANDONING_S / 2)
         behind.add_done_callback(warn_if_failed)
     except UnknownOutcome:
         log.warning("end of an unknown create not enqueued", session_id=session_id)
-
-
-async def keep_marking(ctx: Context) -> None:
-    """Mark what is in the log, many at once, for ever. What is lost with the process costs a retry 6 s."""
-    while True:
-        await asyncio.sleep(_MARK_EVERY_S)
-        try:
-            await mark_acknowledged(ctx)
-        except DatabaseUnreachable:
-            await asyncio.sleep(0.5)
-        except Exception:  # it must go on, whatever was wrong once: creates that are not marked cost retries seconds
-            log.exception("creates not marked")
-            await asyncio.sleep(5)
-
-
-async def mark_acknowledged(ctx: Context) -> None:
-    """Raises DatabaseUnreachable, and then nothing is forgotten."""
-    if not ctx.acknowledged:
-        return
-    done, ctx.acknowledged = ctx.acknowledged, []
-    try:
-        async with ctx.pool.connection() as connection:
-            await admissions.mark_acknowledged(
-                connection, [sid for sid, _ in done], [sid for sid, has_key in done if has_key]
-            )
-    except BaseException:
-        ctx.acknowledged = done + ctx.acknowledged
-        raise

@@ -33,7 +33,6 @@ from api import (
     webhook_deliveries,
     webhook_endpoints,
 )
-from api.admission import keep_marking, mark_acknowledged
 from api.context import Context
 from api.errors import (
     ApiError,
@@ -47,6 +46,7 @@ from api.errors import (
 from api.fast_path import FastPath
 from api.hosts import LiveKitHosts
 from api.lanes import Lanes
+from api.marking import keep_marking, mark_acknowledged
 from api.middleware import RequestBoundary
 from api.news import News
 from api.prices import Prices

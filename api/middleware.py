@@ -37,6 +37,7 @@ class RequestBoundary:
             return
         request_id = new_id(REQUEST)
         scope["greenroom.request_id"] = request_id
+        scope["greenroom.arrived_ns"] = time.time_ns()
         started, since = False, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:

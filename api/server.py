@@ -16,6 +16,7 @@ from api.app import create_app
 from api.context import Context
 from api.front import KEEP_ALIVE_S, Limits, bounded_by
 from api.settings import ApiSettings
+from events import tracing
 from projections.overview import overview
 from schemas.internal_port import JSON, TEXT, Answer, opened
 from schemas.times import now_ms
@@ -61,7 +62,7 @@ async def serve(settings: ApiSettings) -> None:
         return ["it is starting"] if context is None else await database.missing(context.pool)
 
     host, port, pages = settings.metrics_host, settings.internal_port, {"/live": lambda: _live(app)}
-    async with opened("api", host, port, ready, metrics.TOLD, pages):
+    async with tracing.opened("api"), opened("api", host, port, ready, metrics.TOLD, pages):
         await server.serve()
 
 

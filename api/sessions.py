@@ -11,7 +11,21 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import admission, answers, avatars, bodies, creates, ending, examples, metrics, pages, rates, reading, tokens
+from api import (
+    admission,
+    answers,
+    avatars,
+    bodies,
+    creates,
+    ending,
+    examples,
+    metrics,
+    pages,
+    rates,
+    reading,
+    tokens,
+    tracing,
+)
 from api.auth import CallerPrincipal
 from api.context import Context, Ctx
 from api.deadline import Deadline
@@ -40,6 +54,7 @@ from api.errors import (
 )
 from api.moments import Moment, moment
 from events.session_state import State
+from events.tracing import Span
 from projections import history, sessions
 from projections.resources import resource
 from schemas.ids import SESSION
@@ -96,7 +111,7 @@ _IDEMPOTENCY_KEY = {
         LogUnavailable,
         InFlight,
     ),
-    openapi_extra={**bodies.documented(CreateSession), "parameters": [_IDEMPOTENCY_KEY]},
+    openapi_extra={**bodies.documented(CreateSession), "parameters": [_IDEMPOTENCY_KEY, tracing.PARAMETER]},
 )
 async def create(
     request: Request,
@@ -114,11 +129,15 @@ async def create(
     if dry_run:
         return answers.json((await creates.tried(ctx, caller, bodies.parse(raw))).model_dump())
     key = _idempotency_key(request)
+    span = tracing.asked(request)
     try:
-        done = await _create(ctx, caller, raw, key, request_id(request))
+        done = await _create(ctx, caller, raw, key, request_id(request), span)
     except (ApiError, DatabaseUnreachable) as refused:
-        metrics.CREATES.labels(label(refused) if isinstance(refused, ApiError) else DatabaseUnavailable.code).inc()
+        error = refused if isinstance(refused, ApiError) else DatabaseUnavailable()
+        metrics.CREATES.labels(label(error)).inc()
+        tracing.refused(span, error)
         raise
+    tracing.created(span, done.session_id, done.replayed)
     metrics.CREATES.labels("replayed" if done.replayed else "created").inc()
     headers = {"Location": f"/v1/sessions/{done.session_id}", **rates.headers(done.rate)}
     if done.replayed and key is not None:
@@ -126,7 +145,9 @@ async def create(
     return Response(done.body, status_code=201, headers=headers, media_type="application/json")
 
 
-async def _create(ctx: Context, caller: Principal, raw: bytes, key: str | None, request: str) -> admission.Created:
+async def _create(
+    ctx: Context, caller: Principal, raw: bytes, key: str | None, request: str, span: Span
+) -> admission.Created:
     """`request`: its id."""
     deadline = Deadline(admission.WITHIN_S)
     body = creates.parse(raw)
@@ -140,7 +161,7 @@ async def _create(ctx: Context, caller: Principal, raw: bytes, key: str | None, 
         if before is None:
             raise
         return before
-    call = admission.Call(caller, body, raw, identity, key, request, avatar)
+    call = admission.Call(caller, body, raw, identity, key, request, avatar, span)
     return await admission.create(ctx, call, deadline)
 
 

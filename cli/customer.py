@@ -60,6 +60,12 @@ class LiveKitProject:
         async with self._api() as lk:
             await lk.room.remove_participant(api.RoomParticipantIdentity(room=room, identity=identity))
 
+    async def present(self, room: str, identity: str) -> bool:
+        """Whether somebody of this identity is in the room."""
+        async with self._api() as lk:
+            found = await lk.room.list_participants(api.ListParticipantsRequest(room=room))
+        return any(participant.identity == identity for participant in found.participants)
+
     def _api(self) -> api.LiveKitAPI:
         return api.LiveKitAPI(self.url.replace("ws", "http", 1), self.key, self.secret)
 

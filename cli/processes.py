@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
+from events.tracing import ENVIRONMENT
 from reactors.settings import DeliverSettings, LiveSettings, ProjectSettings
 from workers.children import of_this_machine
 from workers.settings import BuildSettings, WorkerSettings
@@ -34,6 +35,10 @@ INTERNAL_PORTS: dict[str, str] = {
 """Kind of process → the setting of its internal port. The first two are older than the rule."""
 
 
+TRACED = frozenset({"api", "project", "worker"})
+"""Kinds that send traces: they get OpenTelemetry's own variables, too, among which may be a collector's key."""
+
+
 def variables(kind: str) -> set[str]:
     """The names of all that a process of this kind reads."""
     return {PREFIX + name.upper() for name in KINDS[kind].model_fields}
@@ -47,4 +52,8 @@ def internal_port(kind: str) -> str:
 def environment(kind: str, settings: Mapping[str, str]) -> dict[str, str]:
     """Of a process of this kind: what it reads of `settings`, and what programs read of this machine."""
     wanted = variables(kind)
-    return of_this_machine() | {name: value for name, value in settings.items() if name in wanted}
+    return of_this_machine() | {
+        name: value
+        for name, value in settings.items()
+        if name in wanted or (kind in TRACED and name.startswith(ENVIRONMENT))
+    }

@@ -29,6 +29,7 @@ from cli.reload import keep_reloading
 from events import topics
 from events.sealing import Keyring
 from events.signing import SigningKey
+from events.tracing import ENVIRONMENT
 from faces import nets
 from schemas.jsons import JsonObject
 from stack import postgres, servers
@@ -199,7 +200,7 @@ def _environment(
     own_networks = f"127.0.0.0/8,::1/128,{own_address()}/32"
     return {
         "GREENROOM_AVATAR_CONSENT_REQUIRED": "false",  # whoever runs it knows whom they upload
-        **{name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
+        **{name: value for name, value in os.environ.items() if name.startswith((PREFIX, ENVIRONMENT))},
         "GREENROOM_KAFKA_BOOTSTRAP": started.kafka_bootstrap,
         "GREENROOM_TOPIC_PREFIX": "",
         "GREENROOM_DATABASE_URL": database_url,
@@ -211,6 +212,7 @@ def _environment(
         **{internal_port(kind): str(port) for kind, port in ports.items()},
         "GREENROOM_METRICS_HOST": "127.0.0.1",
         "GREENROOM_ASSETS": str((STACK_FOLDER / "assets").absolute()),
+        "GREENROOM_WORKER_STATE": str((STACK_FOLDER / "workers").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
         "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": own_networks,
         # without a network LiveKit stands at an address that was made for it

@@ -18,11 +18,14 @@ WHICHEVER = 0
 """As an attempt of `end`: whichever attempt of the session the worker holds."""
 
 
-def assign(task: Task, attempt: int, worker_id: str, public_key: str, source: str) -> Event:
-    """The task, readable by this worker alone and for this attempt alone."""
+def assign(
+    task: Task, attempt: int, worker_id: str, public_key: str, source: str, traceparent: str | None = None
+) -> Event:
+    """The task, readable by this worker alone and for this attempt alone. `traceparent`: of the decision, if known."""
     sealed = seal(task, attempt, worker_id, public_key)
     data = AssignmentAssign(worker_id, task.session_id, attempt, sealed)
-    return new_event(data, source=source, subject=worker_id, correlation=task.request_id)
+    follows = traceparent or task.traceparent
+    return new_event(data, source=source, subject=worker_id, correlation=task.request_id, traceparent=follows)
 
 
 def end(

@@ -86,6 +86,7 @@ def new_event(
     account: str | None = None,
     causation: str | None = None,
     correlation: str | None = None,
+    traceparent: str | None = None,
     event_id: str | None = None,
 ) -> Event:
     """Stamp `data` with an id and the time. Keep the Event to send the same one again: its id must not change."""
@@ -99,6 +100,7 @@ def new_event(
         account=account,
         causation=causation,
         correlation=correlation,
+        traceparent=traceparent,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from msgspec import structs
 
-from events import assignments
+from events import assignments, tracing
 from events.codec import new_event
 from events.producer import EventProducer
 from events.sealing import Keyring, load_task
@@ -13,9 +15,10 @@ from events.topics import ASSIGNMENTS, SESSIONS
 from schemas.events import EndReason, SessionEvent
 from schemas.times import now_ms
 from store import admissions
-from store.database import Pool
+from store.database import DatabaseUnreachable, Pool
 
 SOURCE = "greenroom/roster"
+_TRACE_WITHIN_S = 1.0
 
 
 class Dispatch:
@@ -26,11 +29,30 @@ class Dispatch:
         self._producer = producer
         self._keyring = keyring
 
-    async def append(self, data: SessionEvent, account_id: str | None) -> None:
-        await self._producer.send(SESSIONS, new_event(data, source=SOURCE, subject=data.session_id, account=account_id))
+    async def append(self, data: SessionEvent, account_id: str | None, traceparent: str | None = None) -> None:
+        sid = data.session_id
+        event = new_event(data, source=SOURCE, subject=sid, account=account_id, traceparent=traceparent)
+        await self._producer.send(SESSIONS, event)
 
-    async def task(self, state: State) -> None:
-        """Seal the task again, to the worker of the accepted attempt. Raises DatabaseUnreachable, too."""
+    async def trace(self, state: State) -> str | None:
+        """What a decision about this session follows from: kept in its task, so that no restart loses it.
+
+        None where traces are off. A database that does not answer costs the decision its place in the trace, no more.
+        """
+        if not tracing.on():
+            return None
+        with contextlib.suppress(DatabaseUnreachable):
+            async with self._pool.connection(_TRACE_WITHIN_S, within_s=_TRACE_WITHIN_S) as connection:
+                found = await admissions.sealed_task(connection, state.session_id, state.worker_id)
+            if found is not None:
+                return load_task(self._keyring.unwrap(found.key_id, found.task, state.session_id)).traceparent
+        return None
+
+    async def task(self, state: State, traceparent: str | None = None) -> None:
+        """Seal the task again, to the worker of the accepted attempt. Raises DatabaseUnreachable, too.
+
+        `traceparent`: of the decision that it follows from, if that was read just now.
+        """
         sid = state.session_id
         async with self._pool.connection() as connection:
             found = await admissions.sealed_task(connection, sid, state.worker_id)
@@ -45,7 +67,7 @@ class Dispatch:
             # Who hands over has told the agent the end of all that it had.
             resume_played_ms=state.segment.played_ms if state.segment and not state.handed_over else None,
         )
-        command = assignments.assign(task, state.attempt, state.worker_id, found.public_key, SOURCE)
+        command = assignments.assign(task, state.attempt, state.worker_id, found.public_key, SOURCE, traceparent)
         await self._producer.send(ASSIGNMENTS, command)
 
     async def end(self, worker_id: str, session_id: str, attempt: int, reason: EndReason) -> None:

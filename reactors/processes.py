@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from events import metrics as events_metrics
+from events import tracing
 from events.avatars import FOLD as AVATARS_FOLD
 from events.avatars import Avatar
 from events.consumer import LogConsumer
@@ -98,6 +99,8 @@ async def project(settings: ProjectSettings, wanted: Sequence[Name]) -> None:
 
         port = opened("project", settings.metrics_host, settings.metrics_port, ready, project_told(wanted))
         await stack.enter_async_context(port)
+        if names.ROSTER in wanted:
+            await stack.enter_async_context(tracing.opened("project"))
         await until_stopped(work)
 
 

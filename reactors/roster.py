@@ -14,8 +14,10 @@ from typing import assert_never
 import structlog
 from aiokafka.errors import KafkaError
 
+from events import tracing
 from events.producer import UnknownOutcome
 from events.session_state import State, Status
+from events.tracing import Span
 from projections import names
 from projections.folding import Refusal, SessionChange, SessionsFolded
 from projections.states import SessionStates
@@ -53,6 +55,8 @@ _SETTLE_EVERY_S = 3.0
 _PRUNE_EVERY_S = 3600.0
 _FIRST_PRUNE_S = 60.0
 
+_SPANS = {Assign: "assign", RequestEnd: "request end", Close: "close", Fail: "fail"}
+"""Decisions, as a session's trace has them."""
 _MESSAGES = {
     "renderer.crashed": "Each process that played the session ended unexpectedly; create the session again.",
     "start_timeout": "No worker could start the session in time; create it again.",
@@ -137,7 +141,7 @@ class Roster(SessionStates):
         if isinstance(change.event.data, SessionAssigned):
             if state.handed_over and before is not None and before.attempt_phase == "playing":
                 await self._dispatch.hand_over(before.worker_id, state.session_id, before.attempt)
-            await self._dispatch.task(state)
+            await self._dispatch.task(state, change.event.traceparent)
         elif isinstance(change.event.data, SessionAttemptLost | SessionDeclined):
             await self._consider(state, now_ms())  # somebody waits for a face
         elif isinstance(change.event.data, SessionEndRequested) and not state.terminal:
@@ -205,21 +209,22 @@ class Roster(SessionStates):
 
     async def _carry_out(self, state: State, decision: Decision) -> None:
         sid, seq = state.session_id, state.seq
+        span = tracing.begin(_SPANS[type(decision)], await self._dispatch.trace(state))
         match decision:
             case Assign(reason, otherwise):
-                if not await self._assign(state, reason) and otherwise is not None:
+                if not await self._assign(state, reason, span) and otherwise is not None:
                     await self._carry_out(state, otherwise)
             case RequestEnd(reason):
-                await self._append(state, SessionEndRequested(sid, "roster", reason, expected_seq=seq), reason)
+                await self._append(state, SessionEndRequested(sid, "roster", reason, expected_seq=seq), reason, span)
             case Close(reason):
-                await self._append(state, SessionEnded(sid, state.attempt, reason, expected_seq=seq), reason)
+                await self._append(state, SessionEnded(sid, state.attempt, reason, expected_seq=seq), reason, span)
             case Fail(code):
                 failed = SessionFailed(sid, state.attempt, code, _MESSAGES[code], expected_seq=seq)
-                await self._append(state, failed, code)
+                await self._append(state, failed, code, span)
             case _:
                 assert_never(decision)
 
-    async def _assign(self, state: State, reason: AssignReason) -> bool:
+    async def _assign(self, state: State, reason: AssignReason, span: Span) -> bool:
         """Choose a slot and append the decision. The command follows when it is read back as accepted."""
         assert state.created is not None
         sid, attempt, seq = state.session_id, state.attempt + 1, state.seq
@@ -228,13 +233,19 @@ class Roster(SessionStates):
         if worker_id is None:
             self._asked.take_back(sid, seq)  # nothing was asked: look again at the next tick
             return False
-        await self._append(state, SessionAssigned(sid, attempt, worker_id, reason, expected_seq=seq), reason)
+        await self._append(state, SessionAssigned(sid, attempt, worker_id, reason, expected_seq=seq), reason, span)
         return True
 
-    async def _append(self, state: State, data: SessionEvent, reason: str) -> None:
-        log.info("decided", session_id=state.session_id, type=TYPE_OF[type(data)], seq=state.seq)
-        metrics.DECISIONS.labels(TYPE_OF[type(data)], reason).inc()
-        await self._dispatch.append(data, state.created.account_id if state.created else None)
+    async def _append(self, state: State, data: SessionEvent, reason: str, span: Span) -> None:
+        """`span`: of the decision. One that comes to nothing, for want of a slot, is never ended, and so not told."""
+        kind, sid = TYPE_OF[type(data)], state.session_id
+        whose = data if isinstance(data, SessionAssigned) else state
+        trace = tracing.logged(span.traceparent)
+        log.info("decided", session_id=sid, attempt=whose.attempt, type=kind, seq=state.seq, **trace)
+        metrics.DECISIONS.labels(kind, reason).inc()
+        with span:
+            span.note({**tracing.of_attempt(sid, whose.attempt, whose.worker_id), "greenroom.reason": reason})
+            await self._dispatch.append(data, state.created.account_id if state.created else None, span.traceparent)
 
     async def _prune(self) -> None:
         try:

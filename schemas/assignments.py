@@ -39,3 +39,5 @@ class Task(Struct, frozen=True):
     shape: Shape = "square"
     label: Label | None = None
     """Drawn on each frame."""
+    traceparent: str | None = None
+    """Of the span of its create, where traces are on: what any attempt does follows from it."""

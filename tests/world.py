@@ -119,6 +119,7 @@ class World:
             "GREENROOM_WORKER_RENDERER": "mock",
             "GREENROOM_AVATAR_CONSENT_REQUIRED": "false",
             "GREENROOM_ASSETS": str(folder / "assets"),
+            "GREENROOM_WORKER_STATE": str(folder / "workers"),
         }
         self.settings = Settings(
             kafka_bootstrap=servers.kafka_bootstrap,

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.contextvars import clear_contextvars
 
 from schemas.background import Background
 from workers.messages import Alive, FromSession, Ready
@@ -210,6 +211,7 @@ class WarmPool:
             self._spawning.spawn(self._spawn_one(), "spawn session process")
 
     async def _spawn_one(self) -> None:
+        clear_contextvars()  # whichever session it takes the place of, it is not of that one
         while True:
             try:
                 self._warm.append(await _session())

@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 
-import structlog
 from livekit import rtc
+from structlog.contextvars import bind_contextvars
 
+from events.tracing import logged
 from schemas.logs import configure_logging
 from workers import watch
 from workers.children import SESSION_ALIVE_EVERY_S, outlive_signals, say_alive
@@ -30,7 +31,8 @@ async def main(end: socket.socket) -> None:
     if not isinstance(first, Start):
         return
     alive = asyncio.create_task(say_alive(pipe, SESSION_ALIVE_EVERY_S))  # nobody reads what a warm one says
-    structlog.contextvars.bind_contextvars(session_id=first.task.session_id, attempt=first.attempt)
+    task = first.task
+    bind_contextvars(session_id=task.session_id, attempt=first.attempt, **logged(task.traceparent))
     session = Session(pipe, first)
     watch.start(lambda: session.renewed_at)
     running = asyncio.create_task(session.run())

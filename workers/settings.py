@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from events.settings import InternalSettings, JoinSettings, LogSettings, RoomSettings
@@ -41,6 +43,11 @@ class WorkerSettings(JoinSettings, AssetSettings, RoomSettings, InternalSettings
         ge=0,
         le=3600,
         description="What running sessions get after SIGTERM: to be moved to another worker, or to come to an end.",
+    )
+    worker_state: Path = Field(
+        Path(".greenroom/workers"),
+        description="Folder where a worker has a lock file while it lives: the next one on this machine sees that it is"
+        " dead, and tells. It has to outlive a restart of the container. Workers of a machine share it.",
     )
     worker_heartbeat_s: float = Field(
         5.0, ge=0.1, le=60, description="Interval of session.heartbeat: as much may stay unbilled after a crash."

@@ -19,9 +19,10 @@ from typing import Any
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from structlog.contextvars import bound_contextvars
 
-from events.codec import Malformed, Record, Unknown, decode, new_event
-from events.dead_letters import tell
+from events import tracing
+from events.codec import new_event
 from events.producer import EventProducer, UnknownOutcome, assignment_partition
 from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
 from events.stopping import stop
@@ -44,15 +45,17 @@ from schemas.events import (
 from schemas.ids import WORKER, new_id
 from schemas.internal_port import opened
 from schemas.times import now_ms
-from workers import metrics, watch
+from workers import metrics, predecessors, watch
 from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
+from workers.commands import take_commands
 from workers.lease import boottime, phase
 from workers.messages import AttemptLimits, Draining, End, HandedOver, Lease, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings
+from workers.tracing import AttemptSpans
 from workers.witness import Witness
 
 log = structlog.get_logger()
@@ -213,26 +216,11 @@ class Supervisor:
     # Commands
 
     async def _take_commands(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                mine = [record for record in records if record.key == self.worker_id.encode()]
-                tell("worker", [(record, wrong) for record in mine if (wrong := self._follow(record)) is not None])
+        await take_commands(consumer, self.worker_id, self._obey)
 
-    def _follow(self, record: Record) -> str | None:
-        """Do what it says; returns what is wrong with one that can never be read."""
-        try:
-            command = decode(record).data
-        except Malformed as broken:
-            return str(broken)
-        except Unknown as unknown:
-            log.warning("command of a newer version", offset=record.offset, reason=str(unknown))
-            return None
-        self._obey(command)
-        return None
-
-    def _obey(self, command: msgspec.Struct) -> None:
+    def _obey(self, command: msgspec.Struct, traceparent: str | None) -> None:
         if isinstance(command, AssignmentAssign):
-            self._assign(command)
+            self._assign(command, traceparent)
         elif isinstance(command, AssignmentEnd):
             self._end(command)
         elif isinstance(command, AssignmentHandOver):
@@ -245,41 +233,47 @@ class Supervisor:
             log.warning("retired by the roster")
             os._exit(RETIRED_EXIT_CODE)
 
-    def _assign(self, command: AssignmentAssign) -> None:
+    def _assign(self, command: AssignmentAssign, traceparent: str | None = None) -> None:
         sid, attempt = command.session_id, command.attempt
         if self._has(sid, attempt) or self._ended.get(sid, -1) >= attempt:
             return  # told twice, or told to end before it began
         if phase(self.renewed_at, boottime()) != "valid":
             return  # may have been replaced already: start nothing
+        spans = AttemptSpans(traceparent, sid, attempt, self.worker_id)
         if self._draining:
-            self._decline(command, "draining")
+            self._decline(command, "draining", spans)
             return
         try:
             task = unseal(command.sealed, sid, attempt, self.worker_id, self._key)
         except SealError:
-            self._decline(command, "cannot_unseal")
+            self._decline(command, "cannot_unseal", spans)
             return
         if sum(not held.over for held in self._held.values()) >= self._settings.worker_slots:
-            self._decline(command, "no_slot")
+            self._decline(command, "no_slot", spans)
             return
-        appender = EventAppender(self._producer, self.worker_id, task)
         deadline = asyncio.get_running_loop().time() + self._limits.start_timeout_s
-        held = self._held[sid] = HeldAttempt(sid, attempt, self.worker_id, appender, deadline)
-        held.started()
-        self._tasks.spawn(self._attend(held, task), "attend session")
+        with bound_contextvars(session_id=sid, attempt=attempt, **spans.logged):  # the tasks' own, too
+            appender = EventAppender(self._producer, self.worker_id, task, spans)
+            held = self._held[sid] = HeldAttempt(sid, attempt, self.worker_id, appender, deadline)
+            held.started()
+            self._tasks.spawn(self._attend(held, task), "attend session")
+            log.info("session taken")
         self._state_now.set()
-        log.info("session taken", session_id=sid, attempt=attempt)
 
     def _has(self, sid: str, attempt: int) -> bool:
         """Held already. One whose last word is on its way gives its place to the next attempt."""
         held = self._held.get(sid)
         return held is not None and (not held.over or held.number >= attempt)
 
-    def _decline(self, command: AssignmentAssign, reason: DeclineReason) -> None:
+    def _decline(self, command: AssignmentAssign, reason: DeclineReason, spans: AttemptSpans) -> None:
+        sid, attempt = command.session_id, command.attempt
         metrics.DECLINED.labels(reason).inc()
-        log.warning("session declined", session_id=command.session_id, reason=reason)
-        data = SessionDeclined(command.session_id, command.attempt, self.worker_id, reason)
-        event = new_event(data, source=f"greenroom/worker/{self.worker_id}", subject=command.session_id)
+        log.warning("session declined", session_id=sid, attempt=attempt, reason=reason, **spans.logged)
+        data = SessionDeclined(sid, attempt, self.worker_id, reason)
+        spans.said(data)
+        spans.close()
+        source = f"greenroom/worker/{self.worker_id}"
+        event = new_event(data, source=source, subject=sid, traceparent=spans.traceparent)
         self._tasks.spawn(self._append(event), "append decline")
 
     async def _append(self, event: Any) -> None:
@@ -318,20 +312,19 @@ class Supervisor:
 
         When its events cannot be appended it leaves its room: the roster misses it in our state and assigns it anew.
         """
-        sid = held.session_id
         playing = asyncio.create_task(self._play(held, task), name="play session")
         await asyncio.wait([playing, held.appender.appending], return_when=asyncio.FIRST_COMPLETED)
         playing.cancel()
         (failure,) = await asyncio.gather(playing, return_exceptions=True)
         if failure is not None:
-            log.error("session given up", session_id=sid, exc_info=failure)
+            log.error("session given up", exc_info=failure)
         child, held.child = held.child, None
         if child is not None:
             if failure is not None:
                 child.kill()
             await child.ended()
         if not held.over:
-            log.error("session process died", session_id=sid, hung=child is not None and child.hung)
+            log.error("session process died", hung=child is not None and child.hung)
             if held.end is not None:
                 held.ended(held.end)
             else:
@@ -340,7 +333,8 @@ class Supervisor:
         try:
             await held.appender.close()
         except Exception:
-            log.exception("events not appended", session_id=sid)
+            log.exception("events not appended")
+        sid = held.session_id
         if self._held.get(sid) is held:  # else the next attempt is here already
             del self._held[sid]
         self._ended[sid] = max(held.number, self._ended.get(sid, 0))
@@ -359,6 +353,7 @@ class Supervisor:
         limits = msgspec.structs.replace(self._limits, start_timeout_s=max(0.0, held.deadline - loop.time()))
         renderer = str(self._renderer.path) if self._renderer else None
         child.pipe.send(Start(task, held.number, self.worker_id, self.renewed_at, limits, renderer))
+        held.appender.spans.given()
         if self._draining:
             child.pipe.send(Draining())
         if held.end is not None:
@@ -370,7 +365,7 @@ class Supervisor:
                     continue
                 event = held.hear(message)
             except NotAnEvent as wrong:  # nothing that follows can be trusted either
-                log.error("process says what it must not, killed", session_id=held.session_id, reason=str(wrong))
+                log.error("process says what it must not, killed", reason=str(wrong))
                 child.kill()
                 return
             if isinstance(event, SessionFirstFrame):
@@ -420,5 +415,9 @@ async def serve(settings: WorkerSettings) -> None:
     async with EventProducer(settings) as producer:
         supervisor = Supervisor(settings, producer)
         host, port = settings.metrics_host, settings.worker_metrics_port
-        async with opened("worker", host, port, supervisor.missing, metrics.TOLD):
+        async with (
+            tracing.opened("worker"),
+            predecessors.told(settings.worker_state, supervisor.worker_id, producer),
+            opened("worker", host, port, supervisor.missing, metrics.TOLD),
+        ):
             await supervisor.run()

@@ -2,8 +2,8 @@
 
 A child of the supervisor that does nothing but hold the other end of a pipe. Where the pipe ends before the supervisor
 has taken its leave, the supervisor is dead, and the witness appends its tombstone: the roster replaces it a second
-later, not after 11.5 s. If the witness dies it is started again; if both die at once, with their machine or container,
-the lease is what is left.
+later, not after 11.5 s. If the witness dies it is started again; if both die at once, the next worker of the machine
+tells (`predecessors.py`), and the lease is what is left.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def _any_lease(stack: ExitStack) -> None:
 def _unread(stack: ExitStack) -> None:
     append = Roster._append
 
-    async def at_once(self: Any, state: Any, data: Any, reason: str) -> None:
-        await append(self, state, data, reason)
+    async def at_once(self: Any, state: Any, data: Any, *rest: Any) -> None:
+        await append(self, state, data, *rest)
         if isinstance(data, SessionAssigned):
             hoped = copied(state)
             hoped.attempt, hoped.worker_id = data.attempt, data.worker_id
@@ -93,9 +93,9 @@ def _unread(stack: ExitStack) -> None:
 def _without_seq(stack: ExitStack) -> None:
     append = Roster._append
 
-    async def blindly(self: Any, state: Any, data: Any, reason: str) -> None:
+    async def blindly(self: Any, state: Any, data: Any, *rest: Any) -> None:
         assigns = isinstance(data, SessionAssigned)
-        await append(self, state, data if assigns else structs.replace(data, expected_seq=None), reason)
+        await append(self, state, data if assigns else structs.replace(data, expected_seq=None), *rest)
 
     stack.enter_context(patch.object(Roster, "_append", blindly))
 

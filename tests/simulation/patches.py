@@ -21,7 +21,7 @@ from store import admissions, slots, workers
 from tests.simulation import database
 from tests.simulation.broker import WORKERS_ALONE, Consumer
 from tests.simulation.timeline import Process
-from workers import appending, attempts, children, lease, reporting, supervisor
+from workers import appending, attempts, children, commands, lease, reporting, supervisor
 from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -202,7 +202,9 @@ _TIME, _OS, _METRICS = _Time(), _Os(), _Metrics()
 
 
 def _replaced() -> list[tuple[Any, str, Any]]:
-    logs = [(module, "log", _Log("")) for module in (directory, roster, settling, supervisor, appending, children)]
+    logs = [
+        (module, "log", _Log("")) for module in (directory, roster, settling, supervisor, appending, children, commands)
+    ]
     clocks = [(module, "time", _TIME) for module in (times, lease, roster, settling, supervisor, reporting)]
     metrics = [(module, "metrics", _METRICS) for module in (roster, supervisor, attempts)]
     in_slots = [(slots, name, getattr(database, name)) for name in ("reserve", "accepted", "refused", "sweep")]
@@ -218,7 +220,7 @@ def _replaced() -> list[tuple[Any, str, Any]]:
         (supervisor, "watch", _Watch),
         (supervisor, "AIOKafkaConsumer", _consumer),
         (supervisor, "stop", _stop),
-        (supervisor, "decode", _decode),
+        (commands, "decode", _decode),
         (supervisor, "unseal", _unseal),
         (supervisor, "new_worker_key", object),
         (supervisor, "public_text", lambda key: "key"),

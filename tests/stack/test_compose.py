@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.processes import INTERNAL_PORTS, KINDS, PREFIX, internal_port, variables
+from cli.processes import INTERNAL_PORTS, KINDS, PREFIX, TRACED, internal_port, variables
 from events.settings import LogSettings
+from events.tracing import ENVIRONMENT
 from store.settings import DatabaseSettings
 
 pytestmark = pytest.mark.unit
@@ -57,7 +58,9 @@ def test_every_kind_has_an_internal_port_of_its_own() -> None:
 @pytest.mark.parametrize("kind", [*KINDS, *OTHERS])
 def test_a_service_is_told_what_it_reads_and_nothing_else(services: dict[str, Any], kind: str) -> None:
     told, read = services[kind]["environment"].keys(), OTHERS.get(kind) or variables(kind)
-    assert told <= read
+    traces = {name for name in told if name.startswith(ENVIRONMENT)}
+    assert told - traces <= read
+    assert bool(traces) is (kind in TRACED)
     assert read & NEEDED <= told
 
 
