@@ -46,6 +46,7 @@ from events.session_state import HIDDEN_REASON
 from events.sessions import RULES, evolve
 from events.topics import SESSIONS
 from projections.resources import resource_of
+from schemas import moods
 from schemas.assignments import Task
 from schemas.events import Encrypted, EventLabel, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
@@ -194,6 +195,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         face=call.avatar.face,
         shape=call.avatar.shape,
         label=caller.label,
+        mood=moods.parse((call.body.metadata or {}).get(moods.MOOD_KEY)) or "neutral",
     )
     target = "\0".join((transport.url, transport.room_name, call.identity)).encode()
     return _Request(
