@@ -47,6 +47,7 @@ from events.sessions import RULES, evolve
 from events.topics import SESSIONS
 from events.tracing import Span
 from projections.resources import resource_of
+from schemas import moods
 from schemas.assignments import Task
 from schemas.events import Encrypted, EventLabel, EventTransport, SessionCreated, SessionEndRequested
 from schemas.ids import EVENT, SESSION, new_id
@@ -199,6 +200,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
         shape=call.avatar.shape,
         label=caller.label,
         traceparent=call.span.traceparent,
+        mood=moods.parse((call.body.metadata or {}).get(moods.MOOD_KEY)) or "neutral",
     )
     target = "\0".join((transport.url, transport.room_name, call.identity)).encode()
     return _Request(

@@ -20,6 +20,7 @@ from api.errors import (
     Unprocessable,
     every_problem,
 )
+from schemas import moods
 from schemas.jsons import JsonObject
 from schemas.sessions import MAX_METADATA_BYTES, RESERVED, CreateSession, DryRun, Price, Problem, Warned
 from schemas.times import now_ms
@@ -60,6 +61,12 @@ def _of_metadata(metadata: JsonObject) -> Iterator[ApiError]:
                 code="metadata.reserved",
                 param=f"metadata.{name}",
             )
+    if moods.MOOD_KEY in metadata and moods.parse(metadata[moods.MOOD_KEY]) is None:
+        yield Unprocessable(
+            "greenroom.mood must be neutral, warm, cheerful, serious or concerned.",
+            code="metadata.mood",
+            param=f"metadata.{moods.MOOD_KEY}",
+        )
     if len(orjson.dumps(metadata)) > MAX_METADATA_BYTES:
         yield Unprocessable("metadata is larger than 8 KB.", code="metadata.too_large", param="metadata")
 

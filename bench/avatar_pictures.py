@@ -9,23 +9,26 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bench.portraits import photographs
-from faces import measure
+from cli.customer import SPEECH
+from faces import film, measure
 from faces.backdrop import behind
 from faces.face import stock
 from faces.film import frames
 from faces.fit import fit
 from faces.label import Mark
+from faces.manners import MANNERS
 from faces.motion import Pose
 from faces.neural import NeuralRenderer
+from faces.sound import read
 from faces.stage import Stage
 from faces.training import corpus, flite
 from faces.training.corpus import features
 from faces.training.train import run
 from faces.visemes import SIX, SIX_OF, VISEMES, track
-from schemas.avatars import Background, Shape, asked_for
+from schemas.avatars import STOCK, Background, Shape, asked_for
 from schemas.labels import Label
 
 mpl.use("Agg")
@@ -90,6 +93,48 @@ def speaking() -> None:
     plt.close(figure)
 
 
+def faces() -> None:
+    """The stock faces, as they look when they speak or listen."""
+    chosen = (
+        Pose(aperture=0.4, smile=0.35, yaw=-0.5, gaze=0.3, brow=0.2), Pose(smile=0.3, yaw=0.5, gaze=-0.3, roll=0.4),
+        Pose(aperture=0.25, smile=0.4, roll=-0.5, yaw=-0.3, gaze=0.2),
+        Pose(aperture=0.5, smile=0.5, yaw=0.4, gaze=-0.25),
+    )  # fmt: skip
+    pictures = [rgb(Stage(stock(name), 720).draw([pose])[0], 720) for name, pose in zip(STOCK, chosen, strict=True)]
+    small = [cv2.resize(picture[:, 40:680], (400, 450), interpolation=cv2.INTER_AREA) for picture in pictures]
+    Image.fromarray(np.concatenate(small, axis=1)).save(FOLDER / "faces.jpg", quality=88)
+
+
+def moods() -> None:
+    """Each mood on three faces: the expression into which a face eases."""
+    built = [stock("av_demo"), stock("av_stock_002"), *[fit(np.asarray(p)) for p in photographs().values()][-1:]]
+    rows = []
+    for face in built:
+        poses = [Pose(smile=m.smile, brow=m.brow, worry=m.worry, roll=m.tilt) for m in MANNERS.values()]
+        drawn = [rgb(frame)[30:430, 76:436] for frame in Stage(face, SIDE).draw(poses)]
+        rows.append(np.concatenate([cv2.resize(p, (225, 250), interpolation=cv2.INTER_AREA) for p in drawn], axis=1))
+    figure = Image.new("RGB", (rows[0].shape[1], 250 * len(rows) + 22), "white")
+    figure.paste(Image.fromarray(np.concatenate(rows)), (0, 22))
+    for i, mood in enumerate(MANNERS):
+        ImageDraw.Draw(figure).text((225 * i + 8, 5), mood, fill="black")
+    figure.save(FOLDER / "moods.jpg", quality=85)
+
+
+def clip() -> None:
+    """The stock face speaks, for who wants to see it move."""
+    pcm = read(SPEECH)
+    film.render(
+        NeuralRenderer("cpu"),
+        stock("av_demo"),
+        SIDE,
+        pcm,
+        FOLDER / "speaking.mp4",
+        lambda *_: None,
+        seed=5,
+        mood="warm",
+    )
+
+
 def mouths() -> None:
     """The stock faces and two photographs, in some of the things that they do."""
     chosen = [
@@ -99,7 +144,7 @@ def mouths() -> None:
     ]  # fmt: skip
     built = [fit(np.asarray(picture)) for picture in photographs().values()]
     rows = []
-    for face in (stock("av_demo"), stock("av_stock_001"), *built):
+    for face in (*map(stock, STOCK), *built):
         pictures = [rgb(frame)[40:424, 80:432] for frame in Stage(face, SIDE).draw(chosen)]
         rows.append(np.concatenate([cv2.resize(p, (176, 192), interpolation=cv2.INTER_AREA) for p in pictures], axis=1))
     Image.fromarray(np.concatenate(rows)).save(FOLDER / "mouths.png", optimize=True)
@@ -140,7 +185,7 @@ def label() -> None:
     Image.fromarray(np.concatenate([small, shown[1]], axis=1)).save(FOLDER / "label.png", optimize=True)
 
 
-PICTURES = {each.__name__: each for each in (speaking, mouths, backgrounds, label)}
+PICTURES = {each.__name__: each for each in (speaking, mouths, faces, moods, clip, backgrounds, label)}
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.console import err, fail
+from schemas import moods
 from schemas.avatars import Background, Shape, asked_for
 from schemas.labels import USUAL_CORNER, Corner, Label
 
@@ -53,12 +54,17 @@ def render(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Words drawn on each frame, such as AI-generated.")] = None,
     label_corner: Annotated[Corner, typer.Option(help="Where the label lies.")] = USUAL_CORNER,
+    mood: Annotated[str, typer.Option(help=f"How it looks: {', '.join(moods.MOODS)}.")] = "neutral",
+    session: Annotated[str, typer.Option(help="Nod, blink and look about as in the session of this id.")] = "",
 ) -> None:
     """Have a face speak a recording, and save it as a video. The file says that it is synthetic."""
     need_neural()
+    if (look := moods.parse(mood)) is None:
+        raise fail(moods.unknown(mood))
     from av.error import FFmpegError
 
     from faces import film, sound
+    from faces.life import seed_of
     from faces.neural import NeuralRenderer
     from workers.renderers import format_of
 
@@ -77,6 +83,7 @@ def render(
             film.render(
                 NeuralRenderer(), face, width, pcm, out,
                 lambda done, total: bar.update(task, completed=done, total=total), drawn,
+                seed_of(session), look,
             )  # fmt: skip
         except (FFmpegError, OSError) as failed:
             raise fail(f"{out} cannot be written: {failed}") from None

@@ -15,6 +15,11 @@ _LOOK = 0.45
 """How far a whole unit of gaze moves the iris, in its radii."""
 _CORNER = 0.08
 _NOTHING = 0.02
+_OVER = 0.9
+"""Of the lashes: how far a shut lid reaches over the lower rim, whose edge is known to a pixel or two."""
+_LASHES_HIGH = 0.075
+_SHINES, _DARK = 44, 0.42
+"""Steps of luma above a lid's skin, and the share of it, from which on something is none of it."""
 _LASHES = 0.016
 """Of the distance of the eyes: half the height of the lashes of a shut eye."""
 
@@ -56,7 +61,7 @@ class Eyes:
         lids = np.concatenate([eye.upper.line[4:-4] for eye in rig.eyes]) * side
         x, y = np.clip(lids.astype(int), 0, side - 1).T
         self._lash = np.float32(np.percentile(luma[y, x], 30) * 0.8 + 6)
-        self._lids = [(eye.lid * side).astype(np.float32) for eye in rig.eyes]
+        self._lids = [_skin_above(eye, luma, _LASHES_HIGH * rig.spread * side) for eye in rig.eyes]
         self._gazes = [_Gaze.of(eye, side) for eye in rig.eyes]
 
     def look(self, edges: Edges, gaze: tuple[float, float], box: Patch, at: Values, at_half: Values) -> None:
@@ -92,7 +97,7 @@ class Eyes:
         """In each column the skin between `start` and the rim is drawn out down to where the rim is now; the lashes at
         the rim come as they are."""
         rows, columns = patch.rows, patch.columns
-        down = over + np.float32(lid) * np.maximum(under - over, 0)
+        down = over + np.float32(lid) * np.maximum(under - over + np.float32(_OVER * self._thick), 0)
         lash = np.minimum(np.float32(2.5 * self._thick), 0.5 * (over - start))
         stretch = (over - lash - start) / np.maximum(down - lash - start, np.float32(1e-3))
         y = np.where(rows < down - lash, start + (rows - start) * stretch, rows - (down - over))
@@ -107,6 +112,26 @@ class Eyes:
         small = halved(at, half.size)
         for plane in frame.chroma:
             plane[half.at] = look_up(np.ascontiguousarray(plane[half.at]), small)
+
+
+def _skin_above(eye: Eye, luma: Pixels, lashes: float) -> Values:
+    """[SEAM] pixels: how far above the upper rim the skin begins that comes down in a blink, but for what is no skin:
+    the frame of glasses, and what their lenses reflect, stay where they are. `lashes`: how high they reach, pixels."""
+    side = luma.shape[0]
+    line, room = eye.upper.line * side, eye.lid * side
+    columns = []
+    for (x, y), most in zip(line, room, strict=True):
+        rows = np.clip(np.arange(round(y - lashes), round(y - most) - 1, -1), 0, side - 1)
+        columns.append(luma[rows, min(side - 1, int(x))].astype(int))
+    skin = np.median(np.concatenate([*columns, [0]]))
+    clear = room.copy()
+    for i, seen in enumerate(columns):
+        strange = (seen > skin + _SHINES) | (seen < _DARK * skin)
+        if strange.any():
+            clear[i] = lashes + strange.argmax() - 1
+    near = np.min([np.pad(clear, 4, mode="edge")[k : k + len(clear)] for k in range(9)], axis=0)
+    smooth = np.convolve(np.pad(near, 4, mode="edge"), np.ones(9) / 9, "valid")
+    return np.asarray(np.minimum(np.maximum(smooth, lashes), room), np.float32)
 
 
 def _room(inside: NDArray[np.bool_]) -> Values:

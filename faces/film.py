@@ -17,6 +17,7 @@ from faces.label import Mark
 from faces.neural import NeuralRenderer
 from faces.visemes import FPS
 from schemas.labels import Label
+from schemas.moods import Mood
 
 Pcm = NDArray[np.int16]
 
@@ -34,9 +35,12 @@ _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def frames(renderer: NeuralRenderer, face: Face, width: int, pcm: Pcm, seed: int = 1) -> Iterator[NDArray[np.uint8]]:
+def frames(
+    renderer: NeuralRenderer, face: Face, width: int, pcm: Pcm, seed: int = 1, mood: Mood = "neutral"
+) -> Iterator[NDArray[np.uint8]]:
     """One I420 frame for each 40 ms of `pcm` (int16 mono 48 kHz), the last one padded with silence."""
     stream = renderer.open(face, width, seed)
+    stream.cue(mood, False)
     count = -(-len(pcm) // TICK)
     padded = np.pad(pcm, (0, (count + 1) * TICK - len(pcm)))
     for i in range(count + 1):
@@ -54,6 +58,8 @@ def render(
     path: Path,
     tell: Callable[[int, int], None],
     label: Label | None = None,
+    seed: int = 1,
+    mood: Mood = "neutral",
 ) -> None:
     """Write an mp4 (H.264, AAC) that carries IPTC's DigitalSourceType and a comment. Raises av.error.FFmpegError,
     OSError."""
@@ -65,7 +71,7 @@ def render(
         video.width, video.height = width, height
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=RATE, layout="mono")
-        for i, picture in enumerate(frames(renderer, face, width, pcm)):
+        for i, picture in enumerate(frames(renderer, face, width, pcm, seed, mood)):
             if mark is not None:
                 picture = np.frombuffer(mark.on(picture.tobytes()), np.uint8)
             shown = av.VideoFrame.from_ndarray(picture.reshape(height * 3 // 2, width), format="yuv420p")

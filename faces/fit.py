@@ -107,9 +107,22 @@ def _large_enough(mesh: Mesh) -> None:
 
 
 def _looked_at(square: Pixels, mesh: Mesh) -> Mesh:
-    """Seen again in the levelled picture, where it is larger or less noisy."""
+    """Seen again in the levelled picture, where it is larger or less noisy, and in its mirror image: what the net makes
+    of left and right is taken away."""
     again = landmarks.mesh(square, _found(mesh))
-    return again if _agree(mesh, again) else mesh
+    turned = landmarks.mesh(np.ascontiguousarray(square[:, ::-1]), _found(_mirrored(mesh)))
+    both = [each for each in (again, _mirrored(turned)) if _agree(mesh, each)]
+    if not both:
+        return mesh
+    points, irises = (np.mean([getattr(each, part) for each in both], axis=0) for part in ("points", "irises"))
+    return Mesh(points, irises, min(each.presence for each in both))
+
+
+def _mirrored(mesh: Mesh) -> Mesh:
+    """In the mirror image of the levelled picture."""
+    points = mesh.points[table.mirror()] * [-1, 1, 1] + [SIDE, 0, 0]
+    irises = mesh.irises[::-1, [0, 3, 2, 1, 4]] * [-1, 1] + [SIDE, 0]
+    return Mesh(points, irises, mesh.presence)
 
 
 def _found(mesh: Mesh) -> Found:
@@ -151,6 +164,8 @@ def _mesh_at(eye_left: Floats, eye_right: Floats, mouth_left: Floats, mouth_righ
     turn = np.column_stack([x, [-x[1], x[0]]])
     middle = (eye_left + eye_right) / 2
     usual = table.neutral().copy()
+    upper, lower = list(at.UPPER_INNER), list(at.LOWER_INNER)
+    usual[upper] = usual[lower] = (usual[upper] + usual[lower]) / 2  # its lips are shut
     mouth = (mouth_left + mouth_right) / 2
     aside, below = (mouth - middle) @ turn / max(scale, 1e-9)
     tall = float(usual[[13, 14], 1].mean())

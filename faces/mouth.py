@@ -72,8 +72,11 @@ class Mouth:
             return
         columns, rows = patch.columns, patch.rows
         fade = np.float32(_FADE * width)
-        share = ((rows > along(columns, line)) * clipped((patch.bottom - 1 - rows) / fade)).astype(np.float32)
-        share *= clipped(np.float32(0.75) - np.maximum(left - columns, columns - right) / fade)
+        beyond = np.maximum(left - columns, columns - right)
+        # Within the mouth the switch is sharp and nobody sees it; beyond its corners there is skin on both sides.
+        share = clipped((rows - along(columns, line)) / np.maximum(2 * beyond, np.float32(0.01)))
+        share *= clipped((patch.bottom - 1 - rows) / fade)
+        share *= clipped(np.float32(0.75) - beyond / fade)
         jaw = self._jaw.back(weights, rigid, patch)
         here = at[patch.within(box).at]
         here += (jaw - here) * share[..., None]

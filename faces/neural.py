@@ -15,10 +15,14 @@ from faces import lips
 from faces.face import Face, stock
 from faces.fit import opened
 from faces.hearing import TICK
+from faces.life import Life
 from faces.listening import Listening, Row
-from faces.motion import Life, Lips, Pose
+from faces.motion import Lips, Pose
+from faces.pitch import Ear
+from faces.prosody import SILENT, Sound
 from faces.stage import Stage
 from faces.visemes import INDEX, Shape
+from schemas.moods import Mood
 
 LOOKAHEAD_MS = 40 * lips.LOOKAHEAD_TICKS
 
@@ -35,8 +39,9 @@ class NeuralStream:
     row: Row
     """What the net remembers of it."""
     lips: Lips = field(default_factory=Lips)
+    ear: Ear = field(default_factory=Ear)
     waiting: list[Pcm] = field(default_factory=list)
-    loudness: float | None = None
+    sound: Sound | None = None
     """Of the tick whose frame comes next; None while the lookahead fills."""
     quiet: bool = False
 
@@ -55,8 +60,12 @@ class NeuralStream:
         self.waiting.clear()
         self.listening.forget(self.row)
         self.lips = Lips()
-        self.loudness = self.loudness and 0.0
+        self.sound = self.sound and SILENT
         self.quiet = True
+
+    def cue(self, mood: Mood, listening: bool) -> None:
+        """From the next frame on: how it looks, and whether somebody else speaks."""
+        self.life.cue(mood, listening)
 
 
 class NeuralRenderer:
@@ -112,7 +121,7 @@ class NeuralRenderer:
         poses = []
         for stream, tick, shape, kind in zip(streams, ticks, shapes, kinds, strict=True):
             poses.append(_pose(stream, shape, kind))
-            stream.loudness = float(np.sqrt(np.mean(np.square(tick, dtype=np.float32)))) / 32768
+            stream.sound = stream.ear.hear(tick)
             stream.quiet = False
         return poses
 
@@ -125,14 +134,13 @@ class NeuralRenderer:
 
 def _pose(stream: NeuralStream, shape: list[float], kind: list[float]) -> Pose | None:
     """The frame that this reading belongs to; None as long as there was no tick before this one."""
-    if stream.loudness is None:
+    if stream.sound is None:
         return None
     said = Shape(0.0, 0.1, 0.0) if stream.quiet else Shape(*shape)
     aperture, roundness, pressed = stream.lips.step(said)
-    yaw, pitch, roll, breath, brow, lid, gaze = stream.life.step(stream.loudness)
     special = 0.0 if stream.quiet else 1 - pressed
     return Pose(
-        yaw, pitch, roll, breath, brow, lid, gaze, 0.0, aperture, roundness, pressed,
+        *stream.life.step(stream.sound), aperture, roundness, pressed,
         on_teeth=special * _sure(kind[INDEX["FF"]]),
         tongue=special * _sure(kind[INDEX["TH"]]),
     )  # fmt: skip

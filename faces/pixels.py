@@ -143,5 +143,7 @@ def steepness(line: Values) -> Values:
     """What a row's distance from a line is worth in pixels across it."""
     if len(line) < 2:
         return np.ones_like(line)
-    slope = np.diff(line, append=line[-1:])
-    return np.asarray(1 / np.sqrt(1 + slope * slope), np.float32)
+    steep = np.ones_like(line)
+    slope = line[1:] - line[:-1]
+    np.divide(1, np.sqrt(1 + slope * slope), out=steep[:-1])
+    return steep

@@ -268,9 +268,8 @@ def _moves(points: Floats, to_portrait: Floats) -> Floats:
         if name not in _OPENING:
             upper, lower = list(at.UPPER_INNER), list(at.LOWER_INNER)
             move[upper] = move[lower] = (move[upper] + move[lower]) / 2
-        for ring in (at.UPPER_INNER, at.LOWER_INNER):
-            whole_ring = [at.CORNERS[0], *ring, at.CORNERS[1]]
-            move[list(ring)] = _smooth_along(points[whole_ring, :2], move[whole_ring])[1:-1]
+        for ring in at.RINGS:
+            move[list(ring[1:-1])] = _smooth_along(points[list(ring), :2], move[list(ring)])[1:-1]
         found.append(move)
     return np.stack(found)
 

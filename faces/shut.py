@@ -17,6 +17,11 @@ AJAR = 0.03
 """Gap between the lips in mouth widths, below which they are taken as touching."""
 _MEET = 0.34
 """Where lips meet, between the upper one and the lower one."""
+_FOLLOWS = 0.9, 0.75, 0.6
+"""Of the way of the lips' inner edges: the rings from there outwards. Shut, lips are fuller than a smile has them."""
+_TEETH = 0.012, 0.018
+"""In mouth widths: what is cut off the edges of the parted lips, since the net leaves some teeth on them."""
+_CORNER = 0.3
 _LINE = 0.6
 _LOOK = 0.1
 """How far from where the net sees it the line between the lips is looked for, in mouth widths."""
@@ -34,18 +39,24 @@ def shut(picture: Pixels, points: Floats) -> tuple[Pixels, Floats]:
     upper, lower = list(at.UPPER_INNER), list(at.LOWER_INNER)
     if gap(points) < AJAR:
         return picture, _on_the_line(picture, points)
+    points = _without_teeth(points)
     moved = points.copy()
     meet = points[upper, :2] + _MEET * (points[lower, :2] - points[upper, :2])
     moved[upper, :2] = moved[lower, :2] = meet
     middle = rig.mouth_seam(moved)
     moves = np.zeros((len(points), 2))
-    for ring, sign in ((at.UPPER_LIP, 0), (at.LOWER_LIP, 1)):
-        inner = lower if sign else upper
-        for i in ring:
-            share = np.interp(points[i, 0], points[inner, 0], moved[inner, 1] - points[inner, 1], left=0.0, right=0.0)
-            moves[i, 1] = 0.88 * share
+    for follows, *rings in zip(_FOLLOWS, at.RINGS[2::2], at.RINGS[3::2], strict=True):
+        for ring, inner in zip(rings, (upper, lower), strict=True):
+            share = np.interp(
+                points[list(ring), 0], points[inner, 0], moved[inner, 1] - points[inner, 1], left=0.0, right=0.0
+            )
+            moves[list(ring), 1] = follows * share
     for inner in (upper, lower):
         moves[inner] = moved[inner, :2] - points[inner, :2]
+    for inner_end, *beyond in ((78, 61, 76, 62), (308, 291, 306, 292)):
+        # Parted lips meet at the outer corner, shut ones at the inner: nothing is seen of the rest.
+        moves[beyond] = moves[inner_end]
+        points[beyond, :2] = points[inner_end, :2] + _CORNER * (points[beyond, :2] - points[inner_end, :2])
     nose = float(points[[2, 97, 326], 1].mean())
     skin = [i for i in rig.head_only(points) if i not in at.LIPS]
     above = np.interp(points[:, 0], points[upper, 0], moves[upper, 1], left=0, right=0)
@@ -66,6 +77,17 @@ def shut(picture: Pixels, points: Floats) -> tuple[Pixels, Floats]:
     dark = np.exp(-(((rows - line) / (0.011 * width)) ** 2)) * _between(columns, middle)
     out = out * (1 - _LINE * dark[..., None] * np.array([0.85, 1.0, 1.0]))
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), moved
+
+
+def _without_teeth(points: Floats) -> Floats:
+    """The inner edges of parted lips a little further into the lips, where they are apart."""
+    cut = points.copy()
+    upper, lower = list(at.UPPER_INNER), list(at.LOWER_INNER)
+    width = float(np.linalg.norm(points[at.CORNERS[1], :2] - points[at.CORNERS[0], :2]))
+    apart = np.clip((points[lower, 1] - points[upper, 1]) / (0.06 * width), 0, 1)
+    cut[upper, 1] -= _TEETH[0] * width * apart
+    cut[lower, 1] += _TEETH[1] * width * apart
+    return cut
 
 
 def _on_the_line(picture: Pixels, points: Floats) -> Floats:
@@ -131,5 +153,5 @@ def _beside(columns: Floats, seam: Floats) -> Floats:
 
 def _between(columns: Floats, seam: Floats) -> Floats:
     width = seam[-1, 0] - seam[0, 0]
-    inside = np.minimum(columns - seam[0, 0], seam[-1, 0] - columns) / (0.12 * width)
+    inside = np.minimum(columns - seam[0, 0], seam[-1, 0] - columns) / (0.04 * width)
     return np.asarray(np.clip(inside, 0, 1))

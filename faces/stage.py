@@ -25,6 +25,9 @@ from faces.mouth import Mouth, Plates
 from faces.pixels import Frame, Pixels, Values, look_up, multiplied, over, planes, to_bytes
 from faces.poses import Weights, lean
 
+_ENOUGH = 160
+"""Of a matte: where a drawing's own colour is known."""
+
 
 class Stage:
     """`side`: the format's width. `threads`: how many frames of a batch are drawn at once.
@@ -41,7 +44,10 @@ class Stage:
         if face.matte is not None:  # as each frame has it: from chroma's
             small = _sized(face.matte, side // 2)
             share = np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
-            person = matte.own(person, share, behind)
+            if face.backdrop is None:
+                person = matte.own(person, share, behind)
+            else:
+                person = _sized(_drawn(face.portrait, face.matte, face.backdrop), side)
         self._field = HeadField(rig, side, share)
         luma, chroma = (to_bytes(plane) for plane in planes(person))
         back_luma, back_chroma = (to_bytes(plane) for plane in planes(behind))
@@ -119,6 +125,12 @@ class Stage:
                 frame.chroma[i][strip.half.at] = over(
                     np.asarray(chroma[i], np.uint8), self._behind[1][i][strip.half.at], small
                 )
+
+
+def _drawn(portrait: Pixels, share: Pixels, backdrop: Pixels) -> Pixels:
+    """The colours of a drawn person, whose matte is exact. Past their edges those of the nearest place that has some: a
+    frame's matte is half as fine, and would let the backdrop shine through."""
+    return teeth.spread(matte.own(portrait, share, backdrop), share >= _ENOUGH)
 
 
 def _sized(picture: Pixels, side: int) -> Pixels:

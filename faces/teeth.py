@@ -29,6 +29,9 @@ _TONGUE = np.array([168.0, 84.0, 82.0])
 _FINE = 4
 _SHOWING = 0.05
 """Gap between the lips, in mouth widths, from which on a portrait's own teeth may show."""
+_DARKEST_TOOTH = 40.0
+_COLOURLESS = 0.05
+"""Saturation that every tooth may have: in a photograph in black and white lips have none either."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,11 @@ def own(picture: Pixels, points: Floats, box: Box) -> Pixels | None:
     lip = float(np.median(_colour_of(picture, flat[[0, 17, 37, 267, 84, 314]])))
     bright = float(np.percentile(luma[between], 92))
     white = float(np.percentile(colour[between & (luma > 0.8 * bright)], 25))
-    tooth = between & (luma > max(70.0, 0.55 * bright)) & (colour < min(0.45, (white + lip) / 2))
+    tooth = (
+        between
+        & (luma > max(_DARKEST_TOOTH, 0.55 * bright))
+        & (colour <= max(_COLOURLESS, min(0.45, (white + lip) / 2)))
+    )
     if bright < 0.75 * float(_skin(picture, points) @ _LUMA) or tooth.sum() < 0.12 * between.sum():
         return None
     ends, first, last = _row_ends(tooth)
@@ -144,7 +151,7 @@ def own(picture: Pixels, points: Floats, box: Box) -> Pixels | None:
         return None
     among = (np.arange(box.width) >= first) & (np.arange(box.width) <= last)
     kept = between & (rows - box.top < ends - 0.5) & among & (luma > 0.45 * bright)
-    filled = _spread(part, kept)
+    filled = spread(part, kept)
     alpha = np.clip(ends - np.arange(box.height)[:, None], 0, 1) * among
     reach = cv2.GaussianBlur(alpha, (0, 0), 0.008 * width)
     return np.dstack([filled, np.clip(reach * 255, 0, 255).astype(np.uint8)])
@@ -184,7 +191,7 @@ def _row_ends(tooth: NDArray[np.bool_]) -> tuple[Floats, int, int]:
     return smooth.astype(np.float64), int(columns[known][0]), int(columns[known][-1])
 
 
-def _spread(part: Pixels, kept: NDArray[np.bool_]) -> Pixels:
+def spread(part: Pixels, kept: NDArray[np.bool_]) -> Pixels:
     """Where it is not kept, the colour of the nearest that is."""
     if not kept.any():
         return part

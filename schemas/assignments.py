@@ -9,6 +9,7 @@ from msgspec import Struct
 from schemas.avatars import RuntimeType, Shape
 from schemas.events import Quality
 from schemas.labels import Label
+from schemas.moods import Mood
 
 
 class Task(Struct, frozen=True):
@@ -32,6 +33,7 @@ class Task(Struct, frozen=True):
     runtime_type: RuntimeType = "avtr1"
     face: str | None = None
     """Asset of the avatar's built face; None for stock avatars, which ship with the worker."""
+    mood: Mood = "neutral"
     handover: bool = False
     """The attempt before still plays in the room: be ready to draw before you join, which throws it out."""
     resume_played_ms: int | None = None

@@ -17,7 +17,7 @@ AvatarStatus = Literal["processing", "ready", "failed"]
 Shape = Literal["square", "portrait"]
 """Of an avatar's frames: as high as wide, or 16 to 9."""
 
-STOCK = {"av_demo": "Demo", "av_stock_001": "Milo"}
+STOCK = {"av_demo": "Demo", "av_stock_001": "Milo", "av_stock_002": "Vera", "av_stock_003": "Kofi"}
 """Id → name."""
 STOCK_CREATED_AT = "2026-11-01T00:00:00.000Z"
 DEFAULT_NAME = "Custom Avatar"

@@ -10,6 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 from schemas.errors import ErrorType
 from schemas.events import Quality
 from schemas.jsons import JsonObject
+from schemas.moods import MOOD_KEY, MOODS
 from schemas.pages import Page
 from schemas.requests import CONTROLS, SOCKET_URL, WHOLE, Strict, Text, with_usable_host
 
@@ -60,7 +61,9 @@ Metadata = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "description": "Flat, at most 8 KB as JSON. Numbers are doubles, as in JavaScript.",
+            "description": "Flat, at most 8 KB as JSON. Numbers are doubles, as in JavaScript. `greenroom.mood` says"
+            f" how the face looks: {', '.join(MOODS)}.",
+            "properties": {MOOD_KEY: {"enum": list(MOODS)}},
             "propertyNames": {"pattern": r"^(?!_avatar\.)[^\x00-\x1f]*$"},
             "additionalProperties": {
                 "anyOf": [

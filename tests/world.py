@@ -18,6 +18,7 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from api.settings import ApiSettings
 from cli.customer import LiveKitProject
@@ -133,6 +134,8 @@ class World:
         )
         self.processes: dict[str, Process] = {}
         self._fakes: dict[str, asyncio.Task[None]] = {}
+        self.worker_keys: dict[str, X25519PrivateKey] = {}
+        """Of the fake workers, by their ids: what their tasks are sealed to."""
 
     async def open(self) -> None:
         await topics.apply(self.servers.kafka_bootstrap, self.prefix)
@@ -314,13 +317,14 @@ class World:
     async def fake_worker(self, slots: int, qualities: list[str] | None = None) -> str:
         """A worker that says its state each second and never starts anything; registered when this returns."""
         worker_id = new_id(WORKER)
+        key = self.worker_keys[worker_id] = new_worker_key()
         state = WorkerState(
             worker_id=worker_id,
             phase="ready",
             slots=slots,
             qualities=qualities or ["mock"],
             device="none",
-            public_key=public_text(new_worker_key()),
+            public_key=public_text(key),
             partition=0,
             held=[],
             avatars=[],

@@ -17,7 +17,8 @@ from typing import Protocol
 import structlog
 
 from schemas.labels import Label
-from workers.frames import Clear, Drawn, FromRenderer, Open, Opened, Push, Refused, Ring, give
+from schemas.moods import Mood
+from workers.frames import Clear, Cue, Drawn, FromRenderer, Open, Opened, Push, Refused, Ring, give
 from workers.pipe import Pipe
 from workers.playback import Pcm
 from workers.renderers import Format
@@ -63,6 +64,9 @@ class SessionFace(Protocol):
     def clear(self) -> None:
         """The agent was interrupted."""
 
+    def cue(self, mood: Mood, listening: bool) -> None:
+        """How it is to look, and whether somebody else speaks to it. It may be told before it is open."""
+
     def close(self) -> None: ...
 
 
@@ -86,16 +90,21 @@ class MockFace:
     def clear(self) -> None:
         self._stream.clear()
 
+    def cue(self, mood: Mood, listening: bool) -> None:
+        return None
+
     def close(self) -> None:
         return None
 
 
 class RenderedFace:
-    """A stream of the renderer process behind the unix socket `path`."""
+    """A stream of the renderer process behind the unix socket `path`. `seed`: of what the face does by itself."""
 
-    def __init__(self, path: Path, avatar_id: str, face: str | None, frame: Format) -> None:
+    def __init__(self, path: Path, avatar_id: str, face: str | None, frame: Format, seed: int | None = None) -> None:
         self._path = path
-        self._wanted = Open(avatar_id, face, frame.width, secrets.randbits(31), frame.height)
+        seed = secrets.randbits(31) if seed is None else seed
+        self._wanted = Open(avatar_id, face, frame.width, seed, frame.height)
+        self._cue = Cue("neutral", listening=False)
         self._pipe: Pipe[FromRenderer] | None = None
         self._ring: Ring | None = None
         self._idle = b""
@@ -161,6 +170,7 @@ class RenderedFace:
             raise FaceUnloadable(answer.message)
         if not isinstance(answer, Opened):
             return False
+        pipe.send(self._cue)
         self.lookahead = answer.lookahead
         self._idle = self._last = ring.read(0)
         self._pipe, self._ring, self._heard_at = pipe, ring, time.monotonic()
@@ -227,6 +237,12 @@ class RenderedFace:
         if self._pipe is not None and self._lost_at is None:
             self._pipe.send(Clear())
 
+    def cue(self, mood: Mood, listening: bool) -> None:
+        """A renderer that comes back is told again."""
+        self._cue = Cue(mood, listening)
+        if self._pipe is not None and self._lost_at is None:
+            self._pipe.send(self._cue)
+
     def close(self) -> None:
         if self._reopening is not None and self._reopening is not asyncio.current_task():
             self._reopening.cancel()
@@ -266,6 +282,9 @@ class LabelledFace:
 
     def clear(self) -> None:
         self._face.clear()
+
+    def cue(self, mood: Mood, listening: bool) -> None:
+        self._face.cue(mood, listening)
 
     def close(self) -> None:
         self._face.close()

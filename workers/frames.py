@@ -9,6 +9,8 @@ import socket
 
 from msgspec import Struct
 
+from schemas.moods import Mood
+
 SLOTS = 4
 
 
@@ -33,7 +35,14 @@ class Clear(Struct, frozen=True, tag="clear"):
     """The agent was interrupted."""
 
 
-ToRenderer = Open | Push | Clear
+class Cue(Struct, frozen=True, tag="cue"):
+    """From the next frame on: how the face looks, and whether somebody else speaks to it."""
+
+    mood: Mood
+    listening: bool
+
+
+ToRenderer = Open | Push | Clear | Cue
 
 
 class Opened(Struct, frozen=True, tag="opened"):

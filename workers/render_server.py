@@ -28,11 +28,11 @@ from schemas.avatars import STOCK
 from schemas.background import Background
 from schemas.logs import configure_logging
 from workers.children import outlive_signals, say_alive
-from workers.frames import SLOTS, Clear, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
+from workers.frames import SLOTS, Clear, Cue, Drawn, Open, Opened, Push, Refused, Ring, ToRenderer, take
 from workers.messages import Alive, Ready
 from workers.pipe import Pipe
 from workers.playback import TICK_SAMPLES
-from workers.renderers import FORMATS, Renderer, Stream, make
+from workers.renderers import FORMATS, Cued, Renderer, Stream, make
 
 log = structlog.get_logger()
 
@@ -187,6 +187,8 @@ class RenderServer:
             client.pushed.clear()
             self._waiting.pop(client, None)
             client.stream.clear()
+        elif isinstance(message, Cue) and isinstance(client.stream, Cued):
+            client.stream.cue(message.mood, message.listening)
 
     async def _draw(self) -> None:
         """Batches of whoever waits, that is has pushed what is not drawn yet, the longest waiting first."""

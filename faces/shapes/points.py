@@ -76,6 +76,13 @@ LOWER_LIP = (
     319,
     325,
 )
+RINGS = (
+    (78, *UPPER_INNER, 308), (78, *LOWER_INNER, 308),
+    (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292), (62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292),
+    (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306), (76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306),
+    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291), (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
+)  # fmt: skip
+"""Lines along the lips from corner to corner, from their edges outwards, the upper one first of two."""
 LIPS = tuple(sorted({*CORNERS, *UPPER_INNER, *LOWER_INNER, *UPPER_LIP, *LOWER_LIP}))
 MOUTH = 61, 291
 CHIN = 152
@@ -87,5 +94,11 @@ EYE_RIGHT_LOWER = 362, 382, 381, 380, 374, 373, 390, 249, 263
 """The rims of the eyes, as the viewer has them."""
 CREASE_LEFT = 247, 30, 29, 27, 28, 56, 190
 CREASE_RIGHT = 414, 286, 258, 257, 259, 260, 467
+NOSTRIL_LEFT, NOSTRIL_RIGHT = (20, 242, 141), (370, 462, 250)
+SIDES = (
+    (EYE_LEFT_UPPER, EYE_RIGHT_UPPER), (EYE_LEFT_LOWER, EYE_RIGHT_LOWER), (CREASE_LEFT, CREASE_RIGHT),
+    (NOSTRIL_LEFT, NOSTRIL_RIGHT),
+)  # fmt: skip
+"""Lines of both sides, each from the viewer's left to the right, so that the first of one is the last of the other."""
 BROW_LEFT = 46, 53, 52, 65, 55, 70, 63, 105, 66, 107
 BROW_RIGHT = 276, 283, 282, 295, 285, 300, 293, 334, 296, 336

@@ -31,13 +31,21 @@ def shapes() -> dict[str, Floats]:
         return dict(zip((str(name) for name in stored["names"]), stored["shapes"] * _STEP, strict=True))
 
 
-def write(places: Floats, names: list[str], moves: Floats) -> None:
+@cache
+def mirror() -> NDArray[np.int64]:
+    """[468]: of each point the one that is its mirror image."""
+    with np.load(FILE) as stored:
+        return np.asarray(stored["mirror"], np.int64)
+
+
+def write(places: Floats, names: list[str], moves: Floats, other: NDArray[np.int64]) -> None:
     """`places` [468, 3] and `moves` [n, 468, 3] of a head whose y is up."""
     eyes = (places[33] + places[133]) / 2, (places[263] + places[362]) / 2
     scale = float(np.linalg.norm(eyes[1] - eyes[0]))
     flip = np.array([1, -1, 1]) / scale / _STEP
     buffer = {
         "names": np.array(names),
+        "mirror": other.astype(np.uint16),
         "neutral": np.rint((places - (eyes[0] + eyes[1]) / 2) * flip).astype(np.int16),
         "shapes": np.rint(moves * flip).astype(np.int16),
     }

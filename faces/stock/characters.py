@@ -1,121 +1,124 @@
-"""What differs between the stock characters: colours and shapes, on a square of 1000."""
+"""What differs between the stock characters: colours, shapes, age, on a square of 1000."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from faces.stock.strands import Hair
+
 
 @dataclass(frozen=True)
 class Colours:
+    """`deep` is skin in the shadow of something, `lip_dark` the line between the lips; `cloth` from light to dark."""
+
     skin: str
     shade: str
+    deep: str
     light: str
     blush: str
     lip: str
     lip_dark: str
-    hair: str
-    hair_dark: str
-    hair_light: str
+    lip_light: str
     iris: str
     iris_dark: str
-    shirt: str
-    shirt_dark: str
-    shirt_light: str
-    back_top: str
-    back_bottom: str
+    iris_light: str
+    cloth: tuple[str, str, str]
+    under: str
+    back: tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Character:
-    """What differs between the drawings; the rig's landmarks are the same for all (`LANDMARKS`)."""
+    """`hair` and `clothes` name what `styles` and `clothes` draw. `jaw` 0…1 its width, `age` 0…1 lines of the
+    face, `lips` their height, `lashes` 0…1, `brow` its thickness, `smile` in units: how far its corners are up."""
 
     name: str
     colours: Colours
-    back_hair: str
-    front_hair: str
-    strands: str
-    brow: str
-    brow_width: float
-    jaw: float
-    lips: float
-    lashes: float
-    collar: str
-    extras: str = ""
+    strands: Hair
+    hair: str
+    clothes: str
+    stubble: bool = False
+    brow_strands: Hair | None = None
+    jaw: float = 0.0
+    age: float = 0.0
+    lips: float = 1.0
+    lashes: float = 1.0
+    brow: float = 11.0
+    smile: float = 8.0
 
 
 DEMO = Character(
     name="av_demo",
     colours=Colours(
-        skin="#e9b48f",
-        shade="#cf8f6c",
-        light="#f6cfae",
-        blush="#e38a75",
-        lip="#c8606a",
-        lip_dark="#8e3644",
-        hair="#4a2b25",
-        hair_dark="#2b1715",
-        hair_light="#7a4a3b",
-        iris="#5f8a55",
-        iris_dark="#2c4a2c",
-        shirt="#2f7f86",
-        shirt_dark="#1f5a63",
-        shirt_light="#4ea3a6",
-        back_top="#f3e7d6",
-        back_bottom="#d9c3ac",
+        skin="#ecbd9c", shade="#c98a68", deep="#8f5a44", light="#fbdcc3", blush="#e2826e",
+        lip="#c96a6c", lip_dark="#7c3238", lip_light="#eaa3a0",
+        iris="#6f8f5e", iris_dark="#2d4027", iris_light="#b3c48a",
+        cloth=("#40607a", "#2d4a63", "#1d3145"), under="#f3efe8", back=("#f4ede3", "#e3d3c0", "#c2ad97"),
     ),
-    back_hair="M500 78 C300 70 212 210 214 400 C214 560 196 690 236 800 C300 850 420 842 500 842 C580 842 700 850 764 800 C804 690 786 560 786 400 C788 210 700 70 500 78 Z",
-    front_hair=(
-        "M500 84 C350 76 262 176 262 330 C262 382 268 420 276 452 C290 392 306 352 338 318 C372 288 420 268 470 232 "
-        "C520 270 600 286 650 316 C690 346 708 392 724 452 C732 420 738 382 738 330 C738 176 650 76 500 84 Z"
-    ),
-    strands=(
-        "M468 232 C420 214 352 246 318 318 M470 230 C440 170 380 150 330 196 M474 232 C540 180 610 176 668 232 "
-        "M474 234 C560 232 640 262 690 330 M300 380 C272 440 262 520 262 600 M704 380 C730 450 738 520 738 600"
-    ),
-    brow="M{a} 372 C{b} 352 {c} 346 {d} 366",
-    brow_width=13,
-    jaw=0.0,
-    lips=1.0,
-    lashes=1.0,
-    collar="M396 792 C430 880 570 880 604 792",
-)
+    strands=Hair("#1f110c", "#3b2117", "#6a3f29", "#a06a43", "#d9a873"),
+    hair="long",
+    clothes="blazer",
+    brow_strands=Hair("#2b1810", "#3f2618", "#5a3825", "#75503a", "#8b6550"),
+    lips=1.05,
+)  # fmt: skip
 
 MILO = Character(
     name="av_stock_001",
     colours=Colours(
-        skin="#b97f59",
-        shade="#8f5a3c",
-        light="#d39b74",
-        blush="#b5634a",
-        lip="#9f5a4d",
-        lip_dark="#5f2c2a",
-        hair="#1f1a1c",
-        hair_dark="#0f0c0e",
-        hair_light="#453b3d",
-        iris="#6b4326",
-        iris_dark="#2e1a0e",
-        shirt="#4b5685",
-        shirt_dark="#333c63",
-        shirt_light="#6f7cb0",
-        back_top="#dfe8ea",
-        back_bottom="#b4c6cc",
+        skin="#c68e66", shade="#96603f", deep="#5d3623", light="#e4b48b", blush="#b9674b",
+        lip="#a8645a", lip_dark="#5c2c2b", lip_light="#cf958a",
+        iris="#6b4528", iris_dark="#2a170c", iris_light="#a8784a",
+        cloth=("#5b6a9c", "#414d7c", "#2b345a"), under="#eef1f4", back=("#e9f0f2", "#ccdade", "#9fb3ba"),
     ),
-    back_hair="M500 96 C360 92 268 180 264 330 C262 380 268 420 282 450 L718 450 C732 420 738 380 736 330 C732 180 640 92 500 96 Z",
-    front_hair=(
-        "M264 400 C250 300 262 196 340 132 C420 74 590 66 668 128 C742 190 752 300 736 400 C730 384 728 350 716 318 "
-        "C700 282 664 268 640 240 C590 262 470 276 372 240 C330 262 300 290 286 322 C274 350 270 380 264 400 Z"
-    ),
-    strands=(
-        "M344 224 C380 160 470 130 560 140 M400 246 C450 190 540 160 640 190 M300 290 C300 230 330 180 380 150 "
-        "M650 236 C690 250 712 290 720 330 M520 256 C570 220 620 200 690 220"
-    ),
-    brow="M{a} 370 C{b} 350 {c} 350 {d} 368",
-    brow_width=19,
+    strands=Hair("#0b0808", "#181213", "#2a2022", "#4c3d3c", "#7c6a64"),
+    hair="short",
+    clothes="sweater",
+    stubble=True,
+    brow_strands=Hair("#0d0909", "#171112", "#241b1b", "#3a2d2c", "#4d3f3c"),
     jaw=1.0,
-    lips=0.78,
-    lashes=0.35,
-    collar="M404 792 C440 850 560 850 596 792",
-    extras="stubble",
-)
+    lips=0.82,
+    lashes=0.3,
+    brow=15.0,
+    age=0.12,
+    smile=7.0,
+)  # fmt: skip
 
-CHARACTERS = (DEMO, MILO)
+VERA = Character(
+    name="av_stock_002",
+    colours=Colours(
+        skin="#f0c9b0", shade="#cf9c81", deep="#9b6a58", light="#fde6d6", blush="#e39a8b",
+        lip="#c0696d", lip_dark="#76343c", lip_light="#e2a5a4",
+        iris="#6e8fa8", iris_dark="#2b4256", iris_light="#b6cddb",
+        cloth=("#8d4553", "#6d2f3e", "#4a1d2a"), under="#f5ebe4", back=("#eef0ea", "#d5dbd1", "#aab5a8"),
+    ),
+    strands=Hair("#7b7a7d", "#99989c", "#bdbcbf", "#d9d8da", "#f4f3f3"),
+    hair="bob",
+    clothes="cardigan",
+    brow_strands=Hair("#6f6a68", "#827c79", "#98928f", "#aba5a2", "#bcb7b4"),
+    lips=0.82,
+    lashes=0.6,
+    brow=8.5,
+    age=1.0,
+    smile=10.0,
+)  # fmt: skip
+
+KOFI = Character(
+    name="av_stock_003",
+    colours=Colours(
+        skin="#7d4c33", shade="#54301f", deep="#40241a", light="#a8704f", blush="#8a4530",
+        lip="#8f5049", lip_dark="#5a2d2b", lip_light="#b87a70",
+        iris="#4a2c18", iris_dark="#1b0e07", iris_light="#7d5230",
+        cloth=("#d9a441", "#b98329", "#855a17"), under="#b98329", back=("#e4e6ee", "#c4c8d8", "#9398b0"),
+    ),
+    strands=Hair("#070505", "#100c0c", "#1c1616", "#332a28", "#57493f"),
+    hair="coils",
+    clothes="turtleneck",
+    brow_strands=Hair("#080606", "#0f0b0b", "#171212", "#241c1b", "#332927"),
+    jaw=0.7,
+    lips=1.3,
+    lashes=0.35,
+    brow=13.0,
+    smile=9.0,
+)  # fmt: skip
+
+CHARACTERS = (DEMO, MILO, VERA, KOFI)

@@ -1,308 +1,217 @@
-"""Two characters, drawn in layers on a square of 1000: back hair, shoulders, neck, ears, head, eyes with lids and gaze,
-brows, nose, lips, front hair. `make stock-faces` draws them; at run time only the result is read."""
+"""The characters, drawn in layers on a square of 1000, lit from the upper left: back hair, clothes, neck, ears, head,
+eyes, brows, nose, stubble, lips, front hair. `greenroom faces draw` draws them; at run time only the result is read."""
 
 from __future__ import annotations
 
-from faces.stock.characters import Character, Colours
+import random
+
+from faces.stock import clothes, features, styles
+from faces.stock.characters import Character
+from faces.stock.svg import blurs, ellipse, gradient, group, line, path, soft
 
 SIDE = 1000
 
+EYE_Y, EYE_LEFT, EYE_RIGHT = features.EYE_Y, features.EYE_LEFT, features.EYE_RIGHT
+MOUTH_Y, MOUTH_W = 604.0, 152.0
+CHIN_Y = 728.0
+LIP_UPPER, LIP_LOWER = 19.0, 27.0
 
-EYE_Y, EYE_LEFT, EYE_RIGHT = 432.0, 401.0, 599.0
-EYE_W, EYE_H = 110.0, 66.0
-MOUTH_Y, MOUTH_W = 600.0, 148.0
-CHIN_Y = 722.0
-LIP_UPPER, LIP_LOWER = 19.0, 26.0
+Curve = tuple[tuple[float, float], ...]
+"""A start and, for each cubic piece, two handles and an end."""
+eye_rims = features.eye_rims
 
 
 def svg(who: Character, person: bool = True, background: bool = True) -> str:
     """The portrait, or one of its two layers alone: outside of the person it is clear then."""
-    c = who.colours
-    layers = (
-        _background(c) if background else "",
-        *(
-            (
-                _path(who.back_hair, "url(#hair)"),
-                _shoulders(who),
-                _neck(who),
-                _ears(c),
-                _head(who),
-                _eye(who, EYE_LEFT, mirrored=False),
-                _eye(who, EYE_RIGHT, mirrored=True),
-                _brows(who),
-                _nose(c),
-                _lips(who),
-                _front_hair(who),
-            )
-            if person
-            else ()
-        ),
-    )
+    chance = random.Random(who.name)  # noqa: S311
+    back, front = styles.hair(who, chance)
+    layers = [_background(who)] if background else []
+    if person:
+        layers += [
+            back, clothes.behind(who), _neck(who), clothes.before(who), _ears(who), _head(who),
+            features.eye(who, EYE_LEFT, mirrored=False, chance=chance),
+            features.eye(who, EYE_RIGHT, mirrored=True, chance=chance),
+            _nose(who), styles.stubble(who, chance), _lips(who), features.brows(who, chance),
+            _cast(who), front,
+        ]  # fmt: skip
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" width="{SIDE}" height="{SIDE}">'
-        + _definitions(c)
-        + "".join(layers)
-        + "</svg>"
+        f"<defs>{blurs()}{_definitions(who)}</defs>" + "".join(layers) + "</svg>"
     )
-
-
-Curve = tuple[tuple[float, float], ...]
-"""A start and, for each cubic piece, two handles and an end."""
-
-
-def eye_rims(x: float, mirrored: bool) -> tuple[Curve, Curve]:
-    """The upper and the lower rim of an eye, each from the viewer's left to the right."""
-    w, top, bottom = EYE_W / 2, EYE_H * 0.56, EYE_H * 0.36
-    upper = (-w, 6.0), (-w * 0.6, -top * 1.28), (w * 0.5, -top * 1.32), (w, 2.0)
-    lower = (-w, 6.0), (-w * 0.5, bottom * 1.3), (w * 0.6, bottom * 1.2), (w, 2.0)
-    sign = -1 if mirrored else 1
-    placed = tuple(tuple((x + sign * px, EYE_Y + py) for px, py in rim) for rim in (upper, lower))
-    return (placed[0][::sign], placed[1][::sign])
 
 
 def lip_lines(who: Character) -> tuple[Curve, Curve, Curve]:
     """The upper lip's edge, the line between the lips, the lower lip's edge; left to right."""
-    w, y = MOUTH_W / 2, MOUTH_Y
-    up, low = LIP_UPPER * who.lips, LIP_LOWER * who.lips
-    upper = ((-w, -7.0), (-w * 0.6, -up * 0.75), (-w * 0.32, -up * 1.25), (-w * 0.14, -up),
-             (-w * 0.05, -up * 0.8), (w * 0.05, -up * 0.8), (w * 0.14, -up),
-             (w * 0.32, -up * 1.25), (w * 0.6, -up * 0.75), (w, -7.0))  # fmt: skip
-    line = (-w, -7.0), (-w * 0.55, 3.0), (-w * 0.2, 1.0), (0.0, 2.0), (w * 0.2, 1.0), (w * 0.55, 3.0), (w, -7.0)
-    lower = ((-w, -7.0), (-w * 0.6, low * 1.15), (-w * 0.2, low * 1.2), (0.0, low * 1.15),
-             (w * 0.2, low * 1.2), (w * 0.6, low * 1.15), (w, -7.0))  # fmt: skip
-    return tuple(tuple((500 + px, y + py) for px, py in curve) for curve in (upper, line, lower))  # type: ignore[return-value]
+    w, y, up = MOUTH_W / 2, MOUTH_Y, who.smile
+    high, low = LIP_UPPER * who.lips, LIP_LOWER * who.lips
+    upper = ((-w, -up), (-w * 0.66, -high * 0.62 - up * 0.35), (-w * 0.36, -high * 1.16), (-w * 0.15, -high),
+             (-w * 0.05, -high * 0.84), (w * 0.05, -high * 0.84), (w * 0.15, -high),
+             (w * 0.36, -high * 1.16), (w * 0.66, -high * 0.62 - up * 0.35), (w, -up))  # fmt: skip
+    line_ = ((-w, -up), (-w * 0.62, 3.0 - up * 0.25), (-w * 0.25, 2.0), (0.0, 4.0),
+             (w * 0.25, 2.0), (w * 0.62, 3.0 - up * 0.25), (w, -up))  # fmt: skip
+    lower = ((-w, -up), (-w * 0.62, low * 0.86), (-w * 0.3, low * 1.16), (0.0, low * 1.16),
+             (w * 0.3, low * 1.16), (w * 0.62, low * 0.86), (w, -up))  # fmt: skip
+    return tuple(tuple((500 + px, y + py) for px, py in curve) for curve in (upper, line_, lower))  # type: ignore[return-value]
 
 
-def _path(d: str, fill: str = "none", **attributes: str | float) -> str:
-    more = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
-    return f'<path d="{d}" fill="{fill}"{more}/>'
+def _there(curve: Curve, start: str = "M") -> str:
+    first, *rest = curve
+    parts = [" ".join(f"{x:.1f} {y:.1f}" for x, y in rest[i : i + 3]) for i in range(0, len(rest), 3)]
+    return f"{start}{first[0]:.1f} {first[1]:.1f} " + " ".join(f"C{part}" for part in parts)
 
 
-def _gradient(name: str, stops: list[tuple[float, str, float]], kind: str = "linear", **geometry: float) -> str:
-    at = "".join(f' {key}="{value}"' for key, value in geometry.items())
-    inner = "".join(f'<stop offset="{o}" stop-color="{colour}" stop-opacity="{alpha}"/>' for o, colour, alpha in stops)
-    return f'<{kind}Gradient id="{name}" gradientUnits="userSpaceOnUse"{at}>{inner}</{kind}Gradient>'
-
-
-def _definitions(c: Colours) -> str:
+def outline(jaw: float) -> str:
+    """The head, without hair and ears."""
+    j = 13 * jaw
     return (
-        "<defs>"
-        + "".join(
-            (
-                _gradient("back", [(0, c.back_top, 1), (1, c.back_bottom, 1)], x1=0, y1=0, x2=0, y2=1000),
-                _gradient("glow", [(0, "#ffffff", 0.75), (1, "#ffffff", 0)], "radial", cx=500, cy=400, r=470),
-                _gradient(
-                    "skin", [(0, c.light, 1), (0.55, c.skin, 1), (1, c.shade, 1)], "radial", cx=470, cy=400, r=390
-                ),
-                _gradient("neck", [(0, c.shade, 1), (0.5, c.shade, 1), (1, c.skin, 1)], x1=0, y1=690, x2=0, y2=850),
-                _gradient("blushl", [(0, c.blush, 0.42), (1, c.blush, 0)], "radial", cx=366, cy=540, r=82),
-                _gradient("blushr", [(0, c.blush, 0.42), (1, c.blush, 0)], "radial", cx=634, cy=540, r=82),
-                _gradient(
-                    "hair", [(0, c.hair_light, 1), (0.3, c.hair, 1), (1, c.hair_dark, 1)], x1=420, y1=70, x2=560, y2=800
-                ),
-                _gradient(
-                    "fringe",
-                    [(0, c.hair_light, 1), (0.5, c.hair, 1), (1, c.hair_dark, 1)],
-                    x1=420,
-                    y1=80,
-                    x2=520,
-                    y2=460,
-                ),
-                _gradient(
-                    "shirt",
-                    [(0, c.shirt_light, 1), (0.4, c.shirt, 1), (1, c.shirt_dark, 1)],
-                    x1=420,
-                    y1=770,
-                    x2=560,
-                    y2=1000,
-                ),
-                _gradient("lipup", [(0, c.lip, 1), (1, c.lip_dark, 1)], x1=0, y1=572, x2=0, y2=612),
-                _gradient("liplow", [(0, c.lip_dark, 1), (0.25, c.lip, 1), (1, c.lip, 1)], x1=0, y1=596, x2=0, y2=640),
-                _gradient(
-                    "white", [(0, "#c9c6c6", 1), (0.35, "#fbf9f6", 1), (1, "#fbf9f6", 1)], x1=0, y1=398, x2=0, y2=462
-                ),
-                '<filter id="soft" x="-30%" y="-30%" width="160%" height="160%"><feGaussianBlur stdDeviation="14"/></filter>',
-                '<filter id="softer" x="-50%" y="-50%" width="200%" height="200%"><feGaussianBlur stdDeviation="6"/></filter>',
-                f'<clipPath id="headclip">{_path(_head_outline(0.0))}</clipPath>',
-            )
-        )
-        + "</defs>"
+        "M500 148 C378 148 288 228 288 396 C288 470 294 532 "
+        f"{312 - j * 0.5:.0f} 590 C{330 - j:.0f} 648 {392 - j:.0f} 704 {448 - j * 0.6:.0f} 725 C476 735 524 735 {552 + j * 0.6:.0f} 725 "
+        f"C{608 + j:.0f} 704 {670 + j:.0f} 648 {688 + j * 0.5:.0f} 590 C706 532 712 470 712 396 C712 228 622 148 500 148 Z"
     )
 
 
-def _background(c: Colours) -> str:
-    return '<rect width="1000" height="1000" fill="url(#back)"/><rect width="1000" height="1000" fill="url(#glow)"/>'
+def _definitions(who: Character) -> str:
+    c = who.colours
+    return "".join(
+        (
+            gradient("back", [(0, c.back[0], 1), (0.55, c.back[1], 1), (1, c.back[2], 1)], "radial", cx=360, cy=300, r=900),
+            gradient("skin", [(0, c.light, 1), (0.45, c.skin, 1), (1, c.shade, 1)], "radial", cx=430, cy=380, r=420),
+            gradient("neck", [(0, c.deep, 1), (0.35, c.shade, 1), (1, c.skin, 1)], x1=0, y1=690, x2=0, y2=900),
+            gradient("lipup", [(0, c.lip, 1), (1, c.lip_dark, 1)], x1=0, y1=580, x2=0, y2=616),
+            gradient("liplow", [(0, c.lip_dark, 1), (0.3, c.lip, 1), (0.7, c.lip, 1), (1, c.shade, 1)], x1=0, y1=600, x2=0, y2=640),
+            gradient("blushl", [(0, c.blush, 0.5), (1, c.blush, 0)], "radial", cx=372, cy=540, r=84),
+            gradient("blushr", [(0, c.blush, 0.42), (1, c.blush, 0)], "radial", cx=628, cy=540, r=84),
+            gradient("cloth", [(0, c.cloth[0], 1), (0.5, c.cloth[1], 1), (1, c.cloth[2], 1)], x1=300, y1=800, x2=720, y2=1010),
+            f'<clipPath id="headclip">{path(outline(who.jaw))}</clipPath>',
+            f'<clipPath id="neckclip">{path(_neck_shape(who.jaw))}</clipPath>',
+        )
+    )  # fmt: skip
 
 
-def _shoulders(who: Character) -> str:
-    body = "M500 800 C420 800 400 806 330 838 C220 880 150 906 128 1000 L872 1000 C850 906 780 880 670 838 C600 806 580 800 500 800 Z"
-    folds = "M300 1000 C310 950 320 920 340 900 M700 1000 C690 950 680 920 660 900"
-    return _path(body, "url(#shirt)") + _path(
-        folds, stroke=who.colours.shirt_dark, stroke_width=6, stroke_linecap="round", opacity=0.5
+def _background(who: Character) -> str:
+    """A room out of focus."""
+    c = who.colours
+    return (
+        '<rect width="1000" height="1000" fill="url(#back)"/>'
+        + soft('<rect x="60" y="-40" width="210" height="620" fill="#ffffff"/>', 40, opacity=0.5)
+        + soft('<rect x="300" y="-40" width="60" height="620" fill="#ffffff"/>', 40, opacity=0.35)
+        + soft(f'<rect x="800" y="380" width="260" height="700" fill="{c.back[2]}"/>', 40, opacity=0.75)
+        + soft(ellipse(905, 330, 60, 90, c.back[2]), 24, opacity=0.5)
+    )
+
+
+def _neck_shape(jaw: float) -> str:
+    w, b = 80 + 22 * jaw, 10 * jaw
+    return (
+        f"M{500 - w} 600 L{500 - w} 762 C{500 - w} 800 {400 - b} 822 {356 - b} 838 L420 960 L580 960 L{644 + b} 838 "
+        f"C{600 + b} 822 {500 + w} 800 {500 + w} 762 L{500 + w} 600 Z"
     )
 
 
 def _neck(who: Character) -> str:
-    width = 84 + 14 * who.jaw
-    neck = (
-        f"M{500 - width} 640 L{500 - width} 752 C{500 - width} 790 {408 - 10 * who.jaw} 796 396 800 "
-        f"C430 884 570 884 604 800 C{592 + 10 * who.jaw} 796 {500 + width} 790 {500 + width} 752 L{500 + width} 640 Z"
+    c = who.colours
+    shadow = soft(path(outline(who.jaw), c.deep, transform="translate(8 50)"), 24, opacity=0.6)
+    side = soft(
+        path(f"M{560 + 10 * who.jaw} 640 L620 640 L660 900 L560 900 C590 840 596 740 560 640 Z", c.deep),
+        14,
+        opacity=0.35,
     )
-    return _path(neck, "url(#neck)") + _path(
-        who.collar, stroke=who.colours.shirt_dark, stroke_width=12, stroke_linecap="round"
+    lines = soft(
+        line("M456 800 C470 830 480 850 486 872 M548 800 C534 830 522 850 516 872", c.deep, 6, opacity=0.22), 8
     )
-
-
-def _ears(c: Colours) -> str:
-    ear = (
-        "M290 408 C262 386 240 406 246 452 C250 500 270 536 296 522 Z"
-        "M710 408 C738 386 760 406 754 452 C750 500 730 536 704 522 Z"
+    folds = soft(
+        line("M424 772 C470 790 530 790 576 772 M430 796 C474 812 530 812 570 796", c.deep, 4), 2, opacity=0.4 * who.age
     )
-    inner = "M282 426 C264 420 258 446 264 470 C268 490 276 502 286 500 M718 426 C736 420 742 446 736 470 C732 490 724 502 714 500"
-    return _path(ear, c.skin) + _path(inner, stroke=c.shade, stroke_width=6, stroke_linecap="round", opacity=0.8)
+    return path(_neck_shape(who.jaw), "url(#neck)") + group(shadow + side + lines + folds, clip_path="url(#neckclip)")
 
 
-def _head_outline(jaw: float) -> str:
-    j = 12 * jaw
+def _ears(who: Character) -> str:
+    c = who.colours
+    shape = "M296 410 C272 384 246 398 250 446 C254 496 270 536 300 526 Z"
+    inner = "M288 424 C272 410 260 424 264 456 C268 482 276 502 288 506"
+    one = (
+        path(shape, c.skin)
+        + soft(path("M290 420 C276 420 270 470 290 510 L300 500 L300 420 Z", c.deep), 4, opacity=0.55)
+        + soft(line(inner, c.deep, 5, opacity=0.7), 2)
+        + soft(line("M258 430 C254 456 262 500 278 518", c.light, 4, opacity=0.5), 2)
+    )
+    other = group(one, transform="translate(1000 0) scale(-1 1)")
     return (
-        "M500 150 C380 150 284 226 284 392 C284 470 294 530 "
-        f"{314 - j} 588 C{334 - j} 650 {410 - j} 716 {462 - j / 2} 722 C486 725 514 725 {538 + j / 2} 722 "
-        f"C{590 + j} 716 {666 + j} 650 {686 + j} 588 C706 530 716 470 716 392 C716 226 620 150 500 150 Z"
+        one
+        + other
+        + soft(path("M704 420 C740 380 760 420 740 500 C730 530 710 530 704 520 Z", c.deep), 8, opacity=0.25)
     )
 
 
 def _head(who: Character) -> str:
-    c = who.colours
-    outline = _head_outline(who.jaw)
-    parts = [
-        f'<g filter="url(#soft)" opacity="0.22">{_path(outline, c.shade, transform="translate(0 20)")}</g>',
-        _path(outline, "url(#skin)"),
-        '<rect x="270" y="440" width="200" height="200" fill="url(#blushl)"/>',
-        '<rect x="530" y="440" width="200" height="200" fill="url(#blushr)"/>',
-        f'<g filter="url(#softer)" opacity="0.28">{_path("M462 654 C486 664 514 664 538 654", stroke=c.shade, stroke_width=12)}</g>',
-    ]
-    if who.extras == "stubble":
-        beard = (
-            "M300 520 C306 590 330 668 400 706 C460 736 540 736 600 706 C670 668 694 590 700 520 "
-            "C676 560 650 590 622 580 C590 546 540 548 500 556 C460 548 410 546 378 580 C350 590 324 560 300 520 Z"
-        )
-        parts.append(
-            f'<g clip-path="url(#headclip)"><g filter="url(#soft)" opacity="0.34">{_path(beard, c.hair)}</g></g>'
-        )
-    return "".join(parts)
+    c, a = who.colours, who.age
+    shading = (
+        soft(path("M700 330 C720 480 700 640 590 730 L740 730 L760 330 Z", c.shade), 24, opacity=0.75)
+        + soft(path("M292 380 C292 520 322 640 420 728 L280 728 L270 380 Z", c.shade), 14, opacity=0.4)
+        + soft(path("M360 690 C440 742 560 742 640 690 L640 750 L360 750 Z", c.deep), 14, opacity=0.35)
+        + soft(ellipse(430, 300, 96, 66, c.light), 40, opacity=0.8)
+        + soft(ellipse(392, 520, 46, 28, c.light), 14, opacity=0.55)
+        + soft(ellipse(606, 516, 36, 22, c.light), 14, opacity=0.35)
+        + soft(ellipse(492, 692, 44, 20, c.light), 14, opacity=0.45)
+        + '<rect x="280" y="440" width="200" height="200" fill="url(#blushl)"/>'
+        + '<rect x="530" y="440" width="200" height="200" fill="url(#blushr)"/>'
+        + soft(line("M452 656 C480 668 520 668 548 656", c.deep, 12), 8, opacity=0.38)
+    )
+    lines = (
+        # from the nose to the mouth, beside the eyes, over the brows, under the eyes
+        soft(line("M446 540 C424 562 408 586 402 616 M554 540 C576 562 592 586 598 616", c.deep, 5), 4, opacity=0.2 + 0.4 * a)
+        + soft(line("M336 430 L318 422 M336 440 L316 444 M338 450 L322 462 M664 430 L682 422 M664 440 L684 444 M662 450 L678 462", c.shade, 4), 4, opacity=0.6 * a)
+        + soft(line("M400 290 C460 280 540 280 600 290 M412 316 C466 308 534 308 588 316", c.deep, 4), 8, opacity=0.34 * a)
+        + soft(line("M362 474 C386 490 424 490 444 472 M638 474 C614 490 576 490 556 472", c.deep, 5), 4, opacity=0.16 + 0.35 * a)
+        + soft(line("M398 628 C392 650 396 668 404 684 M602 628 C608 650 604 668 596 684", c.deep, 4), 4, opacity=0.3 * a)
+    )  # fmt: skip
+    return path(outline(who.jaw), "url(#skin)") + group(shading + lines, clip_path="url(#headclip)")
 
 
-def _eye(who: Character, x: float, mirrored: bool) -> str:
-    """Drawn for the picture's left eye, mirrored for the other."""
-    c = who.colours
-    w, top, bottom = EYE_W / 2, EYE_H * 0.56, EYE_H * 0.36
-    upper = f"M{-w} 6 C{-w * 0.6} {-top * 1.28} {w * 0.5} {-top * 1.32} {w} 2"
-    whole = f"{upper} C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6 Z"
-    light = -1 if mirrored else 1
-    ident = f"eye{int(x)}"
-    lashes = who.lashes
-    crease = f"M{-w * 0.86} -16 C{-w * 0.5} {-top * 1.5} {w * 0.5} {-top * 1.55} {w * 0.95} -18"
-    ball = (
-        f'<g clip-path="url(#{ident})">'
-        + _path(whole, "url(#eyewhite)")
-        + f'<circle cx="0" cy="-4" r="27" fill="{c.iris_dark}"/><circle cx="0" cy="-2" r="23" fill="{c.iris}"/>'
-        + '<circle cx="0" cy="-3" r="12" fill="#120d0d"/>'
-        + f'<circle cx="{-8 * light}" cy="-12" r="6.5" fill="#ffffff"/>'
-        + f'<circle cx="{8 * light}" cy="6" r="3" fill="#ffffff" opacity="0.7"/>'
-        + _path(
-            f"M{-w} {-top} L{w} {-top} L{w} {-top * 0.5} C{w * 0.4} {-top * 0.9} {-w * 0.4} {-top * 0.9} {-w} 0 Z",
-            "#000000",
-            opacity=0.12,
-        )
-        + "</g>"
+def _cast(who: Character) -> str:
+    """The shadow of the hair on the forehead."""
+    shape = styles.front_shape(who)
+    if not shape:
+        return ""
+    return group(
+        soft(path(shape, who.colours.deep, transform="translate(6 15)"), 8, opacity=0.45), clip_path="url(#headclip)"
     )
-    lash_line = _path(upper, stroke="#2a1a18", stroke_width=5 + 3 * lashes, stroke_linecap="round")
-    wing = (
-        _path(
-            f"M{-w + 4} 5 C{-w - 4} -2 {-w - 9} -7 {-w - 13} -13",
-            stroke="#2a1a18",
-            stroke_width=4.5,
-            stroke_linecap="round",
-        )
-        if lashes > 0.5
-        else ""
-    )
-    lower = _path(
-        f"M{w} 2 C{w * 0.6} {bottom * 1.2} {-w * 0.5} {bottom * 1.3} {-w} 6",
-        stroke=c.shade,
-        stroke_width=3,
-        opacity=0.75,
-    )
-    shadow = f'<g filter="url(#softer)" opacity="0.35">{_path(whole, c.shade, transform="scale(1.22 1.3)")}</g>'
-    flip = " scale(-1 1)" if mirrored else ""
+
+
+def _nose(who: Character) -> str:
+    c, wide = who.colours, 1 + 0.18 * who.jaw + (0.16 if who.lips > 1.2 else 0)
+
+    def x(off: float) -> float:
+        return round(500 + off * wide, 1)
+
     return (
-        f'<g transform="translate({x} {EYE_Y}){flip}">'
-        f'<defs><clipPath id="{ident}">{_path(whole)}</clipPath>'
-        + _gradient("eyewhite", [(0, "#cfcaca", 1), (0.4, "#fbf9f6", 1), (1, "#f4efeb", 1)], x1=0, y1=-30, x2=0, y2=26)
-        + "</defs>"
-        + shadow
-        + ball
-        + lower
-        + _path(crease, stroke=c.shade, stroke_width=3.5, stroke_linecap="round", opacity=0.8)
-        + lash_line
-        + wing
-        + "</g>"
-    )
-
-
-def _brows(who: Character) -> str:
-    parts = []
-    for a, b, cc, d in ((336, 366, 420, 462), (664, 634, 580, 538)):
-        parts.append(
-            _path(
-                who.brow.format(a=a, b=b, c=cc, d=d),
-                stroke=who.colours.hair if who.name == "av_demo" else who.colours.hair_dark,
-                stroke_width=who.brow_width,
-                stroke_linecap="round",
-                opacity=0.92,
-            )
-        )
-    return "".join(parts)
-
-
-def _nose(c: Colours) -> str:
-    return (
-        f'<g filter="url(#softer)" opacity="0.45">{_path("M478 420 C474 470 458 506 460 524 C470 546 530 546 540 524 C542 506 526 470 522 420 Z", c.shade)}</g>'
-        + f'<g filter="url(#softer)" opacity="0.8">{_path("M492 420 C490 470 484 500 488 516 C494 524 506 524 512 516 C516 500 508 470 506 420 Z", c.light)}</g>'
-        + _path(
-            "M464 524 C470 536 484 534 490 532 C496 538 506 538 511 532 C518 534 530 536 536 524",
-            stroke=c.shade,
-            stroke_width=5,
-            stroke_linecap="round",
-        )
-    )
+        soft(path(f"M{x(14)} 420 C{x(18)} 470 {x(26)} 500 {x(40)} 520 C{x(36)} 544 {x(14)} 548 {x(2)} 540 C{x(12)} 510 {x(8)} 460 {x(14)} 420 Z", c.shade), 8, opacity=0.6)
+        + soft(path(f"M{x(-20)} 416 C{x(-26)} 430 {x(-24)} 440 {x(-16)} 470 L{x(-10)} 470 L{x(-8)} 416 Z", c.shade), 8, opacity=0.4)
+        + soft(path(f"M{x(-6)} 410 C{x(-8)} 460 {x(-12)} 500 {x(-10)} 518 C{x(-4)} 526 {x(6)} 526 {x(10)} 518 C{x(10)} 500 {x(4)} 460 {x(4)} 410 Z", c.light), 4, opacity=0.75)
+        + soft(ellipse(x(-3), 516, 9, 7, "#ffffff"), 4, opacity=0.35)
+        + soft(path(f"M{x(-36)} 532 C{x(-20)} 550 {x(20)} 552 {x(38)} 532 C{x(30)} 556 {x(-28)} 556 {x(-36)} 532 Z", c.deep), 4, opacity=0.45)
+        + soft(line(f"M{x(-33)} 510 C{x(-42)} 520 {x(-41)} 534 {x(-30)} 537 M{x(33)} 510 C{x(42)} 520 {x(41)} 534 {x(30)} 537", c.deep, 4), 2, opacity=0.55)
+        + soft(ellipse(x(-16), 538, 8.5, 4.2, c.deep) + ellipse(x(16), 538, 8.5, 4.2, c.deep), 2, opacity=0.9)
+        + soft(path(f"M{x(-9)} 552 L{x(-11)} 578 L{x(11)} 578 L{x(9)} 552 Z", c.shade), 4, opacity=0.3)
+    )  # fmt: skip
 
 
 def _lips(who: Character) -> str:
-    c, w, y = who.colours, MOUTH_W / 2, MOUTH_Y
-    up, low = LIP_UPPER * who.lips, LIP_LOWER * who.lips
-    line = f"C{500 + w * 0.55} {y + 3} {500 + w * 0.2} {y + 1} 500 {y + 2} C{500 - w * 0.2} {y + 1} {500 - w * 0.55} {y + 3} {500 - w} {y - 7}"
-    upper = (
-        f"M{500 - w} {y - 7} C{500 - w * 0.6} {y - up * 0.75} {500 - w * 0.32} {y - up * 1.25} {500 - w * 0.14} {y - up} "
-        f"C{500 - w * 0.05} {y - up * 0.8} {500 + w * 0.05} {y - up * 0.8} {500 + w * 0.14} {y - up} "
-        f"C{500 + w * 0.32} {y - up * 1.25} {500 + w * 0.6} {y - up * 0.75} {500 + w} {y - 7} {line} Z"
-    )
-    lower = (
-        f"M{500 - w} {y - 7} C{500 - w * 0.6} {y + low * 1.15} {500 - w * 0.2} {y + low * 1.2} 500 {y + low * 1.15} "
-        f"C{500 + w * 0.2} {y + low * 1.2} {500 + w * 0.6} {y + low * 1.15} {500 + w} {y - 7} {line} Z"
-    )
-    return (
-        _path(lower, "url(#liplow)")
-        + _path(upper, "url(#lipup)")
-        + f'<g filter="url(#softer)" opacity="0.5">{_path(f"M{500 - w * 0.36} {y + low * 0.55} C{500 - w * 0.1} {y + low * 0.8} {500 + w * 0.1} {y + low * 0.8} {500 + w * 0.36} {y + low * 0.55}", stroke="#ffffff", stroke_width=6, stroke_linecap="round", opacity=0.7)}</g>'
-        + _path(f"M{500 + w} {y - 7} {line}", stroke=c.lip_dark, stroke_width=3.5, stroke_linecap="round")
-    )
-
-
-def _front_hair(who: Character) -> str:
     c = who.colours
+    upper, between, lower = lip_lines(who)
+    back = tuple(reversed(between))
+    w, y = MOUTH_W / 2, MOUTH_Y
+    low = LIP_LOWER * who.lips
+    shine = f"M{500 - w * 0.4} {y + low * 0.58} C{500 - w * 0.15} {y + low * 0.82} {500 + w * 0.1} {y + low * 0.82} {500 + w * 0.3} {y + low * 0.62}"
+    ends = "".join(
+        soft(ellipse(500 + sign * (w + 3), y - who.smile + 1, 7, 6, c.deep), 4, opacity=0.5) for sign in (-1, 1)
+    )
     return (
-        f'<g filter="url(#soft)" opacity="0.3" clip-path="url(#headclip)">{_path(who.front_hair, c.hair_dark, transform="translate(0 16)")}</g>'
-        + _path(who.front_hair, "url(#fringe)")
-        + _path(who.strands, stroke=c.hair_light, stroke_width=5, stroke_linecap="round", opacity=0.45)
+        ends
+        + soft(path(_there(upper) + _there(tuple(reversed(lower)), "L") + "Z", c.lip), 2, opacity=0.6)
+        + path(_there(lower) + _there(back, "L") + "Z", "url(#liplow)")
+        + path(_there(upper) + _there(back, "L") + "Z", "url(#lipup)")
+        + soft(line(shine, c.lip_light, 7 * who.lips), 4, opacity=0.8)
+        + soft(line(shine, "#ffffff", 2.5), 2, opacity=0.35)
+        + line(_there(between), c.lip_dark, 3.2)
     )

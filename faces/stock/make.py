@@ -14,11 +14,10 @@ from faces import landmarks, teeth
 from faces.face import SIDE, STOCK, Face
 from faces.pixels import Floats, Pixels
 from faces.shapes import points as at
-from faces.stock import drawing
+from faces.stock import drawing, features
 from faces.stock.characters import CHARACTERS, Character
 
-_IRIS = 26.0
-_LASH = 5.0
+_LASH = 2.5
 _LIGHT = np.array([1.0, 0.97, 0.94])
 _OUTER_UPPER = 61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291
 _OUTER_LOWER = 61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291
@@ -64,8 +63,8 @@ def _picture(who: Character, person: bool = True, background: bool = True) -> Pi
 
 
 def _iris(x: float) -> Floats:
-    rim = np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]]) * _IRIS
-    return np.asarray((np.array([x, drawing.EYE_Y - 3]) + rim) / drawing.SIDE)
+    rim = np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]]) * features.IRIS
+    return np.asarray((np.array([x, drawing.EYE_Y - 1]) + rim) / drawing.SIDE)
 
 
 def _as_drawn(points: Floats, who: Character) -> None:

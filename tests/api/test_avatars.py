@@ -14,7 +14,7 @@ import pytest_asyncio
 from events.sealing import field_aad
 from events.topics import AVATARS
 from faces.assets import Assets
-from schemas.avatars import CONSENT, Consent
+from schemas.avatars import CONSENT, STOCK, Consent
 from schemas.events import AvatarCreated, AvatarDeleted, AvatarReady, Encrypted
 from schemas.ids import AVATAR, new_id
 from store.data_keys import DataKeys
@@ -94,7 +94,7 @@ async def test_from_portrait_to_session_and_away(running: World, client: httpx.A
 
     listed = (await client.get("/v1/avatars")).json()
     assert listed["data"][0]["id"] == avatar["id"]
-    assert [a["id"] for a in listed["data"]][-2:] == ["av_demo", "av_stock_001"]
+    assert [a["id"] for a in listed["data"]][-len(STOCK) :] == list(STOCK)
     assert [a["id"] for a in (await client.get("/v1/avatars?q=SECRET")).json()["data"]] == [avatar["id"]]
 
     assert len(stored(running)) == 2  # portrait and face
@@ -369,7 +369,7 @@ async def test_a_name_that_does_not_open_says_so_and_hides_no_other(running: Wor
             page = (await other.get(f"/v1/avatars?limit=100{cursor and '&starting_after=' + cursor}")).json()
             walked += [each["id"] for each in page["data"]]
             cursor = page["next_cursor"]
-        assert walked == [*reversed(ids), "av_demo", "av_stock_001"]
+        assert walked == [*reversed(ids), *STOCK]
 
 
 async def test_a_search_looks_at_a_bounded_number_and_says_where_to_go_on(running: World) -> None:
@@ -410,7 +410,7 @@ async def test_stock_avatars(client: httpx.AsyncClient) -> None:
     platform = (await client.get("/v1/avatars?scope=platform&limit=1")).json()
     assert (len(platform["data"]), platform["has_more"], platform["next_cursor"]) == (1, True, "av_demo")
     rest = (await client.get("/v1/avatars?scope=platform&starting_after=av_demo")).json()
-    assert [a["id"] for a in rest["data"]] == ["av_stock_001"]
+    assert [a["id"] for a in rest["data"]] == list(STOCK)[1:]
     assert all(not a["id"].startswith("av_demo") for a in (await client.get("/v1/avatars?scope=org")).json()["data"])
     refused = await client.delete("/v1/avatars/av_demo")
     assert (refused.status_code, error(refused)["code"]) == (400, "avatar.not_deletable")

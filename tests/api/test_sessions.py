@@ -13,8 +13,11 @@ import pytest
 import pytest_asyncio
 
 from cli.customer import reference_request
+from events.sealing import unseal
 from events.topics import ASSIGNMENTS, SESSIONS
+from schemas.assignments import Task
 from schemas.events import (
+    AssignmentAssign,
     Meter,
     SessionEnded,
     SessionEndRequested,
@@ -130,6 +133,8 @@ BAD: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"metadata": {"a": {"b": 1}}}, 422, "metadata.a.invalid_type", "metadata.a"),
     ({"metadata": {"_avatar.x": 1}}, 422, "metadata.reserved", "metadata._avatar.x"),
     ({"metadata": {"a": "x" * 9000}}, 422, "metadata.too_large", "metadata"),
+    ({"metadata": {"greenroom.mood": "grumpy"}}, 422, "metadata.mood", "metadata.greenroom.mood"),
+    ({"metadata": {"greenroom.mood": None}}, 422, "metadata.mood", "metadata.greenroom.mood"),
     ({"transport": {"type": "websocket", "whatever": 1}}, 400, "transport.unsupported", "transport.type"),
     ({"transport": {"type": "pipecat"}}, 400, "transport.unsupported", "transport.type"),
     ({"transport": {"type": "webrtc"}}, 422, "transport.type.invalid", "transport.type"),
@@ -364,6 +369,26 @@ async def test_the_plan_caps_concurrency(running: World) -> None:
             return (await caller.post("/v1/sessions", json=running.request())).status_code == 201
 
         await eventually(admitted)
+
+
+async def test_the_worker_is_told_of_the_mood_in_its_sealed_task(running: World, client: httpx.AsyncClient) -> None:
+    moods = {}
+    for metadata in ({"greenroom.mood": "warm"}, {}):
+        made = await running.create(client, metadata=metadata)
+        assert made["metadata"] == metadata
+
+        async def assigned(session_id: str = made["id"]) -> Task | None:
+            for event, _ in await running.log(topic=ASSIGNMENTS):
+                data = event.data
+                if isinstance(data, AssignmentAssign) and data.session_id == session_id:
+                    key = running.worker_keys[data.worker_id]
+                    return unseal(data.sealed, session_id, data.attempt, data.worker_id, key)
+            return None
+
+        task = await eventually(assigned)
+        assert task is not None
+        moods[len(metadata)] = task.mood
+    assert moods == {1: "warm", 0: "neutral"}
 
 
 async def test_no_slot_is_at_capacity_after_the_bounded_wait(running: World, client: httpx.AsyncClient) -> None:

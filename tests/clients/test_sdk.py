@@ -190,7 +190,7 @@ async def test_pages_of_avatars(sdk: Drive) -> None:
     first = await sdk.call("avatars.list", scope="platform", limit=1)
     assert (len(first["data"]), first["has_more"], first["data"][0]["is_demo"]) == (1, True, True)
     second = await sdk.call("avatars.list", scope="platform", limit=1, starting_after=first["next_cursor"])
-    assert {avatar["id"] for avatar in (*first["data"], *second["data"])} == {"av_demo", "av_stock_001"}
+    assert [avatar["id"] for avatar in (*first["data"], *second["data"])] == ["av_demo", "av_stock_001"]
 
 
 # What remains

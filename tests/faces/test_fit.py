@@ -79,6 +79,25 @@ def test_the_mouth_opens_as_far_as_it_is_told_and_the_background_stands_still(ph
     assert np.abs(frames[-1].astype(int) - rest)[60:180, 150:380].mean() > 4  # which the head does not
 
 
+def test_lids_leave_what_glasses_reflect_where_it_is(photograph: Face) -> None:
+    drawn = Stage(photograph, 720).draw([Pose(), Pose(lid=1.0)])
+    rest, blinked = (frame[: 720 * 720].reshape(720, 720).astype(int) for frame in drawn)
+    eye = photograph.landmarks.eye_left
+    x, y = round(eye.x * 720), round(eye.y * 720)
+    lens = np.s_[y - 45 : y - 8, x - 50 : x + 50]
+    bright = rest[lens] > 170
+    assert bright.sum() > 300
+    assert ((np.abs(blinked - rest)[lens] > 25) & bright).sum() < 10
+    assert np.abs(blinked - rest)[y - 6 : y + 6, x - 6 : x + 6].mean() > 8  # it does come down
+
+
+def test_a_smile_in_black_and_white_has_teeth() -> None:
+    smile = rgb(Stage(stock("av_demo"), 720).draw([Pose(aperture=0.3, smile=0.5)])[0], 720)
+    grey = np.repeat(smile.mean(axis=2).astype(np.uint8)[..., None], 3, axis=2)
+    own = fit(grey).teeth[..., :3]
+    assert np.ptp(own, axis=2).max() == 0  # the portrait's, and not a drawn row
+
+
 def rgb(frame: Pixels, side: int = 512) -> Pixels:
     return np.asarray(cv2.cvtColor(frame.reshape(side * 3 // 2, side), cv2.COLOR_YUV2RGB_I420), np.uint8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faces import measure
-from faces.motion import Life, Lips
+from faces.motion import Lips
 from faces.visemes import INDEX, Phone, Shape, Unmapped, track
 
 pytestmark = pytest.mark.unit
@@ -47,16 +47,6 @@ def test_lips_take_two_frames_for_their_whole_way_and_none_for_a_closure() -> No
     assert opening == [pytest.approx(0.55), 1.0, 1.0]
     assert list(lips.step(Shape(0.8, 0.1, 0.9))) == pytest.approx([0.0, 0.1, 0.8])
     assert lips.step(Shape(0.03, 0.1, 0.0))[0] == 0.0
-
-
-def test_idle_life_stays_within_bounds() -> None:
-    life = Life(3)
-    steps = np.array([life.step(0.2 if k % 20 < 10 else 0.0) for k in range(3000)])
-    assert np.abs(steps[:, :4]).max() < 2.5
-    lid, gaze = steps[:, 5], steps[:, 6]
-    blinks = int(((lid[1:] == 1) & (lid[:-1] < 1)).sum())
-    assert 20 <= blinks <= 60  # in two minutes
-    assert np.abs(gaze).max() <= 0.7
 
 
 def test_lag_and_correlation() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+from livekit import rtc
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.customer import speech
@@ -193,6 +194,10 @@ async def test_only_the_agent_may_interrupt(stage: Any) -> None:
         destination_identity="avatar", method="lk.clear_buffer", payload="", response_timeout=5
     )
     assert answer == "reject"
+    with pytest.raises(rtc.RpcError, match="the agent's to set"):
+        await playing.watcher.room.local_participant.perform_rpc(
+            destination_identity="avatar", method="greenroom.set_mood", payload="warm", response_timeout=5
+        )
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (24000, 2), (48000, 1), (16000, 1)])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Segment
+from schemas.moods import Mood
 from workers.face import RendererLost
 from workers.media_clock import MediaClock, Played
 from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Utterance
@@ -46,6 +47,9 @@ class Face:
 
     def clear(self) -> None:
         self.cleared += 1
+
+    def cue(self, mood: Mood, listening: bool) -> None:
+        return None
 
     def close(self) -> None:
         return None

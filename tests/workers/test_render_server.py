@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from faces import measure, sound
 from faces.assets import Assets
 from faces.face import stock
 from faces.fit import fit
+from schemas.moods import Mood
 from tests import portraits
 from tests.world import eventually
 from workers.face import FaceUnloadable, RenderedFace, RendererLost
@@ -224,6 +226,24 @@ async def test_who_is_behind_gets_the_latest_frame(renderer: RenderKeeper) -> No
     assert one == pytest.approx(other, abs=0.06)
     steady.close()
     bursts.close()
+
+
+async def test_a_face_looks_as_it_is_cued(renderer: RenderKeeper) -> None:
+    """One seed, silence, three moods: the corners of the mouth are what differs. Told before it is open, too."""
+    seen = {}
+    moods: tuple[Mood, ...] = ("neutral", "cheerful", "concerned")
+    for mood in moods:
+        face = RenderedFace(renderer.path, "av_demo", None, LITE, seed=5)
+        face.cue(mood, listening=False)
+        await face.open()
+        for _ in range(60):
+            seen[mood] = np.frombuffer(await face.show(SILENCE), np.uint8)[: 256 * 256].reshape(256, 256)
+        face.close()
+    marks = stock("av_demo").landmarks
+    row, columns = round(marks.mouth_centre.y * 256), (marks.mouth_left.x * 256, marks.mouth_right.x * 256)
+    mouth = np.s_[row - 14 : row + 14, round(columns[0]) - 8 : round(columns[1]) + 8]
+    for one, other in combinations(moods, 2):
+        assert np.abs(seen[one][mouth].astype(int) - seen[other][mouth]).max() > 40
 
 
 async def test_a_cleared_push_leaves_nothing_to_do(renderer: RenderKeeper) -> None:

@@ -65,6 +65,21 @@ async def test_the_first_who_sees_the_track_gets_a_keyframe_when_the_way_is_clea
     assert await tick(5) == [8, 8, 6, 8, 8]
 
 
+async def test_a_mood_that_is_none_is_answered_with_those_that_are() -> None:
+    listener = SimpleNamespace(on_mood=lambda identity, mood: (identity, mood) == ("agent", "warm"))
+    room = LiveRoom(task(), SIZE, listener, Anything(), AddressPolicy(""))  # type: ignore[arg-type]
+
+    def call(identity: str, payload: str) -> rtc.RpcInvocationData:
+        return rtc.RpcInvocationData("1", identity, payload, 5.0)
+
+    assert await room._set_mood(call("agent", "warm")) == "ok"
+    with pytest.raises(rtc.RpcError, match="neutral, warm, cheerful, serious, concerned") as unknown:
+        await room._set_mood(call("agent", "grumpy"))
+    with pytest.raises(rtc.RpcError, match="the agent's to set") as stranger:
+        await room._set_mood(call("user", "warm"))
+    assert (unknown.value.code, stranger.value.code) == (422, 403)
+
+
 async def test_a_refusal_is_told_in_our_words() -> None:
     """LiveKit's own may name the room or people in it, and the message is in the log for ever."""
 

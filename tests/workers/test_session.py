@@ -477,6 +477,27 @@ async def test_what_is_open_at_the_end_is_finished(stage: Stage) -> None:
 
 
 @unit
+async def test_the_face_is_told_of_its_mood_and_of_who_else_speaks(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setattr(MockFace, "cue", lambda _, *cue: told.append(cue))
+    async with stage.session(mood="warm") as session:
+        await stage.plays()
+        assert told == [("warm", False)]
+        session.on_speakers({"agent"})
+        session.on_speakers({"avatar"})  # its own words
+        assert len(told) == 1
+        session.on_speakers({"agent", "user"})
+        session.on_speakers({"user"})
+        assert not session.on_mood("user", "serious")
+        assert session.on_mood("agent", "serious")
+        session.on_speakers(set())
+        assert told[1:] == [("warm", True), ("serious", True), ("serious", False)]
+        session.request_end("api_request")
+
+
+@unit
 async def test_only_the_agent_may_clear(stage: Stage) -> None:
     async with stage.session() as session:
         await stage.plays()

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from schemas.avatars import Shape
+from schemas.moods import Mood
 from workers.playback import Pcm
 
 FPS = 25
@@ -64,6 +65,15 @@ class Stream(Protocol):
 
     def clear(self) -> None:
         """The agent was interrupted: forget what was pushed and not shown, and shut the mouth."""
+
+
+@runtime_checkable
+class Cued(Protocol):
+    """A stream that wants to know more than the sound. One without this method is not told."""
+
+    def cue(self, mood: Mood, listening: bool, /) -> None:
+        """From the next frame on: how the face is to look, and whether somebody else speaks. Told before the first
+        `push`, then when one of both has changed."""
 
 
 class Renderer(Protocol):
