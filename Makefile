@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -20,7 +20,11 @@ help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: $(STAMP) ## set everything up, run one avatar session, show that all of it held
-	$(VENV)/bin/greenroom demo --renderer $(RENDERER)
+	@$(PY) -m tools.web || echo "going on without the console"
+	$(VENV)/bin/greenroom demo --renderer $(RENDERER) $(ARGS)
+
+web: $(STAMP) ## the console, where it is not built as web/ has it
+	@$(PY) -m tools.web
 
 test: check ## lint, types, room contract, then all tests on real servers; some: make test ARGS="tests/api -k keys"
 ifdef ARGS
@@ -111,6 +115,16 @@ photographs:
 avatar-pictures: $(STAMP) synthesisers photographs ## the pictures of docs/avatar-model.md
 	$(PY) -m bench.avatar_pictures $(ARGS)
 
+console-pictures: $(STAMP) web chromium ## docs/pictures/console-*.png: each page of the console, on a stack of its own
+	$(PY) -m bench.console_pictures
+
+chromium: ## Debian's browser, in which tests and pictures look at the console
+	@command -v chromium > /dev/null || { \
+		echo "installing chromium"; \
+		apt-get install -y -qq --no-install-recommends chromium > /dev/null 2>&1 \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+		|| { echo "chromium is needed: as root, apt-get install chromium"; exit 1; }; }
+
 synthesisers: ## espeak-ng and flite, which training and judging need and running does not
 	@{ command -v flite && command -v espeak-ng; } > /dev/null || { \
 		echo "installing espeak-ng and flite"; \
@@ -143,6 +157,7 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
+	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/node.in -o requirements/node.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url bench/peers/requirements.in -o bench/peers/requirements.lock

@@ -17,6 +17,8 @@ from starlette.types import Lifespan
 from api import (
     account,
     avatars,
+    console,
+    console_operator,
     feed,
     history,
     live,
@@ -113,6 +115,8 @@ def _application(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     app.include_router(manual.router)
+    app.include_router(console_operator.router)
+    app.include_router(console.router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_middleware(FastPath)
     app.add_middleware(RequestBoundary)
@@ -167,6 +171,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             yield
         finally:
             await tasks.cancel()
+            await console_operator.audits.end()
             with contextlib.suppress(DatabaseUnreachable):  # a retry goes on with what is not marked
                 await mark_acknowledged(ctx)
             await ctx.leaving.cancel()  # `sweep` of the next process goes on

@@ -1,4 +1,4 @@
-"""Who speaks: bearer keys, looked up by their HMAC."""
+"""Who speaks: bearer keys, looked up by their HMAC; of the console, its cookie in their place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api import cookies
 from api.context import Context, Ctx
 from api.errors import KeyInvalid, KeyMissing, KeyRevoked, ScopeMissing
 from store import accounts
@@ -35,23 +36,41 @@ def scope_of(tags: Sequence[str | Enum], method: str) -> str:
 
 async def principal(request: Request, ctx: Ctx) -> Principal:
     """Raises KeyMissing, KeyInvalid, KeyRevoked or ScopeMissing."""
-    found = await _known_principal(request, ctx)
+    found = await known(request, ctx)
     scope = scope_of(request.scope["route"].tags, request.method)
     if not found.may(scope):
         raise ScopeMissing(f"This key lacks the scope {scope}. `greenroom keys create --scope {scope}` makes one.")
     return found
 
 
-async def _known_principal(request: Request, ctx: Context) -> Principal:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+async def known(request: Request, ctx: Context) -> Principal:
+    """Whoever asks, whatever they may. Raises KeyMissing, KeyInvalid, KeyRevoked, LoggedOut or CrossSite."""
+    return await of_digest(ctx, _digest(request, ctx))
+
+
+def _digest(request: Request, ctx: Context) -> bytes:
+    header = request.headers.get("authorization")
+    if header is None and (cookie := cookies.found(request)) is not None:
+        cookies.check_origin(request, request.method)
+        return cookies.opened(ctx.keyring, cookie, time.time())
+    scheme, _, secret = (header or "").partition(" ")
     secret = secret.strip()
     if not secret or scheme.lower() != "bearer":
         raise KeyMissing
+    return digest_of(ctx, secret)
+
+
+def digest_of(ctx: Context, secret: str) -> bytes:
+    """Raises KeyInvalid for what cannot be a key."""
     if not accounts.well_formed(secret):
         raise KeyInvalid
-    digest = accounts.secret_hash(secret, ctx.settings.key_pepper.get_secret_value())
-    known = _known.get(digest)
-    found = known[1] if known is not None and known[0] >= time.monotonic() else await _looked_up(ctx, digest)
+    return accounts.secret_hash(secret, ctx.settings.key_pepper.get_secret_value())
+
+
+async def of_digest(ctx: Context, digest: bytes) -> Principal:
+    """Raises KeyInvalid or KeyRevoked."""
+    seen = _known.get(digest)
+    found = seen[1] if seen is not None and seen[0] >= time.monotonic() else await _looked_up(ctx, digest)
     if found.revoked:
         raise KeyRevoked
     return found

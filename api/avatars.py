@@ -147,7 +147,7 @@ async def get(avatar_id: str, caller: CallerPrincipal, ctx: Ctx) -> Response:
     for stock in _STOCK:
         if stock.id == avatar_id:
             return answers.json(stock.model_dump())
-    (shown,) = await _shown(ctx, caller.account_id, await _find(ctx, caller.account_id, avatar_id))
+    (shown,) = await _shown(ctx, caller.account_id, await find(ctx, caller.account_id, avatar_id))
     return answers.json(shown.model_dump())
 
 
@@ -185,7 +185,7 @@ async def delete(avatar_id: str, request: Request, caller: CallerPrincipal, ctx:
     """Its portrait and face are removed from the asset store. Sessions that run with it go on."""
     if avatar_id in STOCK:
         raise AvatarNotDeletable
-    await _find(ctx, caller.account_id, avatar_id)
+    await find(ctx, caller.account_id, avatar_id)
     await uploads.delete(ctx, caller.account_id, avatar_id, request_id(request))
     return Response(status_code=204)
 
@@ -204,7 +204,7 @@ async def usable(ctx: Context, account_id: str, avatar_id: str) -> Usable:
     if avatar_id in STOCK:
         return Usable()
     try:
-        (found,) = await _find(ctx, account_id, avatar_id)
+        (found,) = await find(ctx, account_id, avatar_id)
     except AvatarNotFound:
         raise AvatarNotFound(param="avatar_id") from None
     if found.avatar is None or found.avatar.status == "processing":
@@ -217,7 +217,8 @@ async def usable(ctx: Context, account_id: str, avatar_id: str) -> Usable:
 # What is shown
 
 
-async def _find(ctx: Context, account_id: str, avatar_id: str) -> list[StoredAvatar]:
+async def find(ctx: Context, account_id: str, avatar_id: str) -> list[StoredAvatar]:
+    """The one. Raises AvatarNotFound."""
     async with ctx.pool.connection() as connection:
         found = await avatars.find(connection, account_id, avatar_id)
     if not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from events.settings import InternalSettings, RoomSettings
 from faces.settings import AssetSettings
@@ -29,3 +29,11 @@ class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, Ro
     )
     capacity_wait_seconds: float = Field(2.0, ge=0, le=3, description="How long a create waits for a free slot.")
     capacity_waiters: int = Field(256, description="Creates of one process that may wait for a slot at once.")
+    console_livekit_url: str = Field(
+        "",
+        description="LiveKit in which the console may make rooms and look into those of sessions, as workers reach it;"
+        " empty: it does neither, and takes tokens that are pasted.",
+    )
+    console_livekit_public_url: str = Field("", description="The same as browsers reach it; empty: by the same URL.")
+    console_livekit_key: str = Field("", description="Key of that LiveKit.")
+    console_livekit_secret: SecretStr = Field(SecretStr(""), description="Secret of that key.")

@@ -48,23 +48,27 @@ class Report:
         return [what for what, held, _ in self.checks if not held]
 
 
-def main(folder: Path, quality: str | None) -> int:
+def main(folder: Path, quality: str | None, console: bool = False) -> int:
     """Exit code 0 only when all of it held. Starts a stack, and stops it again, unless one runs here.
 
-    `quality` None: the reference request's own.
+    `quality` None: the reference request's own. `console`: the stack stays, for whoever wants to look around in it.
     """
     ours = stack.running() is None
     described = stack.running() or stack.up_detached()
     try:
         report = asyncio.run(_demonstrate(described, folder, quality))
     finally:
-        if ours:
+        if ours and not console:
             stack.down()
     _print_checks(report)
     if report.failed:
         out.print(f"Failed: {', '.join(report.failed)}", style="red")
         return 1
     out.print(f"All of it held. Look at {folder / 'frame.png'} and {folder / 'clip.mp4'}.", style="green")
+    if console:
+        out.print(f"The session is in the console: {described['api_url']}/console. Log in with this key:")
+        out.print(described["api_key"], markup=False, highlight=False)
+        out.print("`greenroom down` stops the stack.")
     return 0
 
 

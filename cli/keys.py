@@ -23,7 +23,7 @@ def create_key(
     plan: Annotated[str, typer.Option(help="Plan of a new account.")] = "self_hosted",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="What it may do, such as sessions:read; repeatable. Default: everything."),
+        typer.Option(help="What it may do, such as sessions:read; repeatable. Default: everything of its account."),
     ] = None,
     creates_per_minute: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Default: the plan's.")] = None,
     max_concurrency: Annotated[int | None, typer.Option(min=0, help="Live sessions of this key.")] = None,

@@ -96,6 +96,9 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where frame.png and clip.mp4 are written.")] = Path("demo-out"),
     renderer: Annotated[Renderers, typer.Option(help="mock does without torch.")] = Renderers.neural,
+    console: Annotated[
+        bool, typer.Option("--console", help="Leave the stack up, with the session to look at in the console.")
+    ] = False,
 ) -> None:
     """Act as a customer: a room, speech, one session, a webhook, a video of it, the bill and its audit."""
     from cli import demo as demonstration
@@ -104,7 +107,7 @@ def demo(
         os.environ["GREENROOM_WORKER_RENDERER"] = "mock"
     else:
         need_neural()
-    raise typer.Exit(demonstration.main(folder, "mock" if renderer is Renderers.mock else None))
+    raise typer.Exit(demonstration.main(folder, "mock" if renderer is Renderers.mock else None, console))
 
 
 # Processes

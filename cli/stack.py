@@ -215,6 +215,10 @@ def _environment(
         "GREENROOM_WORKER_STATE": str((STACK_FOLDER / "workers").absolute()),
         "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",
         "GREENROOM_WEBHOOK_PERMITTED_NETWORKS": own_networks,
+        # The console makes rooms in this LiveKit, and looks into those of its sessions.
+        "GREENROOM_CONSOLE_LIVEKIT_URL": started.livekit_url,
+        "GREENROOM_CONSOLE_LIVEKIT_KEY": started.livekit_api_key,
+        "GREENROOM_CONSOLE_LIVEKIT_SECRET": started.livekit_api_secret,
         # without a network LiveKit stands at an address that was made for it
         "GREENROOM_LIVEKIT_PERMITTED_NETWORKS": f"{own_networks},{urlsplit(started.livekit_url).hostname}/32",
     }
@@ -328,6 +332,7 @@ def reset() -> None:
 
 def describe(described: JsonObject) -> None:
     console.print(f"API       {described['api_url']}  (docs at {described['api_url']}/docs)")
+    console.print(f"Console   {described['api_url']}/console  (log in with the api_key of {STACK_FILE})")
     console.print(f"LiveKit   {described['livekit_url']}")
     console.print(f"Kafka     {described['kafka_bootstrap']}")
     console.print(f"Postgres  {described['database_url']}", markup=False)

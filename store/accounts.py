@@ -37,7 +37,12 @@ class Principal:
     label: Label | None = None
 
     def may(self, scope: str) -> bool:
-        """Whether the key has this scope, such as `sessions:read`; `sessions:write` contains it, `*` everything."""
+        """Whether the key has this scope, such as `sessions:read`; `sessions:write` contains it, `*` all of an account.
+
+        Nothing contains OPERATOR: it is about all accounts.
+        """
+        if scope == OPERATOR:
+            return OPERATOR in self.scopes
         noun, _, _ = scope.partition(":")
         return not {scope, f"{noun}:write", "*"}.isdisjoint(self.scopes)
 
@@ -155,7 +160,8 @@ async def find_account(connection: Connection, name: str) -> str | None:
 
 
 NOUNS = ("sessions", "events", "avatars", "webhooks", "account")
-SCOPES = ("*", *(f"{noun}:{verb}" for noun in NOUNS for verb in ("read", "write")))
+OPERATOR = "operator"
+SCOPES = ("*", *(f"{noun}:{verb}" for noun in NOUNS for verb in ("read", "write")), OPERATOR)
 
 
 @dataclass(frozen=True)

@@ -70,15 +70,21 @@ def rows() -> list[Row]:
     for error in classes():
         if "message" in vars(error):
             row(error.code, error).say(error.message)
-    for path in sorted(Path(*api.__path__).glob("*.py")):
+    for path in _modules():
         for error, codes, message in _raised(path):
             for code in codes:
                 row(code, error).say(message)
     return list(found.values())
 
 
+def _modules() -> list[Path]:
+    return sorted(path for path in Path(*api.__path__).glob("*.py") if path.stem != "__init__")
+
+
 def classes() -> list[type[ApiError]]:
-    """Those that have a code of their own."""
+    """Those that have a code of their own, of all modules."""
+    for path in _modules():
+        importlib.import_module(f"api.{path.stem}")
     todo, found = [ApiError], list[type[ApiError]]()
     while todo:
         error = todo.pop(0)
@@ -93,7 +99,7 @@ def classes() -> list[type[ApiError]]:
 
 def _raised(path: Path) -> Iterator[tuple[type[ApiError], list[str], str]]:
     """(class, codes, message) of each error that is made with words of its own."""
-    module = importlib.import_module(f"api.{path.stem}" if path.stem != "__init__" else "api")
+    module = importlib.import_module(f"api.{path.stem}")
     for function in ast.walk(ast.parse(path.read_text())):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or function.name == "refused":
             continue

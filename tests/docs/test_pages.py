@@ -97,7 +97,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert not broken
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", [*ROOMS, "web"])
 def test_every_room_lists_its_files_and_nothing_else(room: str) -> None:
     """In the first column of a table: a file, or a folder with a slash for all that is in it."""
     folder = ROOT / room

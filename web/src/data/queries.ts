@@ -1,0 +1,134 @@
+/** Everything that the pages look at: what it is called, and how it is asked for. */
+
+import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, Failure, type Me, ours, type Schemas, taken } from "./api";
+
+export const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      retry: (count, failed) => failed instanceof Failure && failed.passes && failed.status !== 0 && count < 4,
+      retryDelay: (count) => Math.min(8_000, 400 * 2 ** count),
+      // Whether the network is there says nothing of an API on this machine.
+      networkMode: "always",
+    },
+    mutations: { networkMode: "always" },
+  },
+});
+
+export const ME = ["me"];
+
+export const me = queryOptions({
+  queryKey: ME,
+  queryFn: () => ours<Me>("GET", "me"),
+  staleTime: 60_000,
+  refetchInterval: 60_000,
+});
+
+export const account = queryOptions({
+  queryKey: ["account"],
+  queryFn: () => taken(api.GET("/v1/account")),
+  staleTime: 60_000,
+});
+
+export const quota = queryOptions({
+  queryKey: ["quota"],
+  queryFn: () => taken(api.GET("/v1/billing/quota")),
+});
+
+export const capacity = queryOptions({
+  queryKey: ["capacity"],
+  queryFn: () => taken(api.GET("/v1/capacity")),
+  refetchInterval: 5_000,
+});
+
+export const status = queryOptions({
+  queryKey: ["status"],
+  queryFn: () => taken(api.GET("/v1/status")),
+  refetchInterval: 15_000,
+});
+
+export const avatars = queryOptions({
+  queryKey: ["avatars"],
+  queryFn: async () => {
+    const found: Schemas["AvatarResource"][] = [];
+    let starting_after: string | undefined;
+    do {
+      const query = { limit: 100, ...(starting_after ? { starting_after } : {}) };
+      const page = await taken(api.GET("/v1/avatars", { params: { query } }));
+      found.push(...page.data);
+      starting_after = page.next_cursor ?? undefined;
+    } while (starting_after);
+    return found;
+  },
+  refetchInterval: (query) => (query.state.data?.some((each) => each.status === "processing") ? 2_000 : false),
+});
+
+const of = (session_id: string) => ({ params: { path: { session_id } } });
+
+export const session = (id: string) =>
+  queryOptions({ queryKey: ["session", id], queryFn: () => taken(api.GET("/v1/sessions/{session_id}", of(id))) });
+
+export const timeline = (id: string) =>
+  queryOptions({
+    queryKey: ["session", id, "timeline"],
+    queryFn: () => taken(api.GET("/v1/sessions/{session_id}/timeline", of(id))),
+  });
+
+export type Happened = Schemas["HistoryEvent"] | Schemas["HistoryHeartbeat"];
+
+/** A session of an hour has 720 heartbeats: eight pages. */
+const MOST_PAGES = 20;
+
+export const history = (id: string) =>
+  queryOptions({
+    queryKey: ["session", id, "history"],
+    queryFn: async () => {
+      const found: Happened[] = [];
+      let after: string | undefined;
+      for (let n = 0; n < MOST_PAGES; n++) {
+        const query = { limit: 100, heartbeats: true, ...(after ? { after } : {}) };
+        const page = await taken(
+          api.GET("/v1/sessions/{session_id}/events", { params: { path: { session_id: id }, query } }),
+        );
+        found.push(...(page.data as Happened[]));
+        if (!page.has_more || !page.next_cursor) break;
+        after = page.next_cursor;
+      }
+      return found;
+    },
+  });
+
+export type Entry = Schemas["UsageEventResource"];
+
+/** Of a session, in the order of its chain. */
+export const entries = (id: string) =>
+  queryOptions({
+    queryKey: ["session", id, "entries"],
+    queryFn: async () => {
+      const found: Entry[] = [];
+      let starting_after: string | undefined;
+      for (let n = 0; n < MOST_PAGES; n++) {
+        const query = { limit: 100, session_id: id, ...(starting_after ? { starting_after } : {}) };
+        const page = await taken(api.GET("/v1/usage_events", { params: { query } }));
+        found.push(...page.data);
+        if (!page.has_more || !page.next_cursor) break;
+        starting_after = page.next_cursor;
+      }
+      return found.reverse();
+    },
+  });
+
+export type Delivery = Schemas["WebhookDeliveryResource"];
+
+export const deliveriesOf = (id: string) =>
+  queryOptions({
+    queryKey: ["session", id, "deliveries"],
+    queryFn: async () =>
+      (await taken(api.GET("/v1/webhook_deliveries", { params: { query: { session_id: id, limit: 100 } } }))).data,
+  });
+
+export const endpoints = queryOptions({
+  queryKey: ["endpoints"],
+  queryFn: async () => (await taken(api.GET("/v1/webhook_endpoints"))).data,
+});
