@@ -80,8 +80,8 @@ def rows(renderer: NeuralRenderer, pcm: np.ndarray[tuple[int, ...], np.dtype[np.
     """Rows of the judge's table: what, measured, bar, held."""
     built = people()
     found: list[list[str]] = []
-    for i, (name, face) in enumerate(built.items()):
-        other = list(built.values())[(i + 2) % len(built)]
+    for name, face in built.items():
+        other = max(built.values(), key=lambda each: float(np.linalg.norm(_middle(each) - _middle(face))))
         seen = talk(renderer, face, pcm)
         found += [
             *_mouth(name, face, seen),
@@ -99,13 +99,19 @@ def rows(renderer: NeuralRenderer, pcm: np.ndarray[tuple[int, ...], np.dtype[np.
     return found + _fits()
 
 
+def _middle(face: Face) -> Floats:
+    """Of the mouth: the portraits are level and alike in size, so most of them have theirs in about the same place."""
+    return np.asarray(face.points[[61, 291], :2].mean(axis=0))
+
+
 def _mouth(name: str, face: Face, seen: Talk) -> list[list[str]]:
     alike, mixed = correlation(seen.gaps, seen.told), correlation(np.roll(seen.gaps, 37), seen.told)
     still = seen.told < 1e-6
     rest = float(np.median(seen.gaps[still]))
     marks = face.landmarks
     wide = marks.mouth_width / (marks.eye_right.x - marks.eye_left.x)
-    gaps = np.array([measure.gap(frame, SIDE, marks) for frame in seen.yuv]) * wide
+    closed = measure.gap(Stage(face, SIDE).draw([Pose()])[0], SIDE, marks)  # a dark line between the lips is no gap
+    gaps = (np.array([measure.gap(frame, SIDE, marks) for frame in seen.yuv]) - closed) * wide
     shut, open_ = (float((gaps[which] < _SHUT).mean()) for which in (still, seen.told > 0.3))
     by_net = float((seen.gaps[still] - rest < _SHUT).mean())
     return [

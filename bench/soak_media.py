@@ -68,6 +68,13 @@ class Face:
         await asyncio.gather(self.agent.leave(), self.watcher.leave())
         return str(status)
 
+    async def say(self, pcm: bytes, rate: int, within_s: float) -> None:
+        """And wait for its end. What was reported of utterances before is forgotten: it may be that of a clear."""
+        while not self.agent.heard.empty():
+            self.agent.heard.get_nowait()
+        await self.agent.say(pcm, rate)
+        await self.agent.report(FINISHED, within_s)
+
     async def lives(self) -> bool:
         return (await self.system.status(self.client, self.id))["status"] not in ("ended", "failed")
 
@@ -132,12 +139,12 @@ class Soak:
         self.done[picked] += 1
         with contextlib.suppress(TimeoutError, rtc.RpcError):  # whom it talks to may have been killed
             if picked == "say":
-                await face.agent.say(pcm, rate)
-                await face.agent.report(FINISHED, seconds + 10)
+                await face.say(pcm, rate, seconds + 10)
             elif picked == "clear":
                 await face.agent.say(pcm, rate)
                 await asyncio.sleep(dice.uniform(0.2, 1.0))
                 await face.agent.interrupt()
+                await face.agent.report(FINISHED, seconds)
             elif picked == "reconnect":
                 await face.somebody_else_watches()
             elif picked == "kill":
@@ -192,12 +199,10 @@ async def lips(face: Face) -> float:
         await watcher.first_frame.wait()
     if face.quality != "mock":
         pcm, rate, seconds = judge()
-        await face.agent.say(pcm, rate)
-        await face.agent.report(FINISHED, seconds + 30)
+        await face.say(pcm, rate, seconds + 30)
         found = [window.late_ms for window in windows(watcher, since, seconds)]
     else:
-        await face.agent.say(tones(), RATE)
-        await face.agent.report(FINISHED, TONES * (TONE_S + PAUSE_S) + 30)
+        await face.say(tones(), RATE, TONES * (TONE_S + PAUSE_S) + 30)
         seen = begins([f.at for f in watcher.frames], [meter(f.image) for f in watcher.frames])
         heard = begins([at for at, _ in watcher.sound], [float(np.abs(s).max()) for _, s in watcher.sound])
         if not seen:
