@@ -93,6 +93,9 @@ async def make_room(request: Request, ctx: Ctx) -> Response:
     return answers.json(_rooms(ctx).for_talk(time.time()), headers=_NEVER_KEPT)
 
 
+_IN_ROOM = ("running", "ending")
+
+
 class View(Strict):
     """Body of `POST /console/view`."""
 
@@ -105,14 +108,16 @@ async def view(request: Request, ctx: Ctx) -> Response:
 
     Accounts share the local LiveKit, and anybody can name anybody's room in a create. That a worker has entered it
     shows that the account had a token for it: LiveKit has taken it, and one for another room is refused at the create.
+    It shows no more of later: a room may have other people in it once the session is over. Whoever looks in is hidden
+    from the room, so it takes a key that may act.
     """
-    caller = await _allowed(request, ctx, "sessions:read")
+    caller = await _allowed(request, ctx, "sessions:write")
     asked = bodies.validate(bodies.parse(await bodies.read(request)), View)
     rooms = _rooms(ctx)
     shown = await reading.shown(ctx, caller.account_id, await reading.find(ctx, caller.account_id, asked.session_id))
     if not rooms.is_ours(shown["transport"]["url"]):
         raise ForeignRoom
-    if shown["first_frame_at"] is None:
+    if shown["first_frame_at"] is None or shown["status"] not in _IN_ROOM:
         raise NotJoined
     return answers.json(rooms.for_view(shown["transport"]["room_name"], time.time()), headers=_NEVER_KEPT)
 

@@ -146,6 +146,13 @@ async def test_a_room_is_looked_into_by_whose_worker_was_in_it(running: World) -
         assert told is not None
         assert told["url"] == running.livekit.url
         assert told["token"].count(".") == 2
+        await running.append(*life(local, worker=created.data.worker_id)[4:])
+
+        async def over() -> bool:
+            return (await view(page, local)).status_code != 200
+
+        await eventually(over, 30, "the end of the session")
+        assert code(await view(page, local)) == (409, "console.not_joined")
         elsewhere = await running.create(page, transport={"url": "ws://127.0.0.1:1"})
         assert code(await view(page, elsewhere["id"])) == (409, "console.foreign_room")
         assert code(await page.post("/console/view", json={})) == (422, "session_id.required")
@@ -157,6 +164,7 @@ async def test_a_room_is_looked_into_by_whose_worker_was_in_it(running: World) -
     async with browser(running) as page:
         await logged_in(page, key)
         assert code(await page.post("/console/rooms")) == (403, "scope.missing")
+        assert code(await view(page, local)) == (403, "scope.missing")
 
 
 async def view(page: httpx.AsyncClient, session_id: str) -> httpx.Response:
