@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,6 @@ from tests.cli.test_prove import KEY
 from tests.reactors.test_days import Clock, caught_up
 from tests.web.browser import CHROMIUM, Opened, chromium, opened
 from tests.world import World
-from tools import web
 
 pytestmark = [
     pytest.mark.servers,
@@ -40,12 +40,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def sealed(world: World) -> str:
+async def sealed(world: World, console: Path) -> str:
     """A session whose bill is sealed, among many that are not."""
-    try:
-        web.build()
-    except web.CannotBuild as failed:
-        pytest.skip(f"needs Node and npm packages: {failed}")
     await world.start("api", "sessions", "history", "usage", "avatars", "webhooks", "deliver", GREENROOM_SIGNING_KEY="")
     sid = session_id()
     await world.append(*life(sid, beats=5, account=world.account))
