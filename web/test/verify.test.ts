@@ -17,7 +17,11 @@ const pathOf = (proof: Proof) => (proof.seals[0] as { path: Json[] }).path;
 const hashes: string[] = [];
 for (const entry of read().entries) {
   const before = hashes.at(-1) ?? "0".repeat(64);
-  hashes.push(createHash("sha256").update(`${before}${canonical(entry)}`).digest("hex"));
+  hashes.push(
+    createHash("sha256")
+      .update(`${before}${canonical(entry)}`)
+      .digest("hex"),
+  );
 }
 const SHOWN = { session: read().session_id as string, hashes };
 const forged = (proof: Proof) => verify(bytes(canonical(proof)), [KEY], SHOWN);
