@@ -46,7 +46,8 @@ test("a stream that is refused is asked for less and less often, and nothing els
   vi.stubGlobal("document", { hidden: false, addEventListener() {}, removeEventListener() {} });
   vi.stubGlobal("fetch", async () => answer(200, "{}"));
   const gaps = vi.fn();
-  const end = follow(() => {}, gaps);
+  const refused = vi.fn();
+  const end = follow(() => {}, gaps, refused);
   for (let n = 1; n < 8; n++) {
     opened.at(-1)?.onerror();
     vi.advanceTimersByTime(pause(n) - 1);
@@ -54,9 +55,9 @@ test("a stream that is refused is asked for less and less often, and nothing els
     vi.advanceTimersByTime(1);
     expect(opened.length).toBe(n + 1);
   }
-  expect(gaps).toHaveBeenCalledTimes(1);
+  expect([gaps.mock.calls.length, refused.mock.calls.length]).toEqual([0, 7]);
   opened.at(-1)?.onopen();
-  expect(gaps).toHaveBeenCalledTimes(2);
+  expect(gaps).toHaveBeenCalledTimes(1);
   end();
   vi.unstubAllGlobals();
   vi.useRealTimers();

@@ -35,8 +35,9 @@ export function pause(refused: number): number {
   return Math.min(MOST_MS, AGAIN_MS * 2 ** (refused - 1));
 }
 
-/** `onNews` for each; `onGap` when something may have been missed, the first time included. Returns what ends it. */
-export function follow(onNews: (news: News) => void, onGap: () => void): () => void {
+/** `onNews` for each; `onGap` when something may have been missed, the first time included; `onRefused` when there is no
+ * stream, by a log-out perhaps. Returns what ends it. */
+export function follow(onNews: (news: News) => void, onGap: () => void, onRefused: () => void): () => void {
   let source: EventSource | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let place = "latest";
@@ -66,8 +67,7 @@ export function follow(onNews: (news: News) => void, onGap: () => void): () => v
       clearTimeout(timer);
       refused += 1;
       timer = setTimeout(open, pause(refused));
-      // Once: whoever is logged out learns it so. What is missed until the stream is open again is asked for then.
-      if (refused === 1) onGap();
+      onRefused(); // what is missed meanwhile is asked for when it is open again
     };
   }
 

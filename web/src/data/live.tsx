@@ -12,10 +12,11 @@ export const SESSIONS = "sessions";
 
 /** `key`: whose news; null: they are not told. */
 export function useNews(key: string | null): void {
-  useEffect(
-    () => (key === null ? undefined : follow(tell, () => void client.invalidateQueries({ predicate: notMe }))),
-    [key],
-  );
+  useEffect(() => {
+    if (key === null) return;
+    const missed = () => void client.invalidateQueries({ predicate: notMe });
+    return follow(tell, missed, () => void client.invalidateQueries({ queryKey: ME }));
+  }, [key]);
   useEffect(
     () =>
       connection.subscribe(() => {
