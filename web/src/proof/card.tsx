@@ -69,9 +69,9 @@ function Prove({ id, hashes }: { id: string; hashes: string[] }) {
     queryFn: () => verify(proof.data as Uint8Array<ArrayBuffer>, keysIn(keys), { session: id, hashes }),
     staleTime: Number.POSITIVE_INFINITY,
   });
-  const prove = () => {
+  const prove = async () => {
     // An adjustment may have come since the page was opened: the proof is held against what is in the ledger now.
-    void client.invalidateQueries({ queryKey: entriesOf(id).queryKey });
+    await client.refetchQueries({ queryKey: entriesOf(id).queryKey });
     setAsked(asked + 1);
     if (asked) void proof.refetch();
   };
@@ -92,7 +92,7 @@ function Prove({ id, hashes }: { id: string; hashes: string[] }) {
         />
       </div>
       <div className="actions">
-        <button type="button" className="button primary" onClick={prove} disabled={proof.isFetching}>
+        <button type="button" className="button primary" onClick={() => void prove()} disabled={proof.isFetching}>
           <Icon name="shield" size={16} /> Prove it
         </button>
         {proof.data && <Save id={id} content={proof.data} />}
