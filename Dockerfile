@@ -3,7 +3,7 @@
 FROM node:24-slim AS console
 WORKDIR /app/web
 COPY web/package.json web/package-lock.json web/.npmrc ./
-RUN npm ci --ignore-scripts --no-audit --no-fund
+RUN npm ci --include=dev --ignore-scripts --no-audit --no-fund
 COPY schemas/openapi.json ../schemas/
 COPY cli/assets ../cli/assets
 COPY web .

@@ -6,6 +6,7 @@ last one the verdict; settings are those of the API, by its environment.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -24,6 +25,8 @@ from store.settings import StoreSettings
 
 _EVERY_S = 0.2
 _MOST_TOLD = 100
+_NICE = 10
+"""Requests and sessions of this machine go first."""
 
 
 def _say(told: JsonObject) -> None:
@@ -68,6 +71,7 @@ async def _audit() -> JsonObject:
 
 def main() -> None:
     configure_logging()  # to its other output
+    os.nice(_NICE)
     try:
         _say({"verdict": uvloop.run(_audit())})
     except CannotRead as failed:

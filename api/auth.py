@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from api import cookies
 from api.context import Context, Ctx
 from api.errors import KeyInvalid, KeyMissing, KeyRevoked, ScopeMissing
+from api.middleware import BY_COOKIE
 from store import accounts
 from store.accounts import Principal
 
@@ -51,6 +52,7 @@ async def known(request: Request, ctx: Context) -> Principal:
 def _digest(request: Request, ctx: Context) -> bytes:
     header = request.headers.get("authorization")
     if header is None and (cookie := cookies.found(request)) is not None:
+        request.scope[BY_COOKIE] = True
         cookies.check_origin(request, request.method)
         return cookies.opened(ctx.keyring, cookie, time.time())
     scheme, _, secret = (header or "").partition(" ")

@@ -41,6 +41,7 @@ class LogIn(Strict):
 async def log_in(request: Request, ctx: Ctx) -> Response:
     """The cookie for a key. Raises CrossSite, ConsoleInsecure, KeyInvalid or KeyRevoked."""
     cookies.check_origin(request, request.method)
+    cookies.is_secure(request)  # before the key is looked at
     asked = bodies.validate(bodies.parse(await bodies.read(request)), LogIn)
     digest = auth.digest_of(ctx, asked.key.strip())
     await auth.of_digest(ctx, digest)
@@ -88,9 +89,15 @@ def _rooms(ctx: Context) -> LocalRooms:
 
 @router.post("/rooms")
 async def make_room(request: Request, ctx: Ctx) -> Response:
-    """A room of the local stack, with the tokens for a session in it. Raises ForeignRoom."""
-    await _allowed(request, ctx, "sessions:write")
-    return answers.json(_rooms(ctx).for_talk(time.time()), headers=_NEVER_KEPT)
+    """A room of the local stack, with the tokens for a session in it. Raises ForeignRoom, or RateLimited: a key gets
+    as many as it may create sessions."""
+    caller = await _allowed(request, ctx, "sessions:write")
+    rooms = _rooms(ctx)
+    ctx.rooms.take(caller.key_id, caller.creates_per_minute)
+    return answers.json(rooms.for_talk(time.time()), headers=_NEVER_KEPT)
+
+
+_IN_ROOM = ("running", "ending")
 
 
 class View(Strict):
@@ -105,14 +112,16 @@ async def view(request: Request, ctx: Ctx) -> Response:
 
     Accounts share the local LiveKit, and anybody can name anybody's room in a create. That a worker has entered it
     shows that the account had a token for it: LiveKit has taken it, and one for another room is refused at the create.
+    It shows no more of later: a room may have other people in it once the session is over. Whoever looks in is hidden
+    from the room, so it takes a key that may act.
     """
-    caller = await _allowed(request, ctx, "sessions:read")
+    caller = await _allowed(request, ctx, "sessions:write")
     asked = bodies.validate(bodies.parse(await bodies.read(request)), View)
     rooms = _rooms(ctx)
     shown = await reading.shown(ctx, caller.account_id, await reading.find(ctx, caller.account_id, asked.session_id))
     if not rooms.is_ours(shown["transport"]["url"]):
         raise ForeignRoom
-    if shown["first_frame_at"] is None:
+    if shown["first_frame_at"] is None or shown["status"] not in _IN_ROOM:
         raise NotJoined
     return answers.json(rooms.for_view(shown["transport"]["room_name"], time.time()), headers=_NEVER_KEPT)
 
@@ -125,8 +134,9 @@ class Speech(Strict):
 
 @router.post("/speech")
 async def speech(request: Request, ctx: Ctx) -> Response:
-    """The text as WAV, where a synthesiser is there; else Overloaded."""
-    await _allowed(request, ctx, "sessions:write")
+    """The text as WAV, where a synthesiser is there and free; else Overloaded. Raises RateLimited."""
+    caller = await _allowed(request, ctx, "sessions:write")
+    ctx.speeches.take(caller.key_id, console_speech.PER_MINUTE)
     asked = bodies.validate(bodies.parse(await bodies.read(request)), Speech)
     return Response(await console_speech.spoken(asked.text), media_type="audio/wav", headers=_NEVER_KEPT)
 
@@ -187,7 +197,7 @@ def _guards(rooms: LocalRooms | None) -> dict[str, str]:
         "font-src": "'self'",
         "img-src": "'self' blob: data:",
         "media-src": "'self' blob:",
-        "connect-src": " ".join(["'self'", "wss:", *_addresses(rooms)]),
+        "connect-src": " ".join(["'self'", "wss:", *(rooms.origins if rooms else ())]),
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
@@ -200,8 +210,3 @@ def _guards(rooms: LocalRooms | None) -> dict[str, str]:
         "Cross-Origin-Resource-Policy": "same-origin",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     }
-
-
-def _addresses(rooms: LocalRooms | None) -> list[str]:
-    """LiveKit's client speaks over a web socket, and asks by HTTP why that was refused."""
-    return [rooms.public_url, rooms.public_url.replace("ws", "http", 1)] if rooms else []

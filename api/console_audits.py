@@ -19,10 +19,13 @@ log = structlog.get_logger()
 
 _MOST_LINE = 1024 * 1024
 _OF_THE_MACHINE = ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_OF_THE_DATABASE = ("PG",)
+"""libpq looks at PGPASSWORD, PGPASSFILE, PGSSLROOTCERT and others of this name, for the API's connections too."""
 
 
 def _environment(settings: StoreSettings) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if name in _OF_THE_MACHINE}
+    names = [name for name in os.environ if name in _OF_THE_MACHINE or name.startswith(_OF_THE_DATABASE)]
+    own = {name: os.environ[name] for name in names}
     told = {name: str(getattr(settings, name)) for name in StoreSettings.model_fields}
     return own | {f"GREENROOM_{name.upper()}": value for name, value in told.items()}
 
@@ -50,11 +53,12 @@ class Audits:
 
     async def _run(self, env: dict[str, str]) -> None:
         command = [sys.executable, "-m", "api.audit_process"]
-        child = await asyncio.create_subprocess_exec(
-            *command, env=env, stdout=asyncio.subprocess.PIPE, limit=_MOST_LINE
-        )
         last: JsonObject = {"failed": "The audit ended without a verdict; the API's log may say why."}
+        child = None
         try:
+            child = await asyncio.create_subprocess_exec(
+                *command, env=env, stdout=asyncio.subprocess.PIPE, limit=_MOST_LINE
+            )
             assert child.stdout is not None
             async for line in child.stdout:
                 told: JsonObject = orjson.loads(line)
@@ -64,7 +68,7 @@ class Audits:
                     last = told
             await child.wait()
         finally:
-            if child.returncode is None:
+            if child is not None and child.returncode is None:
                 child.kill()
                 await child.wait()
             status = "done" if "verdict" in last else "failed"

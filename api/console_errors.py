@@ -25,7 +25,7 @@ class ConsoleInsecure(ApiError):
 
 class NotJoined(Conflict):
     code = "console.not_joined"
-    message = "No worker has entered the session's room yet. Ask again in a second."
+    message = "No worker is in the session's room. While the session is live, ask again in a second."
 
 
 class ForeignRoom(Conflict):

@@ -41,12 +41,12 @@ class Files:
         file of another build is asked for. What is asked for is looked up among what was read: no path leads out."""
         try:
             built = (self._folder / _PAGE).stat().st_mtime
-        except OSError:
-            return None
-        if built != self._built:
-            names = {path.relative_to(self._folder).as_posix(): path for path in self._paths()}
-            self._files = {name: _read(name, path) for name, path in names.items()}
-            self._built = built
+            if built != self._built:
+                names = {path.relative_to(self._folder).as_posix(): path for path in self._paths()}
+                self._files = {name: _read(name, path) for name, path in names.items()}
+                self._built = built
+        except OSError:  # nothing is built, or another build takes its place right now: then the last one is good
+            pass
         return self._files.get(path) or (None if path.startswith(_HASHED) else self._files.get(_PAGE))
 
     def _paths(self) -> list[Path]:

@@ -37,7 +37,14 @@ class LocalRooms:
 
     def is_ours(self, url: str) -> bool:
         """Whether a session's `transport.url` leads to this LiveKit."""
-        return _place(url) == _place(self.url)
+        return (place := _place(url)) is not None and place == _place(self.url)
+
+    @property
+    def origins(self) -> list[str]:
+        """Where browsers find it: LiveKit's client speaks over a web socket, and asks by HTTP why that was refused."""
+        parts = urlsplit(self.public_url)
+        host = parts.netloc.rpartition("@")[2]
+        return [f"{scheme}://{host}" for scheme in (parts.scheme, parts.scheme.replace("ws", "http", 1))]
 
     def for_talk(self, now_s: float) -> JsonObject:
         """A room that nobody knows of, and its tokens: the worker's, and that of the agent, who is in the browser."""
@@ -86,9 +93,16 @@ def local_rooms(settings: ApiSettings) -> LocalRooms | None:
     return LocalRooms(url, settings.console_livekit_public_url or url, key, secret)
 
 
-def _place(url: str) -> tuple[str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.hostname, parts.port or {"ws": 80, "wss": 443}.get(parts.scheme)
+def _place(url: str) -> tuple[str | None, int | None, str] | None:
+    """One host may have several LiveKits, each below a path. None: what is no address of one, or has more in it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"ws": 80, "wss": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.query or parts.fragment or parts.username is not None:
+        return None
+    return parts.hostname, port, parts.path.rstrip("/")
 
 
 def _part(content: JsonObject) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
 from functools import cache
 
@@ -10,7 +12,10 @@ from api.errors import Overloaded
 
 MOST_CHARACTERS = 300
 _WITHIN_S = 5.0
-_AT_ONCE = asyncio.Semaphore(2)
+PER_MINUTE = 10
+"""Of a key."""
+_NICE = 10
+_AT_ONCE = asyncio.Semaphore(1)
 
 
 @cache
@@ -29,6 +34,8 @@ async def spoken(text: str) -> bytes:
         child = await asyncio.create_subprocess_exec(
             *[command, "-v", "en-us", "-s", "155", "--stdin", "--stdout"], env={}, stdin=pipe, stdout=pipe, stderr=pipe
         )
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
         try:
             async with asyncio.timeout(_WITHIN_S):
                 sound, _ = await child.communicate(text.encode())

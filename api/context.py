@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -51,6 +52,9 @@ class Context:
     """All that is written to the assets, one after the other."""
     attempts: Attempts = field(default_factory=Attempts)
     """Creates that keys have asked this process for."""
+    rooms: Attempts = field(default_factory=partial(Attempts, per_create=1))
+    speeches: Attempts = field(default_factory=partial(Attempts, per_create=1))
+    """Of the console."""
     status: Remembered[StatusResource] = field(default_factory=Remembered)
     plans: Remembered[list[Plan]] = field(default_factory=Remembered)
     """Anybody may ask for these."""

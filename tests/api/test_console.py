@@ -50,7 +50,8 @@ async def test_the_cookie_is_as_good_as_the_key_until_the_log_out(running: World
         assert running.key not in told
         assert (await page.get("/console/me")).json()["account_id"] == running.account
         session = await running.create(page)
-        assert (await page.get(f"/v1/sessions/{session['id']}")).json()["id"] == session["id"]
+        shown = await page.get(f"/v1/sessions/{session['id']}")
+        assert (shown.json()["id"], shown.headers["cache-control"]) == (session["id"], "private, no-store")
         assert (await page.post("/console/logout")).status_code == 204
         assert code(await page.get("/v1/account")) == (401, "api_key.missing")
 
@@ -108,7 +109,7 @@ async def test_a_scope_that_the_key_lacks(running: World) -> None:
 async def test_elsewhere_than_on_this_machine_it_wants_https(running: World) -> None:
     async with browser(running) as page:
         there = {"Host": "greenroom.example.com", "Origin": "http://greenroom.example.com"}
-        answer = await page.post("/console/login", json={"key": running.key}, headers=there)
+        answer = await page.post("/console/login", content=b"not even looked at", headers=there)
         assert code(answer) == (403, "console.insecure")
         behind_a_proxy = {**there, "Origin": "https://greenroom.example.com"}
         answer = await page.post("/console/login", json={"key": running.key}, headers=behind_a_proxy)
@@ -146,6 +147,13 @@ async def test_a_room_is_looked_into_by_whose_worker_was_in_it(running: World) -
         assert told is not None
         assert told["url"] == running.livekit.url
         assert told["token"].count(".") == 2
+        await running.append(*life(local, worker=created.data.worker_id)[4:])
+
+        async def over() -> bool:
+            return (await view(page, local)).status_code != 200
+
+        await eventually(over, 30, "the end of the session")
+        assert code(await view(page, local)) == (409, "console.not_joined")
         elsewhere = await running.create(page, transport={"url": "ws://127.0.0.1:1"})
         assert code(await view(page, elsewhere["id"])) == (409, "console.foreign_room")
         assert code(await page.post("/console/view", json={})) == (422, "session_id.required")
@@ -157,6 +165,7 @@ async def test_a_room_is_looked_into_by_whose_worker_was_in_it(running: World) -
     async with browser(running) as page:
         await logged_in(page, key)
         assert code(await page.post("/console/rooms")) == (403, "scope.missing")
+        assert code(await view(page, local)) == (403, "scope.missing")
 
 
 async def view(page: httpx.AsyncClient, session_id: str) -> httpx.Response:
@@ -195,3 +204,17 @@ async def test_typed_text_is_sound_where_there_is_a_voice(running: World) -> Non
         else:
             assert code(answer) == (503, "overloaded")
         assert code(await page.post("/console/speech", json={"text": "a" * 301})) == (422, "text.too_long")
+        while (answer := await page.post("/console/speech", json={})).status_code == 422:
+            pass
+        assert code(answer) == (429, "rate_limited")
+        assert answer.headers["ratelimit-limit"] == "10"
+
+
+async def test_rooms_are_made_as_often_as_sessions(running: World) -> None:
+    key_id, key = await running.new_key()
+    await running.sql("UPDATE api_keys SET creates_per_minute = 3 WHERE id = %s", key_id)
+    async with browser(running) as page:
+        await logged_in(page, key)
+        answers = [await page.post("/console/rooms") for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert answers[-1].headers["ratelimit-limit"] == "3"

@@ -50,12 +50,23 @@ def test_who_looks_in_does_nothing_else() -> None:
         ("ws://livekit:7880", True),
         ("ws://LIVEKIT:7880/", True),
         ("ws://livekit", False),
+        ("ws://livekit:7880/other", False),
+        ("ws://livekit:7880/?to=elsewhere", False),
+        ("ws://me@livekit:7880", False),
+        ("ws://livekit:99999999", False),
         ("wss://elsewhere:7880", False),
         ("[erased]", False),
     ],
 )
 def test_which_rooms_are_of_this_livekit(url: str, ours: bool) -> None:
     assert ROOMS.is_ours(url) is ours
+
+
+def test_a_livekit_below_a_path() -> None:
+    below = LocalRooms("wss://example.com/livekit/", "wss://example.com/livekit", "key", "secret")
+    assert below.is_ours("wss://example.com:443/livekit")
+    assert not below.is_ours("wss://example.com")
+    assert below.origins == ["wss://example.com", "https://example.com"]
 
 
 def test_without_all_of_it_there_is_none() -> None:

@@ -87,6 +87,13 @@ def test_over_plain_http_elsewhere_there_is_none(host: str) -> None:
     assert cookies.found(request(host=host, cookie="greenroom-8080=value; greenroom-80=value")) is None
 
 
+@pytest.mark.parametrize("origin", ["http://console.example.com", "null", "http://127.0.0.1.example.com:8080"])
+def test_a_proxy_that_asks_by_loopback_makes_nothing_secure(origin: str) -> None:
+    with pytest.raises(ConsoleInsecure):
+        cookies.setting(request(origin=origin), "value")
+    assert cookies.setting(request(origin="http://localhost:8080"), "value").startswith("greenroom-8080=")
+
+
 OURS = {"x_greenroom_console": "1", "sec_fetch_site": "same-origin"}
 
 

@@ -35,6 +35,10 @@ def test_a_minutes_attempts_at_once_and_then_as_they_come() -> None:
     assert taken(attempts, 1000) == 60
 
 
+def test_what_is_counted_for_itself() -> None:
+    assert taken(Attempts(Clock(), per_create=1), 1000) == 10
+
+
 def test_each_key_has_its_own() -> None:
     attempts = Attempts(Clock())
     assert taken(attempts, 1000) == 60

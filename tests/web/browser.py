@@ -20,7 +20,10 @@ _ARGUMENTS = (
     "--use-fake-device-for-media-stream",
     # In rooms of this machine: its addresses are not hidden behind names that nobody resolves.
     "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--host-resolver-rules=MAP greenroom.test 127.0.0.1",
 )
+ELSEWHERE = "greenroom.test"
+"""This machine, by a name of which the browser does not know that it is."""
 _AXE = web.WEB / "node_modules" / "axe-core" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
 

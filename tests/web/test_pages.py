@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,8 @@ from tests import portraits
 from tests.builders import life, session_id
 from tests.cli.test_prove import KEY
 from tests.reactors.test_days import Clock, caught_up
-from tests.web.browser import CHROMIUM, Opened, chromium, opened
+from tests.web.browser import CHROMIUM, ELSEWHERE, Opened, chromium, opened
 from tests.world import World
-from tools import web
 
 pytestmark = [
     pytest.mark.servers,
@@ -40,12 +40,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def sealed(world: World) -> str:
+async def sealed(world: World, console: Path) -> str:
     """A session whose bill is sealed, among many that are not."""
-    try:
-        web.build()
-    except web.CannotBuild as failed:
-        pytest.skip(f"needs Node and npm packages: {failed}")
     await world.start("api", "sessions", "history", "usage", "avatars", "webhooks", "deliver", GREENROOM_SIGNING_KEY="")
     sid = session_id()
     await world.append(*life(sid, beats=5, account=world.account))
@@ -129,6 +125,23 @@ async def test_a_stranger_s_texts_are_texts(page: Opened, world: World) -> None:
     await page.page.get_by_role("button", name="End", exact=True).click()
     await page.page.get_by_role("button", name="End it").click()
     await expect(page.page.get_by_text("Canceled").first).to_be_visible()
+
+
+async def test_over_plain_http_no_key_is_asked_for(browser: Browser, world: World, sealed: str) -> None:
+    async with opened(browser, world) as made:
+        await made.page.goto(f"http://{ELSEWHERE}:{world.api_port}/console")
+        await made.seen("Log in over https")
+        assert await made.page.get_by_label("API key").count() == 0
+
+
+async def test_two_windows_speak_for_one_key(page: Opened, world: World) -> None:
+    _, key = await world.new_account("a neighbour")
+    other = Opened(await page.page.context.new_page(), world)
+    await other.go()
+    await other.page.get_by_role("button", name="Log out").first.click()
+    await expect(page.page.get_by_label("API key")).to_be_visible()
+    await other.log_in(key)
+    await expect(page.page.get_by_text("No session yet")).to_be_visible()
 
 
 async def test_a_revoked_key_leaves_an_open_page(browser: Browser, world: World, sealed: str) -> None:

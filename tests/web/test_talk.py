@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,6 @@ from playwright.async_api import Browser, Locator, expect
 
 from tests.web.browser import CHROMIUM, chromium, opened
 from tests.world import World, eventually
-from tools import web
 
 pytestmark = [
     pytest.mark.media,
@@ -30,11 +30,7 @@ LOOK = """video => {
 
 
 @pytest_asyncio.fixture(scope="module")
-async def browser(world: World) -> AsyncIterator[Browser]:
-    try:
-        web.build()
-    except web.CannotBuild as failed:
-        pytest.skip(f"needs Node and npm packages: {failed}")
+async def browser(world: World, console: Path) -> AsyncIterator[Browser]:
     await world.start("api", "all")
     await world.start("worker")
     async with chromium() as started:

@@ -20,25 +20,19 @@ MOST_KB = 350
 """Of what the browser loads before the first page is shown, as it goes over the line."""
 
 
-@pytest.fixture(scope="module")
-def built() -> Path:
+def test_types_lint_and_unit_tests(console: Path) -> None:
     try:
-        web.build()
-    except web.CannotBuild as failed:
-        pytest.skip(f"needs Node and npm packages: {failed}")
-    return web.BUILT
+        web.check()
+    except web.NoPackages as failed:
+        pytest.skip(f"needs Node and npm packages (#15): {failed}")
 
 
-def test_types_lint_and_unit_tests(built: Path) -> None:
-    web.check()
-
-
-def test_the_first_load_is_small(built: Path) -> None:
+def test_the_first_load_is_small(console: Path) -> None:
     """The page, and what it names; fonts as they are, all else with gzip."""
-    page = (built / "index.html").read_text()
-    first = [built / name for name in re.findall(r'"/console/(assets/[^"]+)"', page)]
+    page = (console / "index.html").read_text()
+    first = [console / name for name in re.findall(r'"/console/(assets/[^"]+)"', page)]
     sheets = "".join(path.read_text() for path in first if path.suffix == ".css")
-    fonts = [built / "assets" / name for name in re.findall(r"([\w-]+\.woff2)", sheets)]
+    fonts = [console / "assets" / name for name in re.findall(r"([\w-]+\.woff2)", sheets)]
     assert len(first) >= 3
     assert len(fonts) == 2
     size = sum(path.stat().st_size for path in fonts) + sum(len(gzip.compress(path.read_bytes())) for path in first)
@@ -46,18 +40,18 @@ def test_the_first_load_is_small(built: Path) -> None:
     assert not any(b"livekit" in path.read_bytes() for path in first if path.suffix == ".js")
 
 
-def test_nothing_is_written_into_the_page(built: Path) -> None:
+def test_nothing_is_written_into_the_page(console: Path) -> None:
     """Its policy would refuse it: no inline script, no inline style, nothing from elsewhere."""
-    page = (built / "index.html").read_text()
+    page = (console / "index.html").read_text()
     assert not re.search(r"<style|style=|<script(?![^>]*\bsrc=)|\bon\w+=", page)
     assert set(re.findall(r'(?:src|href)="([^"]+)"', page)) == {
-        f"/console/{path.relative_to(built)}"
-        for path in (built / "assets").iterdir()
+        f"/console/{path.relative_to(console)}"
+        for path in (console / "assets").iterdir()
         if f"/console/assets/{path.name}" in page
     }
 
 
-def test_a_second_build_is_none(built: Path) -> None:
+def test_a_second_build_is_none(console: Path) -> None:
     assert web.build() is False
 
 

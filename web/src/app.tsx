@@ -24,7 +24,7 @@ export function App() {
   const out = asked.error instanceof Failure && asked.error.loggedOut ? asked.error : null;
   const known = out ? undefined : asked.data;
   useLeaving();
-  useNews(known !== undefined && may(known, "events:read"));
+  useNews(known !== undefined && may(known, "events:read") ? known.key_id : null);
   if (out) return <LogIn because={out} />;
   if (!known) {
     return (
@@ -34,7 +34,7 @@ export function App() {
     );
   }
   return (
-    <Shell me={known}>
+    <Shell key={known.key_id} me={known}>
       <Fence>
         <Suspense fallback={<div className="skeleton" />}>
           <Pages me={known} />

@@ -3,14 +3,14 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Router } from "wouter";
 import { App } from "./app";
+import { loadAgain } from "./data/again";
 import { client } from "./data/queries";
 import { applyTheme } from "./data/theme";
 import "./styles.css";
 
 applyTheme();
 
-// Files of another build are asked for by a page that was open while the console was built anew.
-addEventListener("vite:preloadError", () => location.reload());
+addEventListener("vite:preloadError", () => void loadAgain());
 
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Session } from "../src/data/api";
-import { EVERYTHING, fits, later, matches, query, withNews } from "../src/data/sessions";
+import { EVERYTHING, fits, later, matches, notBack, query, withNews } from "../src/data/sessions";
 
 const session = (id: string, more: Partial<Session> = {}) =>
   ({
@@ -40,6 +40,15 @@ test("no status goes back", () => {
   const ended = session("sess_1", { status: "ended" });
   expect(later(ended, session("sess_1", { status: "running" }))).toBe(ended);
   expect(later(session("sess_1"), ended)).toBe(ended);
+});
+
+test("what was asked for before the news does not undo them", () => {
+  const told = new Map([["sess_1", session("sess_1", { status: "ended" })]]);
+  const fresh = { pages: [page(session("sess_2"), session("sess_1"))], pageParams: [""] };
+  expect(notBack(fresh, told, EVERYTHING).pages[0]?.data.map((each) => each.status)).toEqual(["running", "ended"]);
+  expect(ids(notBack(fresh, told, { ...EVERYTHING, status: "active" }).pages)).toEqual(["sess_2"]);
+  const again = new Map([["sess_1", session("sess_1", { status: "starting" })]]);
+  expect(notBack(fresh, again, EVERYTHING).pages[0]?.data[1]?.status).toBe("running");
 });
 
 test("what is looked for is in any of the fields", () => {

@@ -2,7 +2,8 @@
 
 import createClient from "openapi-fetch";
 import type { components, paths } from "../schema.gen";
-import { connection } from "./connection";
+import { connection, isAway } from "./connection";
+import { heard } from "./time";
 
 export type Schemas = components["schemas"];
 export type Session = Schemas["SessionResource"];
@@ -38,13 +39,16 @@ const OFFLINE = "The API does not answer. It is tried again until it does.";
 async function reached(input: Request): Promise<Response> {
   try {
     const answer = await fetch(input);
-    connection.up();
-    return answer;
+    if (!(await isAway(answer))) {
+      heard(answer.headers.get("Date"));
+      connection.up();
+      return answer;
+    }
   } catch (failed) {
     if (input.signal.aborted) throw failed;
-    connection.down();
-    throw new Failure(0, "offline", OFFLINE);
   }
+  connection.down();
+  throw new Failure(0, "offline", OFFLINE);
 }
 
 export const api = createClient<paths>({ baseUrl: "/", headers: OURS, fetch: reached });

@@ -1,5 +1,15 @@
 /** Whether the API answers. While it does not, it is asked every second; when it does again, everybody is told. */
 
+/** Whether nobody of ours has answered, but a proxy, for an API that is away: our errors have an envelope. */
+export async function isAway(answer: Response): Promise<boolean> {
+  if (![502, 503, 504].includes(answer.status)) return false;
+  const told = await answer
+    .clone()
+    .json()
+    .catch(() => null);
+  return typeof told?.error?.code !== "string";
+}
+
 type State = "up" | "down";
 
 const PATH = "/v1/status";
@@ -34,8 +44,9 @@ class Connection {
   private async ask(): Promise<void> {
     this.timer = undefined;
     try {
-      await fetch(PATH, { signal: AbortSignal.timeout(5000) });
-      this.up();
+      const answer = await fetch(PATH, { signal: AbortSignal.timeout(5000) });
+      if (await isAway(answer)) this.down();
+      else this.up();
     } catch {
       this.down();
     }

@@ -10,6 +10,7 @@ import { connection } from "./connection";
 export type News = Schemas["FeedItem"];
 
 const AGAIN_MS = 3000;
+const MOST_MS = 30_000;
 const TYPES = [
   "session.created",
   "session.starting",
@@ -29,18 +30,26 @@ const TYPES = [
   "webhook_endpoint.disabled",
 ] as const;
 
-/** `onNews` for each; `onGap` when something may have been missed, the first time included. Returns what ends it. */
-export function follow(onNews: (news: News) => void, onGap: () => void): () => void {
+/** How long after so many refusals it is tried again. */
+export function pause(refused: number): number {
+  return Math.min(MOST_MS, AGAIN_MS * 2 ** (refused - 1));
+}
+
+/** `onNews` for each; `onGap` when something may have been missed, the first time included; `onRefused` when there is no
+ * stream, by a log-out perhaps. Returns what ends it. */
+export function follow(onNews: (news: News) => void, onGap: () => void, onRefused: () => void): () => void {
   let source: EventSource | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let place = "latest";
   let over = false;
+  let refused = 0;
 
   function open(): void {
     if (over || source || document.hidden) return;
     const resumed = place !== "latest";
     source = new EventSource(`/v1/events?after=${place}`);
     source.onopen = () => {
+      refused = 0;
       if (!resumed) onGap();
     };
     for (const type of TYPES) {
@@ -56,8 +65,9 @@ export function follow(onNews: (news: News) => void, onGap: () => void): () => v
       close();
       place = "latest";
       clearTimeout(timer);
-      timer = setTimeout(open, AGAIN_MS);
-      onGap();
+      refused += 1;
+      timer = setTimeout(open, pause(refused));
+      onRefused(); // what is missed meanwhile is asked for when it is open again
     };
   }
 

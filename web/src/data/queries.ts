@@ -18,9 +18,24 @@ export const client = new QueryClient({
 
 export const ME = ["me"];
 
+/** What was asked for by one key is nothing for another. */
+export function forget(): void {
+  client.removeQueries({ predicate: (query) => query.queryKey[0] !== ME[0] });
+  client.getMutationCache().clear();
+}
+
+let speaking: string | undefined;
+
+/** Another window may have logged in with another key: the cookie is the same for all. */
+export function speaksFor(found: Me): Me {
+  if (speaking !== undefined && speaking !== found.key_id) forget();
+  speaking = found.key_id;
+  return found;
+}
+
 export const me = queryOptions({
   queryKey: ME,
-  queryFn: () => ours<Me>("GET", "me"),
+  queryFn: async () => speaksFor(await ours<Me>("GET", "me")),
   staleTime: 60_000,
   refetchInterval: 60_000,
 });
@@ -77,24 +92,20 @@ export const timeline = (id: string) =>
 
 export type Happened = Schemas["HistoryEvent"] | Schemas["HistoryHeartbeat"];
 
-/** A session of an hour has 720 heartbeats: eight pages. */
-const MOST_PAGES = 20;
-
 export const history = (id: string) =>
   queryOptions({
     queryKey: ["session", id, "history"],
     queryFn: async () => {
       const found: Happened[] = [];
       let after: string | undefined;
-      for (let n = 0; n < MOST_PAGES; n++) {
+      do {
         const query = { limit: 100, heartbeats: true, ...(after ? { after } : {}) };
         const page = await taken(
           api.GET("/v1/sessions/{session_id}/events", { params: { path: { session_id: id }, query } }),
         );
         found.push(...(page.data as Happened[]));
-        if (!page.has_more || !page.next_cursor) break;
-        after = page.next_cursor;
-      }
+        after = page.has_more ? (page.next_cursor ?? undefined) : undefined;
+      } while (after);
       return found;
     },
   });
@@ -108,13 +119,12 @@ export const entries = (id: string) =>
     queryFn: async () => {
       const found: Entry[] = [];
       let starting_after: string | undefined;
-      for (let n = 0; n < MOST_PAGES; n++) {
+      do {
         const query = { limit: 100, session_id: id, ...(starting_after ? { starting_after } : {}) };
         const page = await taken(api.GET("/v1/usage_events", { params: { query } }));
         found.push(...page.data);
-        if (!page.has_more || !page.next_cursor) break;
-        starting_after = page.next_cursor;
-      }
+        starting_after = page.has_more ? (page.next_cursor ?? undefined) : undefined;
+      } while (starting_after);
       return found.reverse();
     },
   });

@@ -19,7 +19,7 @@ export function isLive(session: Pick<Session, "status">): boolean {
   return ACTIVE.includes(session.status);
 }
 
-/** `now`: epoch ms, of this machine. A clock that is wrong moves the window that is asked for, and nothing else. */
+/** `now`: epoch ms, of the API. */
 export function query(wanted: Wanted, now: number): { status?: string[]; avatar_id?: string; created_after?: string } {
   return {
     ...(wanted.status === "all" ? {} : { status: [wanted.status] }),
@@ -66,6 +66,20 @@ const ORDER: Record<Status, number> = {
 /** A status never goes back: what was asked for meanwhile may be newer than the news. */
 export function later(known: Session, news: Session): Session {
   return ORDER[news.status] < ORDER[known.status] ? known : news;
+}
+
+/** What was asked for before `told` was heard is no news any more: no status goes back, none comes back to a list. */
+export function notBack<T extends { pages: PageOfSessions[] }>(
+  fresh: T,
+  told: ReadonlyMap<string, Session>,
+  wanted: Wanted,
+): T {
+  const newest = (each: Session) => later(told.get(each.id) ?? each, each);
+  const pages = fresh.pages.map((page) => {
+    const data = page.data.map(newest).filter((each) => !told.has(each.id) || fits(each, wanted));
+    return { ...page, data };
+  });
+  return { ...fresh, pages };
 }
 
 /** What somebody would look for: id, room, identity, avatar, and what is in the metadata. */

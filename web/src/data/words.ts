@@ -1,4 +1,6 @@
-/** Numbers, times and codes in words. Times are the API's; the machine's own clock decides on nothing but "ago". */
+/** Numbers, times and codes in words. Times are the API's; the machine's own clock decides on nothing. */
+
+import { now as apiNow } from "./time";
 
 export function seconds(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -41,7 +43,7 @@ export function day(at: number): string {
 }
 
 /** The clock for what is half a day away at the most, else the day as well. */
-export function moment(at: string, now = Date.now()): string {
+export function moment(at: string, now = apiNow()): string {
   const apart = Math.abs(now - Date.parse(at));
   return apart < 12 * 3_600_000 ? clock(at) : `${DAY.format(new Date(at))}, ${clock(at).slice(0, 5)}`;
 }

@@ -1,7 +1,9 @@
 import { useState } from "react";
 import { Failure, ours } from "../data/api";
-import { client, ME } from "../data/queries";
+import { client, forget, ME } from "../data/queries";
+import { tellOthers } from "../data/windows";
 import { Problem } from "../parts/basic";
+import { Icon } from "../parts/icon";
 import { Brand } from "../parts/shell";
 
 /** `because`: why nobody is logged in. */
@@ -14,7 +16,8 @@ export function LogIn({ because }: { because: Failure }) {
     setBusy(true);
     try {
       await ours("POST", "login", { key: form.get("key") });
-      client.removeQueries({ predicate: (query) => query.queryKey[0] !== ME[0] });
+      forget();
+      tellOthers();
       await client.resetQueries({ queryKey: ME });
     } catch (wrong) {
       setFailed(wrong instanceof Failure ? wrong : new Failure(0, "unknown", String(wrong)));
@@ -23,6 +26,7 @@ export function LogIn({ because }: { because: Failure }) {
     }
   };
 
+  if (!isSecureContext) return <Insecure />;
   return (
     <main className="login">
       <div className="card">
@@ -60,6 +64,25 @@ export function LogIn({ because }: { because: Failure }) {
             {busy ? "Logging in…" : "Log in"}
           </button>
         </form>
+      </div>
+    </main>
+  );
+}
+
+/** A key that is typed here would be sent for anybody on its way to read, refused or not. */
+function Insecure() {
+  return (
+    <main className="login">
+      <div className="card">
+        <Brand />
+        <h1>Log in over https</h1>
+        <div className="notice amber" role="status">
+          <Icon name="warn" />
+          <div>
+            Over plain http your key could be read on its way, so it is not asked for. Put TLS before the API, or come
+            by a tunnel to <code>127.0.0.1</code>.
+          </div>
+        </div>
       </div>
     </main>
   );

@@ -62,7 +62,7 @@ export default function SessionPage({ id, me }: { id: string; me: Me }) {
         }
         actions={
           <>
-            {isLive(shown) && (
+            {isLive(shown) && may(me, "sessions:write") && (
               <button type="button" className="button" onClick={() => setWatching(!watching)} aria-pressed={watching}>
                 <Icon name="video" size={16} /> {watching ? "Stop watching" : "Watch"}
               </button>
@@ -81,7 +81,7 @@ export default function SessionPage({ id, me }: { id: string; me: Me }) {
         </div>
       )}
       <Figures session={shown} timeline={told.timeline} entries={told.entries} />
-      {watching && (
+      {watching && isLive(shown) && (
         <Suspense fallback={<div className="skeleton" />}>
           <Watch session={shown} me={me} />
         </Suspense>

@@ -1,11 +1,12 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { type InfiniteData, replaceEqualDeep, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { Link } from "wouter";
 import { type Avatar, api, type Session, taken } from "../data/api";
-import { SESSIONS } from "../data/live";
+import { SESSIONS, told } from "../data/live";
 import { avatars, quota } from "../data/queries";
-import { EVERYTHING, isLive, matches, query, type Wanted } from "../data/sessions";
+import { EVERYTHING, isLive, matches, notBack, type PageOfSessions, query, type Wanted } from "../data/sessions";
+import { now } from "../data/time";
 import { count, seconds, short } from "../data/words";
 import { Badge, Empty, Head, Loading, Problem, Segmented, Time } from "../parts/basic";
 import { Icon } from "../parts/icon";
@@ -20,17 +21,22 @@ const STATUSES = [
   ["canceled", "Canceled"],
 ] as const;
 
+type Loaded = InfiniteData<PageOfSessions, string>;
+
 export function Sessions() {
   const [wanted, setWanted] = useState<Wanted>(EVERYTHING);
   const [text, setText] = useState("");
   const asked = useInfiniteQuery({
     queryKey: [SESSIONS, wanted],
     queryFn: ({ pageParam, signal }) => {
-      const asked = { ...query(wanted, Date.now()), limit: PAGE, ...(pageParam ? { starting_after: pageParam } : {}) };
+      const asked = { ...query(wanted, now()), limit: PAGE, ...(pageParam ? { starting_after: pageParam } : {}) };
       return taken(api.GET("/v1/sessions", { params: { query: asked as never }, signal }));
     },
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
+    // News come by themselves, and of what was scrolled to each page would be asked for again.
+    refetchOnWindowFocus: false,
+    structuralSharing: (before, fresh) => replaceEqualDeep(before, notBack(fresh as Loaded, told, wanted)),
     refetchInterval: (query) => (query.state.data && query.state.data.pages.length === 1 ? 30_000 : false),
   });
   const loaded = useMemo(() => asked.data?.pages.flatMap((page) => page.data) ?? [], [asked.data]);

@@ -224,7 +224,7 @@ function Conversation({ talking, me, onOver }: { talking: Talking; me: Me; onOve
         {shown.failure && <Problem failed={new Error(shown.failure.message)} />}
         {end.error && <Problem failed={end.error} />}
         <Card title="Speak">
-          <Speak speech={speech} ready={live && shown.status === "running"} typed={me.speech} />
+          <Speak speech={speech} live={live} ready={live && shown.status === "running"} typed={me.speech} />
         </Card>
         <Card
           title="Said"

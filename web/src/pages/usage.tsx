@@ -2,6 +2,7 @@ import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { type FormEvent, lazy, Suspense, useMemo, useState } from "react";
 import { api, Failure, type Me, may, type Schemas, taken } from "../data/api";
 import { client, type Entry } from "../data/queries";
+import { now } from "../data/time";
 import { csv, days } from "../data/usage";
 import { count, seconds, sentence } from "../data/words";
 import { Card, Empty, Head, Loading, Problem, Segmented, Time } from "../parts/basic";
@@ -73,7 +74,7 @@ function Sums({ usage }: { usage: Schemas["UsageSummary"] }) {
 const SHOWN_DAYS = 30;
 
 function ByDay() {
-  const [shown] = useState(() => days(SHOWN_DAYS, Date.now()));
+  const [shown] = useState(() => days(SHOWN_DAYS, now()));
   const asked = useQueries({
     queries: shown.map(({ start, end }, n) => ({
       queryKey: ["usage", "day", start],

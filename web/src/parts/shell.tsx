@@ -5,8 +5,9 @@ import { type ReactNode, useEffect, useRef } from "react";
 import { Link, useLocation } from "wouter";
 import { type Me, may, OPERATOR, ours } from "../data/api";
 import { useConnected } from "../data/live";
-import { account, client, ME, status } from "../data/queries";
+import { account, client, forget, ME, status } from "../data/queries";
 import { useTheme } from "../data/theme";
+import { tellOthers } from "../data/windows";
 import { sentence } from "../data/words";
 import mark from "../mark.svg";
 import { Icon, type IconName } from "./icon";
@@ -109,7 +110,8 @@ function Buttons() {
   const [theme, swap] = useTheme();
   const leave = async () => {
     await ours("POST", "logout").catch(() => undefined);
-    client.removeQueries({ predicate: (query) => query.queryKey[0] !== ME[0] });
+    forget();
+    tellOthers();
     await client.invalidateQueries({ queryKey: ME });
   };
   return (

@@ -3,11 +3,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { Failure } from "../data/api";
-import type { Entry } from "../data/queries";
+import { client, type Entry, entries as entriesOf } from "../data/queries";
 import { count, credits, exact } from "../data/words";
 import { Card, Problem } from "../parts/basic";
 import { Icon } from "../parts/icon";
-import { type Bill, type Step, type Verdict, verify } from "./verify";
+import { type Bill, keysIn, type Step, type Verdict, verify } from "./verify";
 
 const KEPT = "greenroom.keys";
 
@@ -38,7 +38,7 @@ export function BillCard({ id, entries }: { id: string; entries: Entry[] }) {
             </Pair>
           )}
         </dl>
-        <Prove id={id} entries={entries.length} />
+        <Prove id={id} hashes={entries.map((entry) => entry.hash)} />
       </div>
     </Card>
   );
@@ -53,7 +53,7 @@ function Pair({ name, children }: { name: string; children: ReactNode }) {
   );
 }
 
-function Prove({ id, entries }: { id: string; entries: number }) {
+function Prove({ id, hashes }: { id: string; hashes: string[] }) {
   const [keys, setKeys] = useState(() => localStorage.getItem(KEPT) ?? "");
   const [asked, setAsked] = useState(0);
   const proof = useQuery({
@@ -64,12 +64,14 @@ function Prove({ id, entries }: { id: string; entries: number }) {
     staleTime: 0,
   });
   const verdict = useQuery({
-    queryKey: ["verdict", id, asked, keys, proof.dataUpdatedAt],
+    queryKey: ["verdict", id, asked, keys, proof.dataUpdatedAt, hashes.length, hashes.at(-1)],
     enabled: proof.data !== undefined,
-    queryFn: () => verify(proof.data as Uint8Array<ArrayBuffer>, keys.split(/[\s,]+/).filter(Boolean)),
+    queryFn: () => verify(proof.data as Uint8Array<ArrayBuffer>, keysIn(keys), { session: id, hashes }),
     staleTime: Number.POSITIVE_INFINITY,
   });
-  const prove = () => {
+  const prove = async () => {
+    // An adjustment may have come since the page was opened: the proof is held against what is in the ledger now.
+    await client.refetchQueries({ queryKey: entriesOf(id).queryKey });
     setAsked(asked + 1);
     if (asked) void proof.refetch();
   };
@@ -90,7 +92,7 @@ function Prove({ id, entries }: { id: string; entries: number }) {
         />
       </div>
       <div className="actions">
-        <button type="button" className="button primary" onClick={prove} disabled={proof.isFetching}>
+        <button type="button" className="button primary" onClick={() => void prove()} disabled={proof.isFetching}>
           <Icon name="shield" size={16} /> Prove it
         </button>
         {proof.data && <Save id={id} content={proof.data} />}
@@ -98,9 +100,9 @@ function Prove({ id, entries }: { id: string; entries: number }) {
       <div aria-live="polite">
         {proof.error && <NotYet failed={proof.error} />}
         {verdict.data && !proof.error && <Shown verdict={verdict.data} />}
-        {verdict.data && "bill" in verdict.data && verdict.data.bill.entries < entries && (
+        {verdict.data && "bill" in verdict.data && verdict.data.bill.entries < hashes.length && (
           <p className="small muted">
-            {count(entries - verdict.data.bill.entries)} later entries are in no sealed day yet, and left out.
+            {count(hashes.length - verdict.data.bill.entries)} later entries are in no sealed day yet, and left out.
           </p>
         )}
       </div>

@@ -19,6 +19,8 @@ export type Bill = {
   billableMs: number;
   frames: number;
   entries: number;
+  /** The hash of the last entry. */
+  head: string;
   day: string;
 };
 
@@ -30,13 +32,26 @@ function need(holds: boolean, why: string): asserts holds {
   if (!holds) throw new Refused(why);
 }
 
+/** What the proof has to be of: the session that is looked at, and the hashes of the entries that are shown, in order. */
+export type Shown = { session: string; hashes: string[] };
+
+/** Public keys as somebody pastes them. */
+export function keysIn(pasted: string): string[] {
+  return pasted
+    .toLowerCase()
+    .split(/[\s,]+/)
+    .filter(Boolean);
+}
+
 /** `content`: the file as it came. `keys`: public keys that you trust, in hex. Never throws. */
-export async function verify(content: Uint8Array<ArrayBuffer>, keys: string[]): Promise<Verdict> {
+export async function verify(content: Uint8Array<ArrayBuffer>, keys: string[], shown: Shown): Promise<Verdict> {
   const steps: Step[] = [];
   try {
     const proof = parsed(content);
     steps.push({ what: "The file is as it was written", detail: `${content.length} bytes of canonical JSON` });
+    need(proof.session_id === shown.session, "it is the bill of another session");
     const bill = await check(proof, keys, steps);
+    need(shown.hashes[bill.entries - 1] === bill.head, "its entries are others than those that this page shows");
     if (keys.length) return { kind: "proven", steps, bill };
     return {
       kind: "unsigned",
@@ -128,6 +143,7 @@ async function sealed(seal: Members, all: Members[], heads: string[], keys: stri
     billableMs: sums.billable_ms,
     frames: sums.frames,
     entries: count,
+    head: leaf.hash as string,
     day: name,
   };
 }

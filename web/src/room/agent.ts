@@ -40,23 +40,32 @@ export class Agent {
       audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true },
     });
     const context = new AudioContext({ sampleRate: RATE });
-    await context.audioWorklet.addModule(workletUrl);
-    const writer = await this.segment();
-    const node = new AudioWorkletNode(context, "microphone");
-    let written = Promise.resolve();
-    node.port.onmessage = ({ data }: MessageEvent<Float32Array>) => {
-      onLevel(Math.min(1, data.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0) * 1.6));
-      written = written.then(() => writer.write(pcm16(data)));
-    };
-    context.createMediaStreamSource(microphone).connect(node);
-    return async () => {
-      node.port.onmessage = null;
+    const deaf = async () => {
       for (const track of microphone.getTracks()) track.stop();
-      await context.close();
-      await written;
-      await writer.close();
       onLevel(0);
+      if (context.state !== "closed") await context.close();
     };
+    try {
+      await context.audioWorklet.addModule(workletUrl);
+      const writer = await this.segment();
+      const node = new AudioWorkletNode(context, "microphone");
+      let written = Promise.resolve();
+      node.port.onmessage = ({ data }: MessageEvent<Float32Array>) => {
+        onLevel(Math.min(1, data.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0) * 1.6));
+        written = written.then(() => writer.write(pcm16(data)));
+        written.catch(() => void deaf()); // the room is gone; whoever stops it is told why
+      };
+      context.createMediaStreamSource(microphone).connect(node);
+      return async () => {
+        node.port.onmessage = null;
+        await deaf();
+        await written;
+        await writer.close();
+      };
+    } catch (failed) {
+      await deaf();
+      throw failed;
+    }
   }
 
   /** What it has not said yet is thrown away. */

@@ -1,7 +1,7 @@
 /** What somebody says to an avatar, by hand, file or microphone, and what it reports of it. */
 
 import type { Room } from "livekit-client";
-import { type FormEvent, useEffect, useRef, useState } from "react";
+import { type FormEvent, useCallback, useEffect, useRef, useState } from "react";
 import sample from "../../../cli/assets/speech.wav?url";
 import { seconds } from "../data/words";
 import { Problem } from "../parts/basic";
@@ -72,12 +72,15 @@ export function useSpeech(avatar: string) {
       stop = await speaker.listen(onLevel);
       line("You, by microphone", null);
     });
-    return stop as (() => Promise<void>) | null;
+    const begun = stop as (() => Promise<void>) | null;
+    return begun && (() => tried(begun));
   };
   return { lines, failed, enter, say, listen, interrupt: () => tried((speaker) => speaker.interrupt()) };
 }
 
-export function Speak({ speech, ready, typed }: { speech: Speech; ready: boolean; typed: boolean }) {
+type Speaking = { speech: Speech; live: boolean; ready: boolean; typed: boolean };
+
+export function Speak({ speech, live, ready, typed }: Speaking) {
   const [text, setText] = useState("");
   const say = (event: FormEvent) => {
     event.preventDefault();
@@ -114,7 +117,7 @@ export function Speak({ speech, ready, typed }: { speech: Speech; ready: boolean
           />
         </label>
       </div>
-      <Microphone speech={speech} ready={ready} />
+      <Microphone speech={speech} live={live} ready={ready} />
       {typed && (
         <form className="row" onSubmit={say}>
           <input
@@ -145,24 +148,40 @@ async function spoken(text: string): Promise<ArrayBuffer> {
 }
 
 /** One press begins, the next one ends: as good by keyboard as by hand. */
-function Microphone({ speech, ready }: { speech: Speech; ready: boolean }) {
+function Microphone({ speech, live, ready }: Omit<Speaking, "typed">) {
   const [level, setLevel] = useState(0);
   const [busy, setBusy] = useState(false);
   const stop = useRef<(() => Promise<void>) | null>(null);
   const [heard, setHeard] = useState(false);
+  const gone = useRef(false);
+  const end = useCallback(async () => {
+    const before = stop.current;
+    stop.current = null;
+    await before?.();
+    setHeard(false);
+  }, []);
   const press = async () => {
     setBusy(true);
-    if (stop.current) {
-      const before = stop.current;
-      stop.current = null;
-      await before();
-    } else {
-      stop.current = await speech.listen(setLevel);
+    try {
+      if (stop.current) await end();
+      else stop.current = await speech.listen(setLevel);
+      if (gone.current) await end(); // while the browser asked whether it may
+      setHeard(stop.current !== null);
+    } finally {
+      setBusy(false);
     }
-    setHeard(stop.current !== null);
-    setBusy(false);
   };
-  useEffect(() => () => void stop.current?.(), []);
+  // With the session, and with the page.
+  useEffect(() => {
+    if (!live && heard) void end();
+  }, [live, heard, end]);
+  useEffect(() => {
+    gone.current = false;
+    return () => {
+      gone.current = true;
+      void end();
+    };
+  }, [end]);
   return (
     <div className="stack">
       <div>
