@@ -137,6 +137,9 @@ async def create(
         metrics.CREATES.labels(label(error)).inc()
         tracing.refused(span, error)
         raise
+    except BaseException as failed:
+        tracing.refused(span, failed)  # its parts are told already, and would hang in the air
+        raise
     tracing.created(span, done.session_id, done.replayed)
     metrics.CREATES.labels("replayed" if done.replayed else "created").inc()
     headers = {"Location": f"/v1/sessions/{done.session_id}", **rates.headers(done.rate)}

@@ -41,7 +41,7 @@ def created(span: Span, session_id: str, replayed: bool) -> None:
     span.end()
 
 
-def refused(span: Span, error: Exception) -> None:
+def refused(span: Span, error: BaseException) -> None:
     """A refusal is the caller's matter; what is ours is marked as an error."""
     known = error if isinstance(error, ApiError) else ApiError()
     code = label(known)  # a code may name a field of the request, and that may be anything

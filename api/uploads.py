@@ -194,13 +194,12 @@ async def take_in(ctx: Context, caller: Principal, correlation: str, upload: Upl
         asset, scale = await _stored(ctx, account_id, upload.image, avatar_id)
         background = upload.background
         if isinstance(background, UploadFile):
+            await _renew(ctx, avatar_id)  # two pictures may take longer than a row is kept
             background = Background(
                 "image", asset=(await _stored(ctx, account_id, background, avatar_id, "background"))[0]
             )
         await _forget_failed(ctx, account_id, correlation)
-        async with ctx.pool.connection() as connection:
-            if not await rows.renew(connection, avatar_id):
-                raise LogUnavailable
+        await _renew(ctx, avatar_id)
         data = AvatarCreated(
             avatar_id,
             account_id=account_id,
@@ -223,6 +222,13 @@ async def take_in(ctx: Context, caller: Principal, correlation: str, upload: Upl
         if not isinstance(failed, asyncio.CancelledError):  # the next request should find the slot free
             await asyncio.wait([undoing], timeout=_GIVE_BACK_WITHIN_S)
         raise
+
+
+async def _renew(ctx: Context, avatar_id: str) -> None:
+    """Raises LogUnavailable: it took so long that the upload was undone."""
+    async with ctx.pool.connection() as connection:
+        if not await rows.renew(connection, avatar_id):
+            raise LogUnavailable
 
 
 async def _stored(

@@ -71,7 +71,7 @@ class Mark:
 
     def __init__(self, label: Label, width: int, height: int) -> None:
         self._width, self._height = width, height
-        cover, letters = _picture(label.text, width)
+        cover, letters = _picture(" ".join(label.text.split()), width)  # a line break would end the drawing
         high, wide = letters.shape
         margin = round(_MARGIN * width / 2) * 2
         down, right = label.corner.startswith("bottom"), label.corner.endswith("right")

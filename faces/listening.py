@@ -154,9 +154,10 @@ class Listening:
         if size not in self._benches:
             if not self._buckets:
                 self._benches.clear()  # of a CPU: batches of all sizes come, one after the other
-            self._benches[size] = bench = Bench(size, self._device)
+            bench = Bench(size, self._device)
             if self._graphs:
                 self._record(bench)
+            self._benches[size] = bench  # last: one that could not be recorded is made anew, not replayed empty
         return self._benches[size]
 
     def step(self, bench: Bench) -> None:
@@ -178,6 +179,7 @@ class Listening:
             for _ in range(_WARM_UP):
                 self.step(bench)
         torch.cuda.current_stream(self._device).wait_stream(beside)
-        bench.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(bench.graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.step(bench)
+        bench.graph = graph

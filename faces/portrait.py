@@ -50,7 +50,12 @@ def normalise(data: bytes, mark: str) -> tuple[bytes, float]:
     image = _opened(data, MOST_BYTES)
     scale = min(1.0, _KEPT_SIDE / max(image.size))
     if scale < 1:  # before it is laid on white, which takes several pictures' memory
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        size = round(image.width * scale), round(image.height * scale)
+        if min(size) < LEAST_SIDE:
+            raise BadImage(
+                f"The image has {image.width} × {image.height} pixels; its long side may be at most"
+                f" {_KEPT_SIDE // LEAST_SIDE} times its short one."
+            )
         image = image.resize(size, Image.Resampling.LANCZOS)
     info = PngInfo()
     info.add_text("avatar", mark)

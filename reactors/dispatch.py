@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
-from msgspec import structs
+from msgspec import MsgspecError, structs
 
 from events import assignments, tracing
 from events.codec import new_event
 from events.producer import EventProducer
-from events.sealing import Keyring, load_task
+from events.sealing import Keyring, SealError, load_task
 from events.session_state import State
 from events.topics import ASSIGNMENTS, SESSIONS
 from schemas.events import EndReason, SessionEvent
@@ -37,11 +37,12 @@ class Dispatch:
     async def trace(self, state: State) -> str | None:
         """What a decision about this session follows from: kept in its task, so that no restart loses it.
 
-        None where traces are off. A database that does not answer costs the decision its place in the trace, no more.
+        None where traces are off. A database that does not answer, or a task that cannot be opened, costs the decision
+        its place in the trace, no more.
         """
         if not tracing.on():
             return None
-        with contextlib.suppress(DatabaseUnreachable):
+        with contextlib.suppress(DatabaseUnreachable, SealError, MsgspecError):
             async with self._pool.connection(_TRACE_WITHIN_S, within_s=_TRACE_WITHIN_S) as connection:
                 found = await admissions.sealed_task(connection, state.session_id, state.worker_id)
             if found is not None:

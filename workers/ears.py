@@ -6,7 +6,6 @@ The SDK queues what a stream brings without bound until its reader is closed: wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -30,7 +29,7 @@ _MOST_STREAMS = 32
 """That the agent may send at once. More than one is rare: the last chunks of one behind the header of the next."""
 _LOWEST_RATE = 8_000
 _TRACK_BACKLOG = RATE // 5
-_TRACK_SILENT_S = 3.0
+_TRACK_SILENT_S, _MOST_PATIENCE_S = 3.0, 60.0
 """A track brings a frame each 10 ms, of silence where nobody speaks: without any its receiver is stuck."""
 
 
@@ -257,8 +256,8 @@ async def listen(
     utterance.started, utterance.awaited = True, False  # nobody waits for reports about a track
     try:
         while not await _heard_out(receive(track), track, playback, utterance, heard):
-            utterance.remakes += 1
-            if utterance.remakes == 1:
+            playback.remakes += 1
+            if playback.remakes == 1:
                 log.warning("nothing comes of the track, its receiver is made anew")
     finally:
         utterance.complete = True
@@ -273,7 +272,7 @@ async def _heard_out(
         while True:
             utterance.muted = track.muted
             try:
-                async with asyncio.timeout(_TRACK_SILENT_S):
+                async with asyncio.timeout(_patience_s(playback.remakes)):
                     event = await stream.__anext__()
             except TimeoutError:
                 stuck = not track.muted
@@ -283,15 +282,22 @@ async def _heard_out(
             if utterance.waiting > _TRACK_BACKLOG:
                 utterance.take(TICK_SAMPLES)
             playback.feed(utterance, np.frombuffer(event.frame.data, np.int16).copy())
-            utterance.remakes = 0
+            playback.remakes = 0
             heard()
     except StopAsyncIteration:
         return True
     finally:
         utterance.complete = not stuck  # now: closing takes its time, and the next one waits for that
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await stream.aclose()
+        except Exception as failed:  # the SDK's; what it keeps of a receiver must not end the listening
+            log.warning("a receiver could not be closed", error=repr(failed))
+
+
+def _patience_s(remakes: int) -> float:
+    """With a receiver that brings nothing: two are tried soon, each later one is given twice as long."""
+    return min(_MOST_PATIENCE_S, _TRACK_SILENT_S * 2.0 ** max(0, remakes - 1))
 
 
 def _number(text: str | None) -> int:

@@ -40,8 +40,6 @@ class Utterance:
     """Its sender waits for its finish."""
     muted: bool = False
     """A track whose speaker has muted it: nothing is to be heard."""
-    remakes: int = 0
-    """Of a track: how often its receiver was made anew since something came of it."""
     arrived_at: float | None = None
     """Monotonic second of its first byte, if nothing else was to be played before it."""
     received_s: float = 0.0
@@ -98,6 +96,9 @@ class Playback:
     def __init__(self) -> None:
         self._utterances: deque[Utterance] = deque()
         self._newest: Utterance | None = None
+        self.remakes = 0
+        """How often a track's receiver was made anew since something came of any track: a new track that brings nothing
+        is no excuse."""
 
     @property
     def waiting_samples(self) -> int:
@@ -160,7 +161,7 @@ class Playback:
         parts.append(np.zeros(TICK_SAMPLES - speech, np.int16))
         waits_for = self.current
         starved = speech == 0 and waits_for is not None and not waits_for.muted
-        deaf = starved and waits_for is not None and not waits_for.awaited and waits_for.remakes <= 1
+        deaf = starved and waits_for is not None and not waits_for.awaited and self.remakes <= 1
         return Tick(np.concatenate(parts), speech, tuple(started), tuple(done), arrived_at, starved, deaf)
 
     def interrupt(self, queued_s: float) -> list[Finish]:

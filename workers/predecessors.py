@@ -19,7 +19,7 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -39,21 +39,27 @@ _AGAIN_S = 1.0
 
 
 @asynccontextmanager
-async def told(folder: Path, worker_id: str, producer: EventProducer) -> AsyncIterator[None]:
+async def told(
+    folder: Path, worker_id: str, producer: EventProducer, has_left: Callable[[], bool]
+) -> AsyncIterator[None]:
     """While `worker_id` lives: its lock is held, and the dead of before are told of. Raises nothing of its own:
-    without a folder that can be written a death is noticed by its witness, or by its lease."""
+    without a folder that can be written a death is noticed by its witness, or by its lease.
+
+    `has_left`: whether its own tombstone is in the log; if not, the next one says what it could not say itself.
+    """
     telling = Background()
     own: int | None = None
     try:
         own = hold(folder, worker_id)
+    except OSError as failed:  # a full disk, say; that hides nobody's death
+        log.warning("no lock file: a death of worker and witness together is noticed late", error=str(failed))
+    with contextlib.suppress(OSError):  # there is no such folder, or no boot id: nothing is proved
         for path in dead(folder):
             telling.spawn(_tell(path, producer), "tell of a dead worker")
-    except OSError as failed:
-        log.warning("no lock file: a death of worker and witness together is noticed late", error=str(failed))
     try:
         yield
-        if own is not None:  # not when it fails: then the next one says what it could not say itself
-            _file(folder, worker_id).unlink(missing_ok=True)
+        if own is not None and has_left():
+            _remove(_file(folder, worker_id))
     finally:
         await telling.cancel()
         if own is not None:
@@ -124,7 +130,13 @@ async def _tell(path: Path, producer: EventProducer) -> None:
         except UnknownOutcome as failed:
             log.warning("its death is not told yet", worker_id=worker_id, error=str(failed))
             await asyncio.sleep(_AGAIN_S)
-    path.unlink(missing_ok=True)
+    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """One that cannot be is told of again by the next worker, which changes nothing."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _boot() -> bytes:

@@ -210,6 +210,7 @@ class Session:
         await room.join(timeout_s)
         self._link.agent = room.behalf or self._link.agent
         self._attributes.joined(room.participant)
+        self.on_speakers(set())  # whoever spoke on a connection before: this one tells of its own
         self._reporter.joined()
         if opening is not None:
             await opening

@@ -91,6 +91,7 @@ class Supervisor:
         self._draining = False
         self._stop = asyncio.Event()
         self._drain_asked = asyncio.Event()
+        self.has_left = False
         self._state_now = asyncio.Event()
         self._tasks = Background()
         self.renewed_at = boottime()
@@ -159,6 +160,7 @@ class Supervisor:
         results = await asyncio.gather(*vital, return_exceptions=True)
         with contextlib.suppress(UnknownOutcome):
             await self._producer.send_tombstone(WORKERS, self.worker_id)
+            self.has_left = True
             await self._witness.dismiss()  # else it tries for another minute
         for result in results:
             if isinstance(result, Exception):
@@ -417,7 +419,7 @@ async def serve(settings: WorkerSettings) -> None:
         host, port = settings.metrics_host, settings.worker_metrics_port
         async with (
             tracing.opened("worker"),
-            predecessors.told(settings.worker_state, supervisor.worker_id, producer),
+            predecessors.told(settings.worker_state, supervisor.worker_id, producer, lambda: supervisor.has_left),
             opened("worker", host, port, supervisor.missing, metrics.TOLD),
         ):
             await supervisor.run()

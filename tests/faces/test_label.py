@@ -81,7 +81,7 @@ def test_it_lies_in_its_corner_and_touches_nothing_else(width: int, height: int,
     assert box[1].start // 2 <= columns.min() < columns.max() <= box[1].stop // 2
 
 
-@pytest.mark.parametrize("text", ["W" * 500, "\u202e", "人", " ", "g" * 32])
+@pytest.mark.parametrize("text", ["W" * 500, "\u202e", "人", " ", "g" * 32, "two\nlines"])
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (720, 1280)])
 def test_a_text_that_nobody_has_checked_is_drawn_within_the_frame(text: str, width: int, height: int) -> None:
     """A newer API may take more: no session fails for its label."""

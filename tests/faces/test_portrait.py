@@ -64,3 +64,9 @@ def test_what_is_kept_has_no_metadata_and_a_bounded_size() -> None:
     assert (kept.format, kept.size, scale) == ("PNG", (2048, 1536), 0.5)
     assert kept.info == {"avatar": "av_1"}
     assert normalise(portraits.file(RED), "av_1")[0] != normalise(portraits.file(RED), "av_2")[0]
+
+
+def test_what_would_be_too_narrow_when_it_is_kept_is_refused_at_once() -> None:
+    """Else it is accepted, and its build fails with numbers that nobody has sent."""
+    with pytest.raises(BadImage, match="3000 × 300 pixels; its long side may be at most 8 times"):
+        normalise(portraits.file(Image.new("RGB", (3000, 300))), "av_1")

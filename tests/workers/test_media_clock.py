@@ -453,10 +453,22 @@ def test_a_track_that_brings_nothing_is_not_billed(scene: Scene) -> None:
     scene.tick(10)
     sounded = scene.clock.meter.read().billable_ms
     assert sounded == pytest.approx(stalled.billable_ms + 360, abs=1)
-    heard.remakes = 2
+    scene.playback.remakes = 2
     scene.tick(2 * STALLED)
     assert scene.clock.stalled
     assert scene.clock.meter.read().billable_ms == pytest.approx(sounded + 2 * STALLED * 40, abs=1)
+
+
+def test_another_track_that_brings_nothing_is_no_excuse(scene: Scene) -> None:
+    """Else a speaker who publishes a silent one every few seconds would have its face for nothing."""
+    scene.playback.remakes = 2
+    track(scene).complete = True
+    track(scene)
+    scene.tick(STALLED)
+    assert scene.clock.stalled
+    before = scene.clock.meter.read().billable_ms
+    scene.tick(100)
+    assert scene.clock.meter.read().billable_ms == pytest.approx(before + 4000, abs=1)
 
 
 # Measures

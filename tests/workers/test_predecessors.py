@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -46,7 +48,10 @@ async def test_only_the_dead_are_told_of_and_the_last_word_removes_the_file(worl
         try:
             first.kill()
             first.wait()
-            async with EventProducer(world.settings) as producer, predecessors.told(tmp_path, own, producer):
+            async with (
+                EventProducer(world.settings) as producer,
+                predecessors.told(tmp_path, own, producer, lambda: True),
+            ):
 
                 async def said() -> bool:
                     return killed in await told(world) and not (tmp_path / f"{killed}.lock").exists()
@@ -65,9 +70,9 @@ async def test_who_fails_leaves_the_word_to_the_next(world: World, tmp_path: Pat
     first, second = new_id(WORKER), new_id(WORKER)
     async with EventProducer(world.settings) as producer:
         with pytest.raises(RuntimeError):
-            async with predecessors.told(tmp_path, first, producer):
+            async with predecessors.told(tmp_path, first, producer, lambda: False):
                 raise RuntimeError("what it lives by has failed")
-        async with predecessors.told(tmp_path, second, producer):
+        async with predecessors.told(tmp_path, second, producer, lambda: True):
 
             async def said() -> bool:
                 return first in await told(world)
@@ -91,9 +96,35 @@ def test_what_proves_nothing_is_left_alone(tmp_path: Path) -> None:
 
 
 @unit
+async def test_a_full_disk_hides_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash that has filled it is the likely one."""
+    os.close(predecessors.hold(tmp_path, dead := new_id(WORKER)))
+    telling = list[Path]()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    async def tell(path: Path, _: object) -> None:
+        telling.append(path)
+
+    monkeypatch.setattr(predecessors, "hold", full)
+    monkeypatch.setattr(predecessors, "_tell", tell)
+    async with predecessors.told(tmp_path, new_id(WORKER), None, lambda: True):  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+    assert telling == [tmp_path / f"{dead}.lock"]
+
+
+@unit
+async def test_a_leave_that_nobody_took_is_said_by_the_next(tmp_path: Path) -> None:
+    async with predecessors.told(tmp_path, own := new_id(WORKER), None, lambda: False):  # type: ignore[arg-type]
+        assert predecessors.dead(tmp_path) == []
+    assert predecessors.dead(tmp_path) == [tmp_path / f"{own}.lock"]
+
+
+@unit
 async def test_a_folder_that_cannot_be_written_stops_no_worker(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     works = False
-    async with predecessors.told(tmp_path / "taken" / "workers", new_id(WORKER), None):  # type: ignore[arg-type]
+    async with predecessors.told(tmp_path / "taken" / "workers", new_id(WORKER), None, lambda: True):  # type: ignore[arg-type]
         works = True
     assert works
