@@ -165,16 +165,20 @@ class Playback:
         return Tick(np.concatenate(parts), speech, tuple(started), tuple(done), arrived_at, starved, deaf)
 
     def interrupt(self, queued_s: float) -> list[Finish]:
-        """Drop everything; one finish per open utterance, oldest first, unplayed ones at 0.
+        """Drop everything; one finish per open utterance that is waited for, oldest first, unplayed ones at 0. A track
+        goes on: what it brings from now on is played.
 
         `queued_s`: seconds that the audio source still holds, read before it is cleared; they were not heard. What
         it holds belongs to the newest played utterance, as far as that reaches.
         """
         finishes = []
-        for utterance in self._utterances:
+        for utterance in filter(lambda each: each.awaited, self._utterances):
             unheard = min(utterance.played / RATE, queued_s) if utterance.played else 0.0
             finishes.append(Finish(utterance.id, max(0.0, utterance.played / RATE - unheard), interrupted=True))
-        self._utterances.clear()
+        self._utterances = deque(each for each in self._utterances if not (each.awaited or each.complete))
+        for track in self._utterances:
+            track.chunks.clear()
+            track.waiting = 0
         return finishes
 
 

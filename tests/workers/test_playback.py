@@ -111,5 +111,17 @@ def test_every_sample_is_played_once_and_in_order(chunks: list[int], ticks_betwe
     assert np.array_equal(np.concatenate([*played, pcm(0)]), np.concatenate([*sent, pcm(0)]))
 
 
+def test_a_track_is_heard_after_a_clear() -> None:
+    playback = Playback()
+    track = playback.open("TR_1")
+    track.started, track.awaited = True, False
+    playback.feed(track, pcm(3 * TICK_SAMPLES))
+    assert playback.tick().speech == TICK_SAMPLES
+    assert playback.interrupt(0) == []
+    assert playback.tick().speech == 0
+    playback.feed(track, pcm(TICK_SAMPLES))
+    assert playback.tick().speech == TICK_SAMPLES
+
+
 def test_stereo_becomes_mono() -> None:
     assert to_mono(np.array([100, 300, -100, -300], np.int16).tobytes(), 2).tolist() == [200, -200]
