@@ -9,6 +9,7 @@ from api.errors import ApiError, label
 from events import tracing
 from events.tracing import Span
 from schemas.jsons import JsonObject
+from schemas.logs import trace_fields
 
 _HEADER = "traceparent"
 _NAME = "POST /v1/sessions"
@@ -20,7 +21,7 @@ PARAMETER: JsonObject = {
     "in": "header",
     "description": "W3C trace context. Where this server sends traces, the session's spans join it; what is none is"
     " ignored.",
-    "schema": {"type": "string", "maxLength": 512},
+    "schema": {"type": "string"},
     "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 }
 
@@ -32,7 +33,7 @@ def asked(request: Request) -> Span:
     sent = request.headers.getlist(_HEADER)
     parent = sent[0] if len(sent) == 1 else None
     span = tracing.begin(_NAME, parent, "server", _ABOUT, request.scope["greenroom.arrived_ns"])
-    structlog.contextvars.bind_contextvars(**tracing.logged(span.traceparent))  # of this request's task
+    structlog.contextvars.bind_contextvars(**trace_fields(span.traceparent))  # of this request's task
     return span
 
 

@@ -118,11 +118,6 @@ def on() -> bool:
     return _tracer is not None
 
 
-def logged(traceparent: str | None) -> dict[str, str]:
-    """What log lines say of a trace: nothing, where there is none. `traceparent`: one that we made."""
-    return {"trace_id": traceparent.split("-")[1]} if traceparent else {}
-
-
 def of_attempt(session_id: str, attempt: int, worker_id: str) -> dict[str, Value]:
     """The attributes of all that is about one attempt."""
     return {"greenroom.session_id": session_id, "greenroom.attempt": attempt, "greenroom.worker_id": worker_id}

@@ -44,6 +44,7 @@ from schemas.events import (
     SessionFailed,
     WorkerEvent,
 )
+from schemas.logs import trace_fields
 from schemas.times import now_ms
 from store import admissions, slots
 from store.database import Connection, DatabaseUnreachable, Pool
@@ -240,7 +241,7 @@ class Roster(SessionStates):
         """`span`: of the decision. One that comes to nothing, for want of a slot, is never ended, and so not told."""
         kind, sid = TYPE_OF[type(data)], state.session_id
         whose = data if isinstance(data, SessionAssigned) else state
-        trace = tracing.logged(span.traceparent)
+        trace = trace_fields(span.traceparent)
         log.info("decided", session_id=sid, attempt=whose.attempt, type=kind, seq=state.seq, **trace)
         metrics.DECISIONS.labels(kind, reason).inc()
         with span:

@@ -34,3 +34,8 @@ def configure_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacting("%(levelname)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+def trace_fields(traceparent: str | None) -> dict[str, str]:
+    """What log lines say of a trace: nothing, where there is none. `traceparent`: one that we made."""
+    return {"trace_id": traceparent.split("-")[1]} if traceparent else {}

@@ -12,8 +12,7 @@ import sys
 from livekit import rtc
 from structlog.contextvars import bind_contextvars
 
-from events.tracing import logged
-from schemas.logs import configure_logging
+from schemas.logs import configure_logging, trace_fields
 from workers import watch
 from workers.children import SESSION_ALIVE_EVERY_S, outlive_signals, say_alive
 from workers.messages import Draining, End, HandedOver, Lease, Ready, Start, ToSession
@@ -32,7 +31,7 @@ async def main(end: socket.socket) -> None:
         return
     alive = asyncio.create_task(say_alive(pipe, SESSION_ALIVE_EVERY_S))  # nobody reads what a warm one says
     task = first.task
-    bind_contextvars(session_id=task.session_id, attempt=first.attempt, **logged(task.traceparent))
+    bind_contextvars(session_id=task.session_id, attempt=first.attempt, **trace_fields(task.traceparent))
     session = Session(pipe, first)
     watch.start(lambda: session.renewed_at)
     running = asyncio.create_task(session.run())

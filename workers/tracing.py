@@ -17,6 +17,7 @@ from schemas.events import (
     SessionFirstFrame,
     SessionJoined,
 )
+from schemas.logs import trace_fields
 from workers.metrics import PHASES
 
 ACCEPT, JOIN, FIRST_FRAME, PLAY, END = "accept", "join", "first frame", "play", "end"
@@ -34,7 +35,7 @@ class AttemptSpans:
 
     @property
     def logged(self) -> dict[str, str]:
-        return tracing.logged(self.traceparent)
+        return trace_fields(self.traceparent)
 
     def given(self) -> None:
         """A warm process has the task."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 from starlette.datastructures import UploadFile
 
 from api.decoders import Decoders
@@ -60,7 +61,8 @@ async def test_it_says_what_the_function_says() -> None:
     [("RGBA", "PNG", {"compress_level": 1}), ("CMYK", "JPEG", {"progressive": True, "subsampling": 0})],
 )
 async def test_the_largest_pictures_have_enough_memory(mode: str, kind: str, options: dict[str, object]) -> None:
-    data = portraits.file(portraits.drawn().resize((8000, 5000)).convert(mode), kind, **options)
+    largest = portraits.drawn(side=256).resize((8000, 5000), Image.Resampling.NEAREST)
+    data = portraits.file(largest.convert(mode), kind, **options)
     _, scale = await Decoders().normalise("acct_1", file(data), "av_1")
     assert scale == 2048 / 8000
 

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.servers
 KINDS = set(INTERNAL_PORTS)
 LATE = {"build", "live"}
 """Importing torch, or faust, takes its time."""
+OURS = ("greenroom_", "lk_")
+"""LiveKit's names where LiveKit has one."""
 OF_CALLERS = {"account", "account_id", "session", "session_id", "worker", "worker_id", "avatar", "avatar_id", "path"}
 FOREIGN = {"AWS_SECRET_ACCESS_KEY": "what-up-itself-knows", "HTTPS_PROXY": "http://what-up-itself-knows@127.0.0.1:1"}
 KNOWN_TO: dict[str, set[str]] = {
@@ -138,12 +140,12 @@ def test_every_process_tells_what_the_table_says_and_what_is_looked_at(folder: P
     for kind in KINDS:
         families = list(text_string_to_metric_families(internal(stack, kind, "/metrics").text))
         names = {f.name + ("_total" if f.type == "counter" else "") for f in families}
-        told[kind] = {name for name in names if name.startswith(("greenroom_", "process_"))}
+        told[kind] = {name for name in names if name.startswith((*OURS, "process_"))}
         for family in families:
             assert all(sample.labels.keys() & OF_CALLERS == set() for sample in family.samples)
     table = {row.name: kinds for row, kinds in metrics_table.rows().items()}
     for kind in KINDS:
-        ours = {name for name in told[kind] if name.startswith("greenroom_")} - {"greenroom_process_info"}
+        ours = {name for name in told[kind] if name.startswith(OURS)} - {"greenroom_process_info"}
         assert ours == {name for name, kinds in table.items() if kind in kinds}
     everything = set().union(*told.values())
     everything |= {series for row in metrics_table.rows() if row.name in everything for series in row.series}
