@@ -16,7 +16,7 @@ import uvloop
 
 from events.settings import LogSettings
 from events.whole import CannotRead
-from projections import audit, totals
+from projections import audit
 from schemas.jsons import JsonObject
 from schemas.logs import configure_logging
 from store import sealed
@@ -51,7 +51,7 @@ async def _audit() -> JsonObject:
     settings = StoreSettings()
     async with pool(settings.database_url, 1) as connections:
         verdict = await audit.audit(LogSettings(), connections, audit.Scope(), _Progress())
-        wrong_totals, first_totals = await totals.wrong(connections) if verdict.found == 0 else (0, [])
+        wrong_totals, first_totals = await audit.wrong_totals(connections, verdict)
         wrong_days = await sealed.check(settings, connections, lambda _, __: None)
     told = asdict(verdict)
     differences = [

@@ -37,8 +37,12 @@ def scope_of(tags: Sequence[str | Enum], method: str) -> str:
 
 async def principal(request: Request, ctx: Ctx) -> Principal:
     """Raises KeyMissing, KeyInvalid, KeyRevoked or ScopeMissing."""
+    return await allowed(request, ctx, scope_of(request.scope["route"].tags, request.method))
+
+
+async def allowed(request: Request, ctx: Context, scope: str) -> Principal:
+    """Whoever asks, if the key has this scope. Raises what `known` raises, or ScopeMissing."""
     found = await known(request, ctx)
-    scope = scope_of(request.scope["route"].tags, request.method)
     if not found.may(scope):
         raise ScopeMissing(f"This key lacks the scope {scope}. `greenroom keys create --scope {scope}` makes one.")
     return found

@@ -15,7 +15,6 @@ from api.console_errors import ForeignRoom, NotJoined, PortraitNotFound
 from api.console_files import Files
 from api.console_rooms import LocalRooms, local_rooms
 from api.context import Context, Ctx
-from api.errors import ScopeMissing
 from faces import still
 from faces.assets import MissingAsset
 from schemas.avatars import STOCK
@@ -46,14 +45,14 @@ async def log_in(request: Request, ctx: Ctx) -> Response:
     digest = auth.digest_of(ctx, asked.key.strip())
     await auth.of_digest(ctx, digest)
     value = cookies.sealed(ctx.keyring, digest, time.time())
-    return Response(status_code=204, headers={"Set-Cookie": cookies.setting(request, value), **_NEVER_KEPT})
+    return Response(status_code=204, headers={"Set-Cookie": cookies.setting(request, value), **answers.NEVER_KEPT})
 
 
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
     """Whoever is logged in or not: the browser forgets the cookie."""
     cookies.check_origin(request, request.method)
-    return Response(status_code=204, headers={"Set-Cookie": cookies.setting(request, ""), **_NEVER_KEPT})
+    return Response(status_code=204, headers={"Set-Cookie": cookies.setting(request, ""), **answers.NEVER_KEPT})
 
 
 @router.get("/me")
@@ -69,14 +68,7 @@ async def me(request: Request, ctx: Ctx) -> Response:
         "livekit_url": rooms.public_url if rooms else None,
         "speech": console_speech.synthesiser() is not None,
     }
-    return answers.json(told, headers=_NEVER_KEPT)
-
-
-async def _allowed(request: Request, ctx: Context, scope: str) -> Principal:
-    found = await auth.known(request, ctx)
-    if not found.may(scope):
-        raise ScopeMissing(f"This key lacks the scope {scope}. `greenroom keys create --scope {scope}` makes one.")
-    return found
+    return answers.json(told, headers=answers.NEVER_KEPT)
 
 
 def _rooms(ctx: Context) -> LocalRooms:
@@ -91,10 +83,10 @@ def _rooms(ctx: Context) -> LocalRooms:
 async def make_room(request: Request, ctx: Ctx) -> Response:
     """A room of the local stack, with the tokens for a session in it. Raises ForeignRoom, or RateLimited: a key gets
     as many as it may create sessions."""
-    caller = await _allowed(request, ctx, "sessions:write")
+    caller = await auth.allowed(request, ctx, "sessions:write")
     rooms = _rooms(ctx)
     ctx.rooms.take(caller.key_id, caller.creates_per_minute)
-    return answers.json(rooms.for_talk(time.time()), headers=_NEVER_KEPT)
+    return answers.json(rooms.for_talk(time.time()), headers=answers.NEVER_KEPT)
 
 
 _IN_ROOM = ("running", "ending")
@@ -115,7 +107,7 @@ async def view(request: Request, ctx: Ctx) -> Response:
     It shows no more of later: a room may have other people in it once the session is over. Whoever looks in is hidden
     from the room, so it takes a key that may act.
     """
-    caller = await _allowed(request, ctx, "sessions:write")
+    caller = await auth.allowed(request, ctx, "sessions:write")
     asked = bodies.validate(bodies.parse(await bodies.read(request)), View)
     rooms = _rooms(ctx)
     shown = await reading.shown(ctx, caller.account_id, await reading.find(ctx, caller.account_id, asked.session_id))
@@ -123,7 +115,7 @@ async def view(request: Request, ctx: Ctx) -> Response:
         raise ForeignRoom
     if shown["first_frame_at"] is None or shown["status"] not in _IN_ROOM:
         raise NotJoined
-    return answers.json(rooms.for_view(shown["transport"]["room_name"], time.time()), headers=_NEVER_KEPT)
+    return answers.json(rooms.for_view(shown["transport"]["room_name"], time.time()), headers=answers.NEVER_KEPT)
 
 
 class Speech(Strict):
@@ -135,16 +127,16 @@ class Speech(Strict):
 @router.post("/speech")
 async def speech(request: Request, ctx: Ctx) -> Response:
     """The text as WAV, where a synthesiser is there and free; else Overloaded. Raises RateLimited."""
-    caller = await _allowed(request, ctx, "sessions:write")
+    caller = await auth.allowed(request, ctx, "sessions:write")
     ctx.speeches.take(caller.key_id, console_speech.PER_MINUTE)
     asked = bodies.validate(bodies.parse(await bodies.read(request)), Speech)
-    return Response(await console_speech.spoken(asked.text), media_type="audio/wav", headers=_NEVER_KEPT)
+    return Response(await console_speech.spoken(asked.text), media_type="audio/wav", headers=answers.NEVER_KEPT)
 
 
 @router.get("/avatars/{avatar_id}/portrait")
 async def portrait(avatar_id: str, request: Request, ctx: Ctx) -> Response:
     """PNG. Raises AvatarNotFound or PortraitNotFound."""
-    caller = await _allowed(request, ctx, "avatars:read")
+    caller = await auth.allowed(request, ctx, "avatars:read")
     try:
         picture = await _picture(ctx, caller, avatar_id)
     except (MissingAsset, still.NoPortrait):
@@ -174,17 +166,14 @@ async def page(request: Request, ctx: Ctx, path: str = "") -> Response:
     guards = _guards(local_rooms(ctx.settings))
     if found is None:
         if path.startswith("assets/"):  # of an older build, by an open page: it loads itself anew
-            return Response(status_code=404, headers=_NEVER_KEPT)
-        return HTMLResponse(_NOT_BUILT, status_code=503, headers={**_NEVER_KEPT, **guards})
+            return Response(status_code=404, headers=answers.NEVER_KEPT)
+        return HTMLResponse(_NOT_BUILT, status_code=503, headers={**answers.NEVER_KEPT, **guards})
     headers = {"Cache-Control": found.kept, "ETag": found.etag, "Vary": "Accept-Encoding", **guards}
     if request.headers.get("if-none-match") == found.etag:
         return Response(status_code=304, headers=headers)
     if found.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
         return Response(found.packed, media_type=found.type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(found.content, media_type=found.type, headers=headers)
-
-
-_NEVER_KEPT = {"Cache-Control": "no-store"}
 
 
 def _guards(rooms: LocalRooms | None) -> dict[str, str]:

@@ -27,7 +27,6 @@ audits = Audits()
 
 _LETTERS = 50
 _PARKED = 200
-_NEVER_KEPT = {"Cache-Control": "no-store"}
 
 
 async def _operator(request: Request, ctx: Context) -> None:
@@ -61,7 +60,7 @@ async def look(request: Request, ctx: Ctx) -> Response:
         "parked": [_parked(each) for each in left[:_PARKED]],
         "parked_count": len(left),
     }
-    return answers.json(told, headers=_NEVER_KEPT)
+    return answers.json(told, headers=answers.NEVER_KEPT)
 
 
 def _parked(row: parked.Parked) -> JsonObject:
@@ -89,7 +88,7 @@ async def dead_letters(request: Request, ctx: Ctx) -> Response:
     except (KafkaError, TimeoutError):
         raise LogUnavailable from None
     told = {"data": [_letter(each) for each in reversed(found)], "total": end - begin}
-    return answers.json(told, headers=_NEVER_KEPT)
+    return answers.json(told, headers=answers.NEVER_KEPT)
 
 
 def _letter(letter: Letter) -> JsonObject:
@@ -107,7 +106,7 @@ def _letter(letter: Letter) -> JsonObject:
 async def audit(request: Request, ctx: Ctx) -> Response:
     """How far the last one is, or what it found; of this process."""
     await _operator(request, ctx)
-    return answers.json(audits.state, headers=_NEVER_KEPT)
+    return answers.json(audits.state, headers=answers.NEVER_KEPT)
 
 
 @router.post("/audit")
@@ -115,4 +114,4 @@ async def begin_audit(request: Request, ctx: Ctx) -> Response:
     """Begins one, unless one runs."""
     await _operator(request, ctx)
     audits.begin(ctx.settings)
-    return answers.json(audits.state, 202, headers=_NEVER_KEPT)
+    return answers.json(audits.state, 202, headers=answers.NEVER_KEPT)

@@ -6,7 +6,6 @@ pair that the operator gives it, and creates sessions by `POST /v1/sessions`.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from api.base64url import encoded
 from api.settings import ApiSettings
 from schemas.jsons import JsonObject
 
@@ -81,7 +81,7 @@ class LocalRooms:
         }
         signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
         mark = hmac.new(self.secret.encode(), signed.encode(), hashlib.sha256).digest()
-        return f"{signed}.{_text(mark)}"
+        return f"{signed}.{encoded(mark)}"
 
 
 def local_rooms(settings: ApiSettings) -> LocalRooms | None:
@@ -106,8 +106,4 @@ def _place(url: str) -> tuple[str | None, int | None, str] | None:
 
 
 def _part(content: JsonObject) -> str:
-    return _text(orjson.dumps(content))
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return encoded(orjson.dumps(content))

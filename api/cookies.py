@@ -7,12 +7,12 @@ of its time, or the key being revoked.
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
 
+from api.base64url import decoded, encoded
 from api.console_errors import ConsoleInsecure, CrossSite, LoggedOut
 from events.sealing import Keyring, SealError
 
@@ -29,28 +29,20 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 def sealed(keyring: Keyring, digest: bytes, now_s: float) -> str:
     """`digest`: of the key, as the database knows it."""
     master, content = keyring.wrap(digest + int(now_s + LASTS_S).to_bytes(8), _AAD)
-    return f"{_text(master.encode())}.{_text(content)}"
+    return f"{encoded(master.encode())}.{encoded(content)}"
 
 
 def opened(keyring: Keyring, value: str, now_s: float) -> bytes:
     """The digest of the key. Raises LoggedOut for what is over, or not ours."""
     master, _, content = value.partition(".")
     try:
-        plain = keyring.unwrap(_bytes(master).decode(), _bytes(content), _AAD)
+        plain = keyring.unwrap(decoded(master).decode(), decoded(content), _AAD)
     except (SealError, ValueError):
         raise LoggedOut from None
     digest, until = plain[:_DIGEST_BYTES], int.from_bytes(plain[_DIGEST_BYTES:])
     if now_s >= until:
         raise LoggedOut
     return digest
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def found(request: HTTPConnection) -> str | None:

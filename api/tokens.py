@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 
 import orjson
 
+from api.base64url import decoded
 from api.errors import Unprocessable
 from schemas.jsons import JsonObject
 from schemas.sessions import LiveKitTransport
@@ -23,8 +22,8 @@ def claims(token: str) -> JsonObject | None:
     if len(parts) != 3:
         return None
     try:
-        payload = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, binascii.Error):
+        payload = orjson.loads(decoded(parts[1]))
+    except ValueError:
         return None
     return payload if isinstance(payload, dict) else None
 

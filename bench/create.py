@@ -14,11 +14,11 @@ import psycopg
 
 from bench.common import quantile, report, run, world
 from events.sealing import new_worker_key, public_text
-from schemas.events import WorkerState
 from schemas.ids import WORKER, new_id
 from stack.ports import free_ports
 from stack.process import Process, ProcessSpec
 from store.workers import register
+from tests.builders import worker_state
 from tests.world import World, eventually
 
 CONNECTIONS = 8
@@ -74,9 +74,7 @@ async def drive(port: int, work: list[bytes], connections: int = CONNECTIONS, st
 
 
 async def slots(system: World, count: int) -> None:
-    state = WorkerState(
-        new_id(WORKER), "ready", count, ["mock"], "none", public_text(new_worker_key()), 0, [], [], "0", 0, ""
-    )
+    state = worker_state(new_id(WORKER), count, public_key=public_text(new_worker_key()))
     async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as connection:
         await register(connection, state)
 

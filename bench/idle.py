@@ -25,7 +25,7 @@ from events.topics import SESSIONS, WORKERS
 from schemas.events import SessionEvent, SessionFirstFrame, SessionJoined, SessionStarting, WorkerState
 from schemas.ids import WORKER, new_id
 from stack.process import ProcessGroup
-from tests.builders import beat
+from tests.builders import beat, worker_state
 from tests.world import World, eventually
 
 OURS = ("api", "all")
@@ -97,20 +97,8 @@ async def _spread(items: Sequence[str], over_s: float) -> AsyncIterator[str]:
 
 
 def _state(slots: int) -> WorkerState:
-    return WorkerState(
-        worker_id=new_id(WORKER),
-        phase="ready",
-        slots=slots,
-        qualities=["mock"],
-        device="none",
-        public_key=public_text(new_worker_key()),
-        partition=0,
-        held=[],
-        avatars=["av_demo"],
-        version="0",
-        started_ms=0,
-        mac="",
-    )
+    state = worker_state(new_id(WORKER), slots, public_key=public_text(new_worker_key()))
+    return structs.replace(state, avatars=["av_demo"])
 
 
 @dataclass(frozen=True)

@@ -153,16 +153,15 @@ def _tell(verdict: Verdict) -> None:
 
 
 async def _kept(bar: Progress, verdict: Verdict) -> Kept:
-    """How many days are sealed, what is wrong with them, and with totals: those of a ledger that is itself as it must
-    be, since of another one they would say everything twice."""
-    from projections import totals
+    """How many days are sealed, what is wrong with them, and with totals."""
+    from projections import audit as auditing
     from store import days, sealed
     from store.database import pool
     from store.settings import StoreSettings
 
     settings = StoreSettings()
     async with pool(settings.database_url, 1, WAIT_S) as connections:
-        wrong_totals = await totals.wrong(connections) if verdict.found == 0 else (0, [])
+        wrong_totals = await auditing.wrong_totals(connections, verdict)
         async with connections.connection() as connection:
             count = len(await days.every(connection))
         task = bar.add_task("sealed days", total=count)

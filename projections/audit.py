@@ -24,9 +24,11 @@ from events.sessions import decode_session_event, evolve
 from events.settings import LogSettings
 from events.topics import SESSIONS
 from events.whole import CannotRead
+from projections import totals
 from projections.entries import Part, Stored
 from projections.folding import Change
 from projections.parked import Parking
+from projections.totals import WrongTotal
 from projections.usage import COLUMNS, STORED, stored
 from schemas.usage import UsageFacts, chain
 from store.database import DatabaseUnreachable, Pool, Row
@@ -158,6 +160,11 @@ async def audit(
         raise CannotRead(f"the log is incomplete: {gap}") from gap
     except DatabaseUnreachable as failed:
         raise CannotRead(f"the ledger cannot be read: {failed}") from failed
+
+
+async def wrong_totals(pool: Pool, verdict: Verdict) -> tuple[int, list[WrongTotal]]:
+    """`totals.wrong`, of a ledger that is itself as it must be: of another one it would say everything twice."""
+    return await totals.wrong(pool) if verdict.found == 0 else (0, [])
 
 
 async def compare(

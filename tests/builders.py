@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord
@@ -25,6 +26,7 @@ from schemas.events import (
     SessionHeartbeat,
     SessionJoined,
     SessionStarting,
+    WorkerState,
 )
 from schemas.ids import SESSION, new_id
 from schemas.rates import FIRST
@@ -130,3 +132,21 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def worker_state(worker_id: str, slots: int, qualities: Sequence[str] = ("mock",), public_key: str = "") -> WorkerState:
+    """What a ready worker says that holds nothing, unsigned."""
+    return WorkerState(
+        worker_id=worker_id,
+        phase="ready",
+        slots=slots,
+        qualities=list(qualities),
+        device="none",
+        public_key=public_key,
+        partition=0,
+        held=[],
+        avatars=[],
+        version="0",
+        started_ms=0,
+        mac="",
+    )

@@ -39,6 +39,7 @@ from stack.servers import Servers
 from store import accounts
 from store.database import pool as open_pool
 from store.migrate import migrate
+from tests.builders import worker_state
 
 T = TypeVar("T")
 
@@ -321,20 +322,7 @@ class World:
         """A worker that says its state each second and never starts anything; registered when this returns."""
         worker_id = new_id(WORKER)
         key = self.worker_keys[worker_id] = new_worker_key()
-        state = WorkerState(
-            worker_id=worker_id,
-            phase="ready",
-            slots=slots,
-            qualities=qualities or ["mock"],
-            device="none",
-            public_key=public_text(key),
-            partition=0,
-            held=[],
-            avatars=[],
-            version="0",
-            started_ms=0,
-            mac="",
-        )
+        state = worker_state(worker_id, slots, qualities or ["mock"], public_text(key))
         signed = sign_state(state, self.settings.join_secret.get_secret_value())
         self._fakes[worker_id] = asyncio.create_task(self._say_states(signed))
 

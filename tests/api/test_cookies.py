@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from api import cookies
+from api.base64url import encoded
 from api.console_errors import ConsoleInsecure, CrossSite, LoggedOut
 from events.sealing import Keyring
 
@@ -57,7 +58,7 @@ def test_of_another_installation_and_changed() -> None:
 def test_another_sealed_thing_is_no_log_in() -> None:
     master, content = KEYRING.wrap(DIGEST + (2**40).to_bytes(8), "a webhook's secret")
     with pytest.raises(LoggedOut):
-        cookies.opened(KEYRING, f"{cookies._text(master.encode())}.{cookies._text(content)}", NOW)
+        cookies.opened(KEYRING, f"{encoded(master.encode())}.{encoded(content)}", NOW)
 
 
 @pytest.mark.parametrize(

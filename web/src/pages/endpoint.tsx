@@ -4,7 +4,20 @@ import { Link, useLocation } from "wouter";
 import { api, type Me, may, type Schemas, taken } from "../data/api";
 import { client, type Delivery } from "../data/queries";
 import { seconds, sentence, short } from "../data/words";
-import { Badge, Card, Copy, Dialog, Empty, Head, Loading, Problem, Segmented, Sure, Time } from "../parts/basic";
+import {
+  Badge,
+  Card,
+  Columns,
+  Copy,
+  Dialog,
+  Empty,
+  Head,
+  Loading,
+  Problem,
+  Segmented,
+  Sure,
+  Time,
+} from "../parts/basic";
 import { Icon } from "../parts/icon";
 import { JsonView } from "../parts/json";
 import { Secret } from "./webhooks";
@@ -192,15 +205,7 @@ function Deliveries({ id, me }: { id: string; me: Me }) {
       ) : (
         <div className="scroll">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">Event</th>
-                <th scope="col">Session</th>
-                <th scope="col">Status</th>
-                <th scope="col">Attempts</th>
-                <th scope="col">When</th>
-              </tr>
-            </thead>
+            <Columns of={["Event", "Session", "Status", "Attempts", "When"]} />
             <tbody>
               {found.map((each) => (
                 <tr key={each.id}>

@@ -1,5 +1,5 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { lazy, type ReactNode, Suspense, useMemo } from "react";
+import { lazy, Suspense, useMemo } from "react";
 import {
   AUDIT,
   type Audit,
@@ -13,7 +13,7 @@ import {
 } from "../data/operator";
 import { client } from "../data/queries";
 import { clock, count, credits, seconds, sentence, short } from "../data/words";
-import { Badge, Card, Copy, Empty, Head, Loading, Problem, Time } from "../parts/basic";
+import { Badge, Card, Columns, Copy, Empty, Figure, Head, Loading, Problem, Time } from "../parts/basic";
 import { Icon } from "../parts/icon";
 
 const Chart = lazy(() => import("../parts/chart"));
@@ -72,15 +72,6 @@ function Shown({ look }: { look: Look }) {
   );
 }
 
-function Figure({ name, children }: { name: string; children: ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
-  );
-}
-
 function Minutes({ look }: { look: Look }) {
   const { minutes } = look.live;
   const times = useMemo(() => minutes.map((each) => each.from_ms), [minutes]);
@@ -112,15 +103,7 @@ function Workers({ look }: { look: Look }) {
       ) : (
         <div className="scroll">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">Worker</th>
-                <th scope="col">Phase</th>
-                <th scope="col">Held</th>
-                <th scope="col">Qualities</th>
-                <th scope="col">Silent for</th>
-              </tr>
-            </thead>
+            <Columns of={["Worker", "Phase", "Held", "Qualities", "Silent for"]} />
             <tbody>
               {look.workers.map((each) => (
                 <tr key={each.worker_id}>
@@ -161,16 +144,7 @@ function Windows({ title, rows }: { title: string; rows: Of[] }) {
       ) : (
         <div className="scroll">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">Account</th>
-                <th scope="col">Starts</th>
-                <th scope="col">Live</th>
-                <th scope="col">First frame p95</th>
-                <th scope="col">Billed</th>
-                <th scope="col">Failed</th>
-              </tr>
-            </thead>
+            <Columns of={["Account", "Starts", "Live", "First frame p95", "Billed", "Failed"]} />
             <tbody>
               {rows.map(({ key, window }) => (
                 <tr key={key} className="num">

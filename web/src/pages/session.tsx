@@ -16,7 +16,7 @@ import {
 } from "../data/queries";
 import { isLive, later } from "../data/sessions";
 import { clock, count, credits, seconds, sentence } from "../data/words";
-import { Badge, Card, Copy, Empty, Head, Loading, Problem, Sure, Time } from "../parts/basic";
+import { Badge, Card, Copy, Empty, Figure, Head, Loading, Pair, Problem, Sure, Time } from "../parts/basic";
 import { Icon } from "../parts/icon";
 import { JsonView } from "../parts/json";
 import { BillCard } from "../proof/card";
@@ -150,15 +150,6 @@ function Figures({ session, timeline, entries }: { session: Session; timeline: T
   );
 }
 
-function Figure({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
-  );
-}
-
 function End({ session }: { session: Session }) {
   const [asking, setAsking] = useState(false);
   const end = useMutation({
@@ -266,26 +257,17 @@ function About({ session, timeline }: { session: Session; timeline: Told["timeli
           {seconds(session.max_duration_seconds * 1000)}, idle {seconds(session.idle_timeout_seconds * 1000)}
         </dd>
         {latencies.map(([name, ms]) => (
-          <Row key={name} name={sentence(name)}>
+          <Pair key={name} name={sentence(name)}>
             <span className="num">{seconds(ms)}</span>
-          </Row>
+          </Pair>
         ))}
         {Object.entries(metadata).map(([name, value]) => (
-          <Row key={`metadata ${name}`} name={name}>
+          <Pair key={`metadata ${name}`} name={name}>
             {String(value)}
-          </Row>
+          </Pair>
         ))}
       </dl>
     </Card>
-  );
-}
-
-function Row({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </>
   );
 }
 

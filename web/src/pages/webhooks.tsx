@@ -3,7 +3,7 @@ import { type FormEvent, useState } from "react";
 import { Link } from "wouter";
 import { api, type Me, may, type Schemas, taken } from "../data/api";
 import { client, endpoints } from "../data/queries";
-import { Badge, Card, Copy, Dialog, Empty, Head, Loading, Problem, Time } from "../parts/basic";
+import { Badge, Card, Columns, Copy, Dialog, Empty, Head, Loading, Problem, Time } from "../parts/basic";
 import { Icon } from "../parts/icon";
 
 type Endpoint = Schemas["WebhookEndpointResource"];
@@ -50,14 +50,7 @@ export default function Webhooks({ me }: { me: Me }) {
         <Card title="Endpoints" flush>
           <div className="scroll">
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">URL</th>
-                  <th scope="col">Events</th>
-                  <th scope="col">Status</th>
-                  <th scope="col">Added</th>
-                </tr>
-              </thead>
+              <Columns of={["URL", "Events", "Status", "Added"]} />
               <tbody>
                 {asked.data.map((endpoint) => (
                   <tr key={endpoint.id}>

@@ -1,11 +1,11 @@
 /** The bill of a session, and its proof: taken from the API and verified here, by nobody but the browser. */
 
 import { useQuery } from "@tanstack/react-query";
-import { type ReactNode, useState } from "react";
+import { useState } from "react";
 import { Failure } from "../data/api";
 import { client, type Entry, entries as entriesOf } from "../data/queries";
 import { count, credits, exact } from "../data/words";
-import { Card, Problem } from "../parts/basic";
+import { Card, Pair, Problem } from "../parts/basic";
 import { Icon } from "../parts/icon";
 import { type Bill, keysIn, type Step, type Verdict, verify } from "./verify";
 
@@ -41,15 +41,6 @@ export function BillCard({ id, entries }: { id: string; entries: Entry[] }) {
         <Prove id={id} hashes={entries.map((entry) => entry.hash)} />
       </div>
     </Card>
-  );
-}
-
-function Pair({ name, children }: { name: string; children: ReactNode }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </>
   );
 }
 
