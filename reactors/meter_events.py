@@ -258,26 +258,31 @@ class Sender:
         return due
 
     async def _send(self, events: Sequence[MeterEvent], taken: _Taken) -> None:
-        """Those of a customer one after the other: Stripe takes one at a time of a customer and meter."""
+        """Those of a customer one after the other: Stripe takes one at a time of a customer and meter.
+
+        Once one is stopped no other begins. Those on their way end: broken off, nobody would know what became of them.
+        """
         by_customer: dict[str, list[MeterEvent]] = defaultdict(list)
         for event in events:
             by_customer[event.payload.stripe_customer_id].append(event)
         at_once = asyncio.Semaphore(_AT_ONCE)
+        stopped: list[Stopped] = []
 
         async def send_all(of_customer: Sequence[MeterEvent]) -> None:
             for event in of_customer:
                 async with at_once:
-                    await self._one(event, taken)
+                    if stopped:
+                        return
+                    try:
+                        await self._one(event, taken)
+                    except Stopped as why:
+                        stopped.append(why)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for of_customer in by_customer.values():
-                    group.create_task(send_all(of_customer))
-        except* Stopped as several:
-            stopped = several.exceptions[0]
-        else:
-            return
-        raise stopped
+        async with asyncio.TaskGroup() as group:
+            for of_customer in by_customer.values():
+                group.create_task(send_all(of_customer))
+        if stopped:
+            raise stopped[0]
 
     async def _one(self, event: MeterEvent, taken: _Taken) -> None:
         taken.open.add(event.identifier)

@@ -29,6 +29,8 @@ class Stripe:
     at_once: int = 0
     before: Callable[[str, int], Answer | None] = lambda identifier, nth: None
     """Answers in its place, before it is counted: (identifier, how often it was asked)."""
+    late_s: Callable[[str], float] = lambda identifier: 0.0
+    """How long after it was asked it answers."""
     after: Callable[[str], bool] = lambda identifier: True
     """Whether it answers once it has counted it; else it is silent for ever."""
 
@@ -79,6 +81,7 @@ async def stripe() -> AsyncIterator[Stripe]:
             answer = (401, {}, {"error": {"message": f"Invalid API Key provided: {KEY}"}})
         else:
             answer = made.take(form)
+        await asyncio.sleep(made.late_s(form["identifier"]))
         status, more, content = answer
         if status == 200 and not made.after(form["identifier"]):
             await asyncio.Event().wait()

@@ -12,20 +12,25 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from cli.processes import environment
+from reactors.meter_events import Sender, Stopped, opened
 from schemas.events import UsageAdjusted
 from schemas.focus import COLUMNS, shown
 from schemas.rates import CREDIT_US
 from schemas.times import now_ms, to_wire
+from schemas.usage import RecordedEntry
 from tests.api.test_usage import APRIL, MARCH, enter
 from tests.builders import beat, life, session_id
 from tests.cli.stripe import KEY, Answer, Stripe, stripe
 from tests.cli.test_admin import done
+from tests.schemas.test_focus import adjustment
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -265,6 +270,27 @@ async def test_who_does_not_take_events_gets_no_more(
     assert server.asked.total() <= 2
     left = await world.sql("SELECT count(*) FROM meter_events WHERE destination LIKE %s", f"{server.url}% nowhere")
     assert left == [(server.asked.total() if answer[0] == 200 else 0,)]
+
+
+async def test_what_is_on_its_way_when_another_is_refused_is_not_left_unknown(world: World, server: Stripe) -> None:
+    """Two customers, each with two events of today: both first ones hear that the key is bad, one of them later."""
+    server.before = lambda *_: (401, {}, {})
+    server.late_s = lambda _: 0.3 * (server.asked.total() - 1)
+    entry = adjustment(-1, at=now_ms())
+    entries = [entry._replace(facts=replace(entry.facts, id=f"use_{n}", account_id=f"acct_{n % 2}")) for n in range(4)]
+
+    async def batches() -> AsyncIterator[list[RecordedEntry]]:
+        yield entries
+
+    async with (
+        opened(server.url, KEY, "on_its_way", 500) as endpoint,
+        await psycopg.AsyncConnection.connect(world.database_url, autocommit=True) as connection,
+    ):
+        sender = Sender(connection, endpoint, {"acct_0": "cus_A", "acct_1": "cus_B"})
+        with pytest.raises(Stopped, match="refuses the key"):
+            await sender.run(batches(), lambda _: None)
+    assert server.asked == {"use_0": 1, "use_1": 1}
+    assert await world.sql("SELECT * FROM meter_events WHERE destination LIKE '%% on_its_way'") == []
 
 
 async def test_an_event_that_is_refused_is_named_and_keeps_nobody(world: World, books: Books, server: Stripe) -> None:
