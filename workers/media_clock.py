@@ -35,7 +35,7 @@ class Output(Protocol):
         """Seconds of audio that were pushed and are not heard yet."""
 
     async def push(self, frame: bytes, pcm: Pcm, /) -> None:
-        """One frame and 40 ms of audio; returns when there is space for more. Raises TimeoutError."""
+        """One frame and 40 ms of audio; returns when there is space for more and the frame is out. Raises TimeoutError."""
 
     def clear(self) -> None:
         """Drop the audio that is not heard yet."""
@@ -65,18 +65,6 @@ class _Due:
     at: float = math.inf
 
 
-@dataclass
-class _Marks:
-    """What is being measured: monotonic seconds of what came, until what answers it goes out.
-
-    `mouth`: the first byte of an utterance whose first sample is out; its frame is the next one. `cleared`: when the
-    agent asked for silence.
-    """
-
-    mouth: float | None = None
-    cleared: float | None = None
-
-
 class MediaClock:
     """Plays `playback` through `face`. `tone`: a sine where there is no speech."""
 
@@ -86,12 +74,12 @@ class MediaClock:
         self._now = now
         self._ahead: deque[tuple[Pcm, Tick]] = deque()
         """Sound that the face has and the room has not: as many ticks as frames trail it."""
-        self._held = b""
         self._due: deque[_Due] = deque()
         self._tone = Tone()
         self.tone = False
         self.meter = MediaMeter()
-        self._marks = _Marks()
+        self._cleared_at: float | None = None
+        """When the agent asked for silence, until that is out."""
         self._stalls = StallWatch()
 
     @property
@@ -114,28 +102,26 @@ class MediaClock:
     async def tick(self, output: Output) -> Played:
         """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.
 
-        The audio waits as long as frames trail it. The picture waits one tick more: participants hear what leaves the
-        audio source's queue 30 to 90 ms after they see what is pushed with it (docs/decisions/0006-a-face.md).
+        The audio waits as long as frames trail it.
         """
         heard = self._playback.tick()
         self._ahead.append((self._tone.tick() if self.tone and not heard.speech else heard.pcm, heard))
         frame = await self._face.show(self._ahead[-1][0])
         # An interruption may have emptied it meanwhile: then silence goes out with the frame.
         pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
-        shown, self._held = self._held or frame, frame
-        marks, self._marks = self._marks, _Marks(mouth=tick.arrived_at)
+        cleared_at, self._cleared_at = self._cleared_at, None
         # Known before it is pushed: whatever becomes of the push, an interruption or the leave reports these, once.
         done = [_Due(finish) for finish in tick.done]
         self._due.extend(done)
         try:
-            await output.push(shown, pcm)
+            await output.push(frame, pcm)
         except BaseException:
             for due in done:
                 due.at = self._now()  # nobody knows whether it is heard: told with the next tick, if there is one
             raise
-        return self._count(tick, done, marks, output.queued_s)
+        return self._count(tick, done, cleared_at, output.queued_s)
 
-    def _count(self, tick: Tick, done: Sequence[_Due], marks: _Marks, queued_s: float) -> Played:
+    def _count(self, tick: Tick, done: Sequence[_Due], cleared_at: float | None, queued_s: float) -> Played:
         """`tick` was pushed just now; its last sample is heard in `queued_s`."""
         now = self._now()
         for due in done:
@@ -154,38 +140,35 @@ class MediaClock:
             now + queued_s if tick.speech else None,
             bool(tick.speech and tick.pcm.any()),
             notice,
-            tuple(_measured(tick, marks, now, queued_s)),
+            tuple(_measured(tick, cleared_at, now, queued_s)),
         )
 
     def clear(self, output: Output) -> list[Finish]:
         """The agent asks for silence; `interrupt`, and it is measured how long that takes."""
         at = self._now()
         finishes = self.interrupt(output)
-        if finishes and self._marks.cleared is None:
-            self._marks.cleared = at
+        if finishes and self._cleared_at is None:
+            self._cleared_at = at
         return finishes
 
     def interrupt(self, output: Output) -> list[Finish]:
         """Clear the source and all buffers; one finish per open segment, oldest first."""
-        self._marks.mouth = None
         ahead = [tick for _, tick in self._ahead]
         queued_s = output.queued_s + sum(tick.speech for tick in ahead) / RATE
         output.clear()
         self._face.clear()
         self._ahead.clear()
-        self._held = b""  # the mouth shuts with the next frame
         finished = [due.finish for due in self._due] + [finish for tick in ahead for finish in tick.done]
         handed = [Finish(f.segment_id, max(0.0, f.position_s - queued_s), True) for f in finished]
         self._due.clear()
         return handed + self._playback.interrupt(0.0 if handed else queued_s)
 
 
-def _measured(tick: Tick, marks: _Marks, now: float, queued_s: float) -> Iterator[tuple[Measure, float]]:
-    """What is known now that `tick` is out; `marks` are of before it was pushed."""
+def _measured(tick: Tick, cleared_at: float | None, now: float, queued_s: float) -> Iterator[tuple[Measure, float]]:
+    """What is known now that `tick` is out; `cleared_at` is of before it was pushed."""
     leaves_at = now + max(0.0, queued_s - TICK_S)  # its first sample, from the source
     if tick.arrived_at is not None:
         yield "playback_latency", leaves_at - tick.arrived_at
-    if marks.mouth is not None:
-        yield "audio_to_mouth", now - marks.mouth
-    if marks.cleared is not None:
-        yield "clear_to_silence", leaves_at - marks.cleared
+        yield "audio_to_mouth", now - tick.arrived_at
+    if cleared_at is not None:
+        yield "clear_to_silence", leaves_at - cleared_at

@@ -82,7 +82,6 @@ class LiveRoom:
         self._room = rtc.Room()
         self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
         self._video = rtc.VideoSource(frame.width, frame.height)
-        self._sync: rtc.AVSynchronizer | None = None
         self._renew_in: int | None = None
 
     @property
@@ -152,9 +151,6 @@ class LiveRoom:
             ),
         )
         await self._publish(audio, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
-        self._sync = rtc.AVSynchronizer(
-            audio_source=self._audio, video_source=self._video, video_fps=FPS, video_queue_size_ms=_QUEUE_MS
-        )
         if self._task.audio_source == "track":
             self._subscribe_to_tracks()
 
@@ -169,8 +165,11 @@ class LiveRoom:
             raise RoomError("transport.unauthorized", _REFUSED) from None
 
     async def push(self, frame: bytes, pcm: Pcm) -> None:
-        """One frame and exactly 40 ms of audio; returns when the queues have room, which is the only pace."""
-        assert self._sync is not None
+        """One frame and exactly 40 ms of audio; returns when the audio source has room, which is the only pace.
+
+        The frame goes out then: its sound leaves the source 20 ms later, which is by how much a picture needs longer
+        to a participant than sound does (docs/decisions/0050-the-frame-goes-with-its-sound.md).
+        """
         height = self._frame.height
         if self._renew_in is not None:
             self._renew_in -= 1
@@ -178,8 +177,8 @@ class LiveRoom:
                 self._renew_in = None
                 frame, height = cropped(frame, self._frame), height - CROPPED_ROWS
         async with asyncio.timeout(_PUSH_TIMEOUT_S):
-            await self._sync.push(rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame))
-            await self._sync.push(rtc.AudioFrame(pcm.tobytes(), RATE, 1, TICK_SAMPLES))
+            await self._audio.capture_frame(rtc.AudioFrame(pcm.tobytes(), RATE, 1, TICK_SAMPLES))
+        self._video.capture_frame(rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame))
 
     def _on_subscribed(self, track: rtc.Track) -> None:
         """Somebody sees the track, for the first time.
@@ -196,8 +195,6 @@ class LiveRoom:
 
     async def leave(self) -> None:
         self._left = True
-        if self._sync is not None:
-            await self._sync.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 await self._room.disconnect()

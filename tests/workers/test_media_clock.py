@@ -137,9 +137,9 @@ def test_every_tick_is_one_frame_and_exactly_40_ms(scene: Scene) -> None:
     assert not scene.room.pushed[2][1][5:].any()
 
 
-def test_the_picture_waits_one_tick_more_than_the_sound(scene: Scene) -> None:
+def test_a_frame_goes_out_in_the_tick_that_it_is_drawn_in(scene: Scene) -> None:
     scene.tick(4)
-    assert scene.frames == [1, 1, 2, 3]
+    assert scene.frames == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("lookahead", [1, 2, 5])
@@ -298,11 +298,11 @@ def test_several_segments_in_flight(scene: Scene) -> None:
 
 
 def test_the_mouth_shuts_with_the_next_frame(scene: Scene) -> None:
-    """The frame that was held back shows it open: it is not shown any more."""
     scene.tick(3)
     scene.interrupt()
+    assert scene.face.cleared == 1
     scene.tick(3)
-    assert scene.frames == [1, 1, 2, 4, 4, 5]
+    assert scene.frames == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_segment_after_an_interruption_is_played_from_its_beginning(scene: Scene) -> None:
@@ -489,10 +489,10 @@ def test_from_the_first_byte_to_the_sound_and_to_the_frame_that_shows_it(lookahe
     scene.playback.arrives(segment, scene.room.now)
     played = scene.tick(10)
     assert [each.audible for each in played].index(True) == lookahead
-    # what stands in the source goes first; the frame is pushed one tick after its sound
+    # what stands in the source goes first; the frame goes out when its sound is all in the source
     assert measured(played) == {
         "playback_latency": [round((lookahead + 1) * TICK_S + QUEUE_S - TICK_S, 3)],
-        "audio_to_mouth": [round((lookahead + 2) * TICK_S, 3)],
+        "audio_to_mouth": [round((lookahead + 1) * TICK_S, 3)],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from workers.room import CROPPED_ROWS, LiveRoom, RoomError, cropped
 pytestmark = pytest.mark.unit
 
 SIZE = Format(8, 8, 1)
+FRAME, SILENCE = bytes(96), np.zeros(TICK_SAMPLES, np.int16)
 
 
 class Anything:
@@ -31,13 +33,18 @@ class Anything:
         return None
 
 
-class Sync:
-    def __init__(self) -> None:
-        self.heights: list[int] = []
+class Sources:
+    """Where frames and sound of a room go. The sound is full from the beginning: it has room when it is `drained`."""
 
-    async def push(self, pushed: rtc.VideoFrame | rtc.AudioFrame) -> None:
-        if isinstance(pushed, rtc.VideoFrame):
-            self.heights.append(pushed.height)
+    def __init__(self, room: LiveRoom) -> None:
+        self.heights: list[int] = []
+        self.drained = asyncio.Event()
+        room._audio = SimpleNamespace(capture_frame=self._sound)  # type: ignore[assignment]
+        room._video = SimpleNamespace(capture_frame=lambda frame: self.heights.append(frame.height))  # type: ignore[assignment]
+
+    async def _sound(self, sound: rtc.AudioFrame) -> None:
+        assert sound.samples_per_channel == TICK_SAMPLES
+        await self.drained.wait()
 
 
 def test_cropped_is_the_frame_without_its_lowest_rows() -> None:
@@ -49,20 +56,33 @@ def test_cropped_is_the_frame_without_its_lowest_rows() -> None:
 
 async def test_the_first_who_sees_the_track_gets_a_keyframe_when_the_way_is_clear() -> None:
     room = LiveRoom(task(), SIZE, Anything(), Anything(), AddressPolicy(""))  # type: ignore[arg-type]
-    sync = room._sync = Sync()  # type: ignore[assignment]
-    pcm, frame = np.zeros(TICK_SAMPLES, np.int16), bytes(96)
+    voice = rtc.LocalAudioTrack.create_audio_track("voice", room._audio)
+    face = rtc.LocalVideoTrack.create_video_track("face", room._video)
+    sources = Sources(room)
+    sources.drained.set()
 
     async def tick(times: int) -> list[int]:
-        sync.heights = []
+        sources.heights = []
         for _ in range(times):
-            await room.push(frame, pcm)
-        return sync.heights
+            await room.push(FRAME, SILENCE)
+        return sources.heights
 
     assert await tick(2) == [8, 8]
-    room._on_subscribed(rtc.LocalAudioTrack.create_audio_track("voice", room._audio))
+    room._on_subscribed(voice)
     assert await tick(4) == [8, 8, 8, 8]
-    room._on_subscribed(rtc.LocalVideoTrack.create_video_track("face", room._video))
+    room._on_subscribed(face)
     assert await tick(5) == [8, 8, 6, 8, 8]
+
+
+async def test_a_frame_goes_out_when_its_sound_has_found_room() -> None:
+    room = LiveRoom(task(), SIZE, Anything(), Anything(), AddressPolicy(""))  # type: ignore[arg-type]
+    sources = Sources(room)
+    pushing = asyncio.create_task(room.push(FRAME, SILENCE))
+    await asyncio.sleep(0)
+    assert sources.heights == []
+    sources.drained.set()
+    await pushing
+    assert sources.heights == [8]
 
 
 async def test_a_mood_that_is_none_is_answered_with_those_that_are() -> None:
