@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bench.proxy import Proxy, between
 from stack import servers as embedded
+from stack.ports import free_ports
 from stack.process import ProcessGroup
 from tests.clients import environments
 from tests.world import World
@@ -29,23 +31,26 @@ class _Silent:
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
     """A fresh system on fresh servers, gone afterwards."""
-    async with breakable() as (made, _):
+    async with breakable() as (made, _, _):
         yield made
 
 
 @asynccontextmanager
-async def breakable() -> AsyncIterator[tuple[World, ProcessGroup]]:
-    """`world()` with its servers: a server that is killed is started again."""
+async def breakable(proxied: bool = False) -> AsyncIterator[tuple[World, ProcessGroup, Proxy]]:
+    """`world()` with its servers; one that is killed is started again. `proxied`: the way to Kafka can be broken."""
     folder = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
     jars, binary = embedded.install(_Silent())
     group = ProcessGroup(folder / "logs")
+    kafka_port, found_at = free_ports(2)
     try:
-        made = World(await embedded.start(group, folder, jars, binary), folder / "processes")
-        await made.open()
-        try:
-            yield made, group
-        finally:
-            await made.close()
+        async with between(found_at, kafka_port) as proxy:
+            at = (kafka_port, found_at if proxied else kafka_port)
+            made = World(await embedded.start(group, folder, jars, binary, at), folder / "processes")
+            await made.open()
+            try:
+                yield made, group, proxy
+            finally:
+                await made.close()
     finally:
         await group.stop()
         with contextlib.suppress(OSError):

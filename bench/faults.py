@@ -8,238 +8,66 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
-import secrets
-import signal
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import httpx
-import psutil
 
 from bench.common import breakable, quantile, report, run
-from cli.customer import AVATAR, Agent, Watcher, speech
+from bench.fault_scenes import FAULTS, Expected, Scene
+from bench.proxy import Proxy
+from cli.customer import AVATAR, speech
 from projections import audit
-from schemas.events import SessionAssigned
-from stack.process import Process, ProcessGroup
+from schemas.events import SessionAssigned, SessionAttemptLost
+from schemas.times import now_ms
+from stack.process import ProcessGroup
 from store.database import pool
 from tests.world import World, eventually
 
 WORKERS = ("worker", "worker-2")
+LOSSES = (SessionAttemptLost, SessionAssigned)
 STEADY_S = 2.0
 """Of frames without a gap: it has recovered."""
 WHOLE_GAP_S = 0.25
-FROZEN_S = 30.0
-DOWN_S = 10.0
 WITHIN_S = 90.0
-TOKEN_S = 15.0
-LEEWAY_S = 70.0
-"""LiveKit takes a token for a minute longer than it says."""
-
-
-@dataclass
-class Scene:
-    """A session that plays; `worker`: the name of the process that has it."""
-
-    system: World
-    servers: ProcessGroup
-    client: httpx.AsyncClient
-    dice: random.Random
-    room: str = field(default_factory=lambda: f"room-{secrets.token_hex(4)}")
-    session_id: str = ""
-    worker: str = ""
-    watcher: Watcher = field(default_factory=Watcher)
-    agent: Agent = field(default_factory=Agent)
-
-    @property
-    def process(self) -> Process:
-        return self.system.processes[self.worker]
-
-    def children(self, module: str) -> list[psutil.Process]:
-        return [c for c in psutil.Process(self.process.pid).children() if module in c.cmdline()]
-
-    @property
-    def player(self) -> psutil.Process:
-        """The session's process: the one that works."""
-        return max(self.children("workers.session_process"), key=lambda child: sum(child.cpu_times()[:2]))
-
-    @property
-    def renderer(self) -> psutil.Process:
-        (found,) = self.children("workers.render_server")
-        return found
-
-    def everything(self) -> list[psutil.Process]:
-        """Of the worker: children first, so that none of them sees another one's end."""
-        whole = psutil.Process(self.process.pid)
-        return [*whole.children(), whole]
-
-
-Fault = Callable[[Scene], Awaitable[None]]
-
-
-async def freeze(scene: Scene, processes: list[psutil.Process]) -> None:
-    """For longer than any patience, then let go: zombies wake up."""
-    for process in processes:
-        process.suspend()
-    await asyncio.sleep(FROZEN_S)
-    for process in processes:
-        if process.is_running():
-            process.resume()
-
-
-async def frozen_player(scene: Scene) -> None:
-    scene.player.suspend()
-
-
-async def killed_player(scene: Scene) -> None:
-    scene.player.kill()
-
-
-async def killed_renderer(scene: Scene) -> None:
-    scene.renderer.kill()
-
-
-async def frozen_renderer(scene: Scene) -> None:
-    scene.renderer.suspend()
-
-
-async def killed_supervisor(scene: Scene) -> None:
-    scene.process.kill()
-
-
-async def frozen_supervisor(scene: Scene) -> None:
-    await freeze(scene, [psutil.Process(scene.process.pid)])
-
-
-async def lost_machine(scene: Scene) -> None:
-    for process in scene.everything():
-        process.kill()
-
-
-async def frozen_machine(scene: Scene) -> None:
-    await freeze(scene, scene.everything())
-
-
-async def stopped_worker(scene: Scene) -> None:
-    os.kill(scene.process.pid, signal.SIGTERM)
-
-
-async def killed_kafka(scene: Scene) -> None:
-    scene.servers.processes["kafka"].kill()  # its group starts it again
-
-
-async def frozen_kafka(scene: Scene) -> None:
-    await freeze(scene, [psutil.Process(scene.servers.processes["kafka"].pid)])
-
-
-async def killed_postgres(scene: Scene) -> None:
-    scene.servers.processes["postgres"].kill()
-
-
-async def killed_livekit(scene: Scene) -> None:
-    scene.servers.processes["livekit"].kill()
-
-
-async def killed_roster(scene: Scene) -> None:
-    await scene.system.kill("all")
-    await scene.system.restart("all")
-
-
-async def restarted_machine(scene: Scene) -> None:
-    """As a container is: the witness dies with its worker, and what is started in their place tells of them."""
-    await lost_machine(scene)
-    await scene.system.restart(scene.worker)
-
-
-async def deleted_room(scene: Scene) -> None:
-    await scene.system.livekit.delete_room(scene.room)
-
-
-async def removed_participant(scene: Scene) -> None:
-    await scene.system.livekit.remove(scene.room, AVATAR)
-
-
-async def left_by_the_agent(scene: Scene) -> None:
-    await scene.agent.leave()
-
-
-async def expired_token(scene: Scene) -> None:
-    """Nobody is thrown out for it; who joins within LiveKit's leeway of a minute still may."""
-    await asyncio.sleep(TOKEN_S)
-    scene.player.kill()
-
-
-async def long_expired_token(scene: Scene) -> None:
-    """Plays on; an attempt that is lost after the leeway cannot come back."""
-    await asyncio.sleep(TOKEN_S + LEEWAY_S)
-    scene.player.kill()
-
-
-@dataclass(frozen=True)
-class Expected:
-    """`quality`: what plays. `aim_s`: for the longest gap at a watcher. `status`: what may become of the session."""
-
-    fault: Fault
-    quality: str = "mock"
-    aim_s: float | None = None
-    status: tuple[str, ...] = ("running",)
-    token_s: float = 3600.0
-
-
-FAULTS: dict[str, Expected] = {
-    "session process killed": Expected(killed_player, aim_s=2.0),
-    "session process frozen": Expected(frozen_player, aim_s=2.0),
-    "renderer killed": Expected(killed_renderer, "standard"),
-    "renderer frozen": Expected(frozen_renderer, "standard"),
-    "supervisor killed": Expected(killed_supervisor, aim_s=4.0),
-    "supervisor frozen for 30 s": Expected(frozen_supervisor),
-    "all of a worker killed at once": Expected(lost_machine, aim_s=13.0),
-    "all of a worker killed at once, started again": Expected(restarted_machine),
-    "all of a worker frozen for 30 s": Expected(frozen_machine, aim_s=13.0),
-    "SIGTERM, another worker free": Expected(stopped_worker, aim_s=0.3),
-    "Kafka killed, started again": Expected(killed_kafka),
-    "Kafka frozen for 30 s": Expected(frozen_kafka),
-    "PostgreSQL killed, started again": Expected(killed_postgres),
-    "LiveKit killed, started again": Expected(killed_livekit, status=("running", "ended", "failed")),
-    "projections and roster killed": Expected(killed_roster),
-    "room deleted": Expected(deleted_room, status=("ended",)),
-    "participant removed": Expected(removed_participant, status=("ended",)),
-    "agent leaves": Expected(left_by_the_agent, status=("ended",)),
-    "token expires, then a session process is killed": Expected(expired_token, token_s=TOKEN_S),
-    "token long expired, then a session process is killed": Expected(
-        long_expired_token, status=("failed",), token_s=TOKEN_S
-    ),
-}
 
 
 @dataclass
 class Outcome:
-    """`gap_s`: the longest between two frames. `attempts`: that it took. `broken`: promises, as sentences."""
+    """`gap_s`: the longest between two frames at a watcher. `told_s`: until the log knew of a loss; None: of none.
+    `attempts`: that a session took. `broken`: promises, as sentences."""
 
     gap_s: float
+    told_s: float | None
     attempts: int
-    status: str
+    statuses: set[str]
     broken: list[str]
 
 
-async def one(system: World, servers: ProcessGroup, name: str, seed: int) -> Outcome:
+async def one(system: World, servers: ProcessGroup, proxy: Proxy, name: str, seed: int) -> Outcome:
     expected = FAULTS[name]
     async with system.client() as client:
-        scene = Scene(system, servers, client, random.Random(f"{name} {seed}"))
-        await begin(scene, expected)
-        await asyncio.sleep(1 + scene.dice.random())
-        struck = time.monotonic()
-        await expected.fault(scene)
-        status = await recovered(scene, struck, expected.status)
-        times = [frame.at for frame in scene.watcher.frames if frame.at > struck - 1]
-        gap = max((b - a for a, b in pairwise(times)), default=float("inf"))
-        await finish(scene)
-        found = [event.data for event, _ in await system.log(scene.session_id)]
-        attempts = 1 + sum(isinstance(data, SessionAssigned) for data in found)
-        return Outcome(gap, attempts, status, await broken_promises(scene))
+        scenes = [
+            Scene(system, servers, client, random.Random(f"{name} {seed} {n}"), proxy) for n in range(expected.sessions)
+        ]
+        for scene in scenes:
+            await begin(scene, expected)
+        await asyncio.sleep(1 + scenes[0].dice.random())
+        struck, struck_ms = time.monotonic(), now_ms()
+        await expected.fault(scenes[0])
+        statuses = await asyncio.gather(*(recovered(scene, struck, expected.status) for scene in scenes))
+        gap_s = max(scene.gap_s(struck) for scene in scenes)
+        await asyncio.gather(*(finish(scene) for scene in scenes))
+        ids = {scene.session_id for scene in scenes}
+        found = [(event, at) for event, at in await system.log() if event.subject in ids]
+        losses = [at for event, at in found if isinstance(event.data, LOSSES) and at >= struck_ms]
+        again = Counter(event.subject for event, _ in found if isinstance(event.data, SessionAssigned))
+        told_s = (min(losses) - struck_ms) / 1000 if losses else None
+        return Outcome(gap_s, told_s, 1 + max(again.values(), default=0), set(statuses), await broken_promises(scenes))
 
 
 async def begin(scene: Scene, expected: Expected) -> None:
@@ -298,27 +126,22 @@ async def finish(scene: Scene) -> None:
     await asyncio.gather(scene.agent.leave(), scene.watcher.leave())
 
 
-async def broken_promises(scene: Scene) -> list[str]:
-    system, broken = scene.system, list[str]()
+async def broken_promises(scenes: Sequence[Scene]) -> list[str]:
+    system, broken = scenes[0].system, list[str]()
     async with pool(system.database_url, 1) as connections:
         verdict = await audit.audit(system.settings, connections, audit.Scope(), lambda _, __: None)
     if not verdict.equal:
         broken.append(f"audit: {verdict.differences[:3]}")
-    rows = await system.sql(
-        "SELECT attempt, from_ms, to_ms FROM r.usage_events WHERE session_id = %s AND kind = 'interval' AND"
-        " billable_ms > 0 ORDER BY from_ms",
-        scene.session_id,
-    )
-    for (_, _, before), (attempt, start, _) in pairwise(rows):
-        if start < before:
-            broken.append(f"attempt {attempt} bills from {start}, and what is before it to {before}")
+    for scene in scenes:
+        broken += await billed_twice(scene)
 
     async def nothing_held() -> bool:
         return (
             await system.sql(
-                "SELECT 1 FROM slots WHERE session_id = %s UNION ALL SELECT 1 FROM admissions WHERE session_id = %s"
-                " AND state <> 'over' UNION ALL SELECT 1 FROM session_secrets WHERE session_id = %s",
-                *[scene.session_id] * 3,
+                "SELECT 1 FROM slots WHERE session_id = ANY(%s) UNION ALL SELECT 1 FROM admissions WHERE"
+                " session_id = ANY(%s) AND state <> 'over' UNION ALL SELECT 1 FROM session_secrets WHERE"
+                " session_id = ANY(%s)",
+                *[[scene.session_id for scene in scenes]] * 3,
             )
             == []
         )
@@ -327,46 +150,54 @@ async def broken_promises(scene: Scene) -> list[str]:
     return broken
 
 
-async def main(seeds: int, only: str) -> None:
-    rows, wrong = [], list[str]()
-    async with breakable() as (system, servers):
+async def billed_twice(scene: Scene) -> list[str]:
+    rows = await scene.system.sql(
+        "SELECT attempt, from_ms, to_ms FROM r.usage_events WHERE session_id = %s AND kind = 'interval' AND"
+        " billable_ms > 0 ORDER BY from_ms",
+        scene.session_id,
+    )
+    return [
+        f"attempt {attempt} of {scene.session_id} bills from {start}, and what is before it to {before}"
+        for (_, _, before), (attempt, start, _) in pairwise(rows)
+        if start < before
+    ]
+
+
+async def every_seed(names: Sequence[str], seeds: int, proxied: bool, slots: int) -> dict[str, list[Outcome]]:
+    """All on one system of workers with so many slots, whose Kafka is behind a proxy or is not."""
+    outcomes = dict[str, list[Outcome]]()
+    async with breakable(proxied) as (system, servers, proxy):
         await system.start("api", "all")
         for name in WORKERS:
-            await system.start(name, GREENROOM_WORKER_RENDERER="neural")
-        for name, expected in FAULTS.items():
-            if only not in name:
-                continue
-            aim = expected.aim_s
-            outcomes = []
+            await system.start(name, GREENROOM_WORKER_RENDERER="neural", GREENROOM_WORKER_SLOTS=str(slots))
+        for name in names:
             for seed in range(seeds):
-                outcomes.append(await one(system, servers, name, seed))
-                print(f"  {name}, {seed}: {outcomes[-1]}", flush=True)
-            gaps = [outcome.gap_s for outcome in outcomes]
-            broken = [sentence for outcome in outcomes for sentence in outcome.broken]
-            wrong += broken
-            statuses = {outcome.status for outcome in outcomes}
-            if statuses - set(expected.status):
-                wrong.append(f"{name}: {', '.join(sorted(statuses))}, not {' or '.join(expected.status)}")
-            met = "" if aim is None else f" / {'met' if max(gaps) <= aim else 'missed'}"
-            rows.append(
-                (
-                    name,
-                    seeds,
-                    f"{quantile(gaps, 0.5):.2f}",
-                    f"{max(gaps):.2f}",
-                    "" if aim is None else f"{aim:g}",
-                    f"{max(outcome.attempts for outcome in outcomes)}",
-                    "; ".join(broken) or "held",
-                    ", ".join("goes on" if status == "running" else status for status in sorted(statuses)) + met,
-                )
-            )
-    header = ("fault", "seeds", "gap s, median", "longest", "aim", "attempts", "promises", "verdict")
+                outcomes.setdefault(name, []).append(await one(system, servers, proxy, name, seed))
+                print(f"  {name}, {seed}: {outcomes[name][-1]}", flush=True)
+    return outcomes
+
+
+async def main(seeds: int, only: str) -> None:
+    names = [name for name in FAULTS if only in name]
+    systems = defaultdict[tuple[bool, int], list[str]](list)
+    for name in names:
+        systems[FAULTS[name].proxied, max(2, FAULTS[name].sessions // len(WORKERS))].append(name)
+    outcomes = dict[str, list[Outcome]]()
+    for (proxied, slots), some in systems.items():
+        outcomes |= await every_seed(some, seeds, proxied, slots)
+    wrong = list[str]()
+    for name in names:
+        wrong += [sentence for outcome in outcomes[name] for sentence in outcome.broken]
+        statuses = set[str]().union(*(outcome.statuses for outcome in outcomes[name]))
+        if statuses - set(FAULTS[name].status):
+            wrong.append(f"{name}: {', '.join(sorted(statuses))}, not {' or '.join(FAULTS[name].status)}")
     report(
         "faults",
         "Faults",
-        header,
-        rows,
+        ("fault", "seeds", "told s, median", "gap s, median", "longest", "aim", "attempts", "promises", "verdict"),
+        [row(name, outcomes[name]) for name in names],
         (
+            "Told: until the log knows that an attempt is lost, or who goes on, where it comes to that.",
             "Gap: the longest time between two frames at a watcher in the room, from a second before the fault on.",
             "Promises, after each: audit equal, no moment billed twice, an end, nothing still held.",
             "A session that ends, or fails, is one that has to: its room, its agent or its token is gone.",
@@ -376,6 +207,25 @@ async def main(seeds: int, only: str) -> None:
     )
     if wrong:
         raise SystemExit("\n".join(wrong))
+
+
+def row(name: str, outcomes: Sequence[Outcome]) -> tuple[object, ...]:
+    aim = FAULTS[name].aim_s
+    gaps = [outcome.gap_s for outcome in outcomes]
+    told = [outcome.told_s for outcome in outcomes if outcome.told_s is not None]
+    statuses = sorted(set[str]().union(*(outcome.statuses for outcome in outcomes)))
+    met = "" if aim is None else f" / {'met' if max(gaps) <= aim else 'missed'}"
+    return (
+        name,
+        len(outcomes),
+        f"{quantile(told, 0.5):.2f}" if told else "",
+        f"{quantile(gaps, 0.5):.2f}",
+        f"{max(gaps):.2f}",
+        "" if aim is None else f"{aim:g}",
+        max(outcome.attempts for outcome in outcomes),
+        "; ".join(sentence for outcome in outcomes for sentence in outcome.broken) or "held",
+        ", ".join("goes on" if status == "running" else status for status in statuses) + met,
+    )
 
 
 if __name__ == "__main__":

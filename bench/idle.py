@@ -159,7 +159,7 @@ def log_bytes(system: World, topic: str) -> int:
 async def main(sessions: int, slots: int, seconds: float) -> None:
     workers = -(-sessions // slots)
     async with (
-        breakable() as (system, servers),
+        breakable() as (system, servers, _),
         EventProducer(system.settings) as producer,
         asyncio.TaskGroup() as tasks,
     ):

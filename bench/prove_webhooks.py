@@ -68,7 +68,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    async with breakable() as (system, servers), receivers(ACCOUNTS * EACH) as there:
+    async with breakable() as (system, servers, _), receivers(ACCOUNTS * EACH) as there:
         await system.start("api", "all", *DELIVERERS)
         made = Stage(system, servers, there, await system.fake_worker(2000))
         ports = iter(there.ports)

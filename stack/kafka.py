@@ -98,11 +98,14 @@ def _java(jars: Path, *args: str) -> list[str]:
     ]
 
 
-def prepare(jars: Path, data: Path, port: int, controller_port: int) -> ProcessSpec:
-    """Write the configuration, format the storage on first use, and tell how to run the broker."""
+def prepare(jars: Path, data: Path, port: int, controller_port: int, found_at: int | None = None) -> ProcessSpec:
+    """Write the configuration, format the storage on first use, and tell how to run the broker.
+
+    `found_at`: the port where clients find it, if something stands before it.
+    """
     private_folder(data)
     config = data / "server.properties"
-    config.write_text(_config(data / "log", port, controller_port))
+    config.write_text(_config(data / "log", port, controller_port, found_at or port))
     log4j = data / "log4j2.properties"
     log4j.write_text(_LOG4J)
     if not (data / "log" / "meta.properties").exists():
@@ -145,13 +148,13 @@ async def is_ready(bootstrap: str) -> bool:
     return True
 
 
-def _config(log: Path, port: int, controller_port: int) -> str:
+def _config(log: Path, port: int, controller_port: int, found_at: int) -> str:
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{found_at}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": log,

@@ -66,19 +66,25 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-async def start(group: ProcessGroup, data: Path, jars: Path, binary: Path) -> Servers:
-    """Start the servers below `data` and wait until all answer. Raises StackError naming the one that did not."""
-    kafka_port, controller_port, livekit_port = free_ports(3)
+async def start(
+    group: ProcessGroup, data: Path, jars: Path, binary: Path, kafka_at: tuple[int, int] | None = None
+) -> Servers:
+    """Start the servers below `data` and wait until all answer. Raises StackError naming the one that did not.
+
+    `kafka_at`: the port where Kafka listens, and where clients find it.
+    """
+    controller_port, livekit_port, free = free_ports(3)
+    kafka_port, found_at = kafka_at or (free, free)
     udp_port, turn_port = free_ports(2, socket.SOCK_DGRAM)
     kafka_spec, (postgres_spec, database_url), (livekit_spec, livekit_url) = await asyncio.gather(
-        asyncio.to_thread(kafka.prepare, jars, data / "kafka", kafka_port, controller_port),
+        asyncio.to_thread(kafka.prepare, jars, data / "kafka", kafka_port, controller_port, found_at),
         asyncio.to_thread(postgres.prepare, data / "postgres"),
         asyncio.to_thread(livekit.prepare, binary, data / "livekit", livekit_port, udp_port, turn_port),
     )
     await asyncio.gather(*(group.add(spec) for spec in (postgres_spec, kafka_spec, livekit_spec)))
     pair = livekit.keys(data / "livekit")
     return Servers(
-        kafka_bootstrap=f"127.0.0.1:{kafka_port}",
+        kafka_bootstrap=f"127.0.0.1:{found_at}",
         database_url=database_url,
         livekit_url=livekit_url,
         livekit_api_key=pair.key,

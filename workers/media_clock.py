@@ -35,7 +35,7 @@ class Output(Protocol):
         """Seconds of audio that were pushed and are not heard yet."""
 
     async def push(self, frame: bytes, pcm: Pcm, /) -> None:
-        """One frame and 40 ms of audio; returns when there is space for more and the frame is out. Raises TimeoutError."""
+        """One frame and 40 ms of audio; returns when both are out and there is space for more. Raises TimeoutError."""
 
     def clear(self) -> None:
         """Drop the audio that is not heard yet."""
