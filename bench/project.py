@@ -123,7 +123,9 @@ async def steady(system: World) -> list[float]:
         for sid in ids:
             for data in (created(sid), SessionStarting(sid, 1, "wrk_1"), SessionFirstFrame(sid, 1, "wrk_1", {})):
                 await put(data)
-        await asyncio.sleep(3)
+        before = len(await system.records(SESSIONS))
+        while await done(system) < before:
+            await asyncio.sleep(0.1)
         [(since,)] = await system.sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         started = time.monotonic()
         for n in range(STEADY_PER_S * STEADY_S):

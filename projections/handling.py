@@ -62,6 +62,8 @@ class FoldingHandler(Generic[S]):
         self._retries = Retries(log, pool, fold, projections, self._claims, self._topic)
         self._cache: dict[str, S | None] = {}
         """None: nothing is stored of this subject."""
+        self._older: dict[str, S | None] = {}
+        """Those of the cache before this one: what is asked for again moves over, the rest goes with the next one."""
         self._parked: dict[str, int] = {}
         """Subject → the offset from which on nobody here reads it."""
         self._partly: set[str] = set()
@@ -121,7 +123,7 @@ class FoldingHandler(Generic[S]):
             await self._join()
             if folded is not None and folded.ends:
                 if len(self._cache) > _CACHED_STATES:
-                    self._cache = dict(folded.states)  # all others are stored by now
+                    self._older, self._cache = self._cache, dict(folded.states)
                 self._pending = asyncio.create_task(self._commit(folded, self._take_steps(folded), began))
             await self._claims.stand_by(self._pool, batches)
             if self._parked:
@@ -141,6 +143,7 @@ class FoldingHandler(Generic[S]):
         """What was parked and asked for: from here on it is like any other, or parked from another offset on."""
         for subject, offset in (await self._retries.carry_out()).items():
             self._cache.pop(subject, None)
+            self._older.pop(subject, None)
             self._partly.discard(subject)
             if offset is None:
                 self._parked.pop(subject, None)
@@ -156,6 +159,7 @@ class FoldingHandler(Generic[S]):
     def _forget(self) -> None:
         """Cached states may be ahead of what is stored: never fold on them again."""
         self._cache.clear()
+        self._older.clear()
 
     # Folding
 
@@ -213,7 +217,11 @@ class FoldingHandler(Generic[S]):
         """Bring the subjects' states into the cache; one that nobody has stored becomes None."""
         missing: dict[str, list[str]] = {}
         for subject, partition in partition_of.items():
-            if subject not in self._cache:
+            if subject in self._cache:
+                continue
+            if subject in self._older:
+                self._cache[subject] = self._older.pop(subject)
+            else:
                 missing.setdefault(self._slowest(partition), []).append(subject)
         if not missing:
             return

@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -38,6 +39,8 @@ _BUSY_S = 0.25
 _MOST_BUSY_S = 5.0
 """Then it is our turn, whatever it is: the broker's clock may be another than ours."""
 _AGAIN_S = 0.5
+_GATHER_S = 0.05
+"""From one round to the next that brings all there is: each costs two transactions, however little it brings."""
 
 
 class Publisher:
@@ -57,6 +60,8 @@ class Publisher:
         self._woken = asyncio.Event()
         self._busy_until = 0.0
         self._going_back = self._gone_back = False
+        self._cut_off = False
+        """The last round left something behind."""
 
     # Told by the usage projection
 
@@ -92,10 +97,12 @@ class Publisher:
         """Publish for ever. What fails is tried again; nobody waits for it."""
         while True:
             try:
-                while await self.publish():
-                    await self._let_it_catch_up()
-                await self._wait()
+                began = time.monotonic()
+                if not await self.publish():
+                    await self._wait()
                 await self._let_it_catch_up()
+                if not self._cut_off:
+                    await asyncio.sleep(began + _GATHER_S - time.monotonic())
             except (DatabaseUnreachable, UnknownOutcome) as failed:
                 log.warning("usage not published yet", error=str(failed))
                 await asyncio.sleep(_AGAIN_S)
@@ -123,6 +130,7 @@ class Publisher:
                 await self._look_again(connection)
             at = dict(self._at)
             found = await entered_since(connection, {p: bound.next_offset for p, bound in at.items()}, _BATCH)
+        self._cut_off = _BATCH in Counter(entry.partition for entry in found).values()
         if not found:
             return False
         await self._producer.send_all(USAGE, [event_of(entry) for entry in found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -14,12 +14,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from cli.processes import environment
 from events import consumer
 from events.consumer import Batches, LogConsumer
+from events.session_state import State
 from events.sessions import FOLD
 from events.topics import SESSIONS
-from projections import audit
+from projections import audit, handling
 from projections.handling import FoldingHandler
 from projections.usage import UsageProjection
-from store.database import Pool, pool
+from schemas.events import SessionEvent
+from store.database import Connection, Pool, pool
 from tests.builders import life, session_id
 from tests.projections.test_folding import produce, truth
 from tests.world import World, eventually
@@ -52,6 +54,38 @@ async def test_killed_before_and_after_each_commit(world: World) -> None:
     assert child.returncode == 0
     before, after = (int(count) for count in said.split())
     assert before >= after >= 6
+    await the_ledger_is_the_logs(world)
+
+
+class Loading(UsageProjection):
+    """Remembers whose states it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def load(self, connection: Connection, subjects: Sequence[str]) -> dict[str, State]:
+        self.asked += subjects
+        return await super().load(connection, subjects)
+
+
+async def test_who_lives_is_not_read_again_because_others_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sessions beat while forty others come and go through a cache for five."""
+    monkeypatch.setattr(handling, "_CACHED_STATES", 5)
+    lasting, others = [session_id() for _ in range(3)], [session_id() for _ in range(40)]
+    steps: list[list[SessionEvent]] = [list(step) for step in zip(*(life(s, beats=35) for s in lasting), strict=True)]
+    for n, sid in enumerate(others):
+        steps[min(n, len(steps) - 1)] += life(sid, beats=1)
+    await produce(world, [[data for step in steps for data in step]])
+    appended = sorted(await world.records(SESSIONS), key=lambda r: (r.timestamp, r.partition, r.offset))
+    projection = Loading()
+    async with pool(world.database_url, 2) as connections:
+        handler = FoldingHandler(connections, FOLD, [projection])
+        await handler.assigned(frozenset(range(SESSIONS.partitions)), True)
+        for record in appended:
+            await handler.handle({record.partition: [record]})
+        await handler.drain()
+    assert sorted(projection.asked) == sorted(lasting + others)  # each once
     await the_ledger_is_the_logs(world)
 
 
