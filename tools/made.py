@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import architecture_picture, dashboard, error_codes, index_pages, metrics_table, session_states
+from tools import (
+    architecture_picture,
+    commands_page,
+    dashboard,
+    endpoints_page,
+    error_codes,
+    event_types_page,
+    index_pages,
+    metrics_table,
+    session_states,
+    settings_table,
+)
 from tools.pages import ROOT, with_part
 
 DOCS = ROOT / "docs"
@@ -19,6 +30,14 @@ def made() -> Iterator[tuple[Path, str]]:
     yield metrics, with_part(metrics.read_text(), "metrics", metrics_table.table())
     architecture = DOCS / "concepts" / "architecture.md"
     yield architecture, with_part(architecture.read_text(), "session states", session_states.table())
+    for name, part, written in (
+        ("settings", "settings", settings_table.table()),
+        ("cli", "commands", commands_page.page()),
+        ("endpoints", "endpoints", endpoints_page.page()),
+        ("event-types", "types", event_types_page.page()),
+    ):
+        page = DOCS / "reference" / f"{name}.md"
+        yield page, with_part(page.read_text(), part, written)
     index = DOCS / "decisions" / "README.md"
     yield index, with_part(index.read_text(), "decisions", index_pages.decisions())
     project = DOCS / "project" / "README.md"
