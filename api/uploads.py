@@ -134,7 +134,7 @@ def _consent(form: FormData, required: bool) -> bool:
     if said is None and required:
         raise Unprocessable(
             "Send consent=true with the portrait. With it you say that the person shown has agreed to have it speak as"
-            " an avatar, or that it shows nobody. docs/synthetic-media.md has the exact words.",
+            " an avatar, or that it shows nobody. docs/concepts/synthetic-media.md has the exact words.",
             code="consent.required",
             param="consent",
         )

@@ -1,4 +1,4 @@
-"""`make avatar-pictures`: the pictures of docs/avatar-model.md, drawn from what the face does; some: ARGS="label"."""
+"""`make avatar-pictures`: the pictures of docs/concepts/avatar-model.md, of what the face does; some: ARGS="label"."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The ledger entries that the fold of a session makes: what a meter reading bills, what an adjustment adds.
 
-Source of the rules: docs/ledger.md. Each entry goes on with the session's chain, and with what it has been billed.
+Source of the rules: docs/reference/ledger.md. Each entry goes on with the session's chain, and with
+what it has been billed.
 """
 
 from __future__ import annotations

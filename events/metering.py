@@ -1,4 +1,4 @@
-"""What a meter reading bills: pure arithmetic on integers. Source of the rules: docs/ledger.md."""
+"""What a meter reading bills: pure arithmetic on integers. Source of the rules: docs/reference/ledger.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why the folds reject an event, in a sentence each. The same table stands in docs/events.md."""
+"""Why the folds reject an event, in a sentence each. The same table stands in docs/reference/events.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`greenroom deliver`: sends what the fan-out inserted, signed, with retries. Rules: docs/webhooks.md.
+"""`greenroom deliver`: sends what the fan-out inserted, signed, with retries. Rules: docs/reference/webhooks.md.
 
 It works in rounds: what has succeeded since the last one is stored in one statement, then what is due is claimed for
 the places that this has freed. If the process dies after an answer and before it is stored, the delivery is sent again

@@ -46,7 +46,7 @@ class _Answer:
 
 
 class Sender:
-    """Sends as docs/webhooks.md says. Nothing is kept between attempts (docs/decisions/0010-no-pool-of-webhooks.md)."""
+    """Sends as docs/reference/webhooks.md says. Nothing is kept between attempts: docs/decisions/0010."""
 
     def __init__(self, keyring: Keyring, hosts: WebhookHosts) -> None:
         self._keyring = keyring

@@ -1,4 +1,6 @@
-"""Sealed days: the Merkle tree over the chains that closed, and what is signed of it. Pure; rules: docs/ledger.md.
+"""Sealed days: the Merkle tree over the chains that closed, and what is signed of it. Pure.
+
+Rules: docs/reference/ledger.md.
 
 Everything that is hashed or signed is canonical JSON: UTF-8, no space, keys in alphabetical order. Leaves and nodes are
 told apart by their first byte, as in RFC 6962: nobody can pass one off as the other.

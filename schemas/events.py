@@ -254,7 +254,7 @@ class SessionErased(SessionEvent, frozen=True):
 class UsageRecorded(Struct, frozen=True, rename={"from_": "from"}):
     """An entry of the ledger, as `/v1/usage_events` shows it. `source`: where its event stands in `sessions.v1`.
 
-    `hash` covers what stands before `prev_hash`, as docs/ledger.md says. 60,000,000 `credit_us` are one credit.
+    `hash` covers what stands before `prev_hash`: docs/reference/ledger.md. 60,000,000 `credit_us` are one credit.
     """
 
     id: Id

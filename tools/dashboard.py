@@ -28,7 +28,7 @@ def document() -> str:
     made = (
         build.Dashboard("Greenroom")
         .uid("greenroom")
-        .description("Sessions, first frames, the log, webhooks, workers and the API. Each metric: docs/metrics.md.")
+        .description("Sessions, first frames, the log, webhooks, workers, API. Each metric: docs/reference/metrics.md.")
         .tags(["greenroom"])
         .time("now-1h", "now")
         .refresh("30s")

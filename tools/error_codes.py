@@ -1,4 +1,4 @@
-"""The tables of docs/errors.md: every code that the API answers, of the classes and of where they are raised."""
+"""The tables of docs/reference/errors.md: every code that the API answers, of the classes and where they are raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md: every metric that `/metrics` of a process has, of the registries that it serves."""
+"""The table of docs/reference/metrics.md: every metric of `/metrics`, of the registries that processes serve."""
 
 from __future__ import annotations
 

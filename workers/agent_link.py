@@ -1,5 +1,5 @@
 """What the agent is told about playback: one `lk.playback_started` and exactly one `lk.playback_finished` per segment,
-in order, never blocking media. No failure of an RPC ends a session. Facts: docs/worker.md, "LiveKit"."""
+in order, never blocking media. No failure of an RPC ends a session. Facts: docs/reference/worker.md, "LiveKit"."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The lease: whether this process may act for its sessions. Pure; times in seconds on CLOCK_BOOTTIME, which runs on
-through a suspend. Source of the rules: docs/worker.md, "Lease"."""
+through a suspend. Source of the rules: docs/reference/worker.md, "Lease"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The meter of one attempt: media time by the monotonic clock, stalls left out. Source: docs/ledger.md."""
+"""The meter of one attempt: media time by the monotonic clock, stalls left out. Source: docs/reference/ledger.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The customer's LiveKit room: join, publish, hear, leave, in the order that real agents need (docs/worker.md)."""
+"""The customer's LiveKit room: join, publish, hear, leave, in the order that agents need (docs/reference/worker.md)."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class LiveRoom:
         self._room.local_participant.register_rpc_method(SET_MOOD, self._set_mood)
 
     async def _check_host(self) -> None:
-        """Raises InvalidUrl, UnsafeAddress or OSError. The SDK resolves the name once more: docs/operations.md."""
+        """Raises InvalidUrl, UnsafeAddress, OSError. The SDK resolves the name again: docs/reference/operations.md."""
         host = host_of(self._task.url)
         for found in await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM):
             self._policy.check(str(found[4][0]))

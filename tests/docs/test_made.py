@@ -27,7 +27,7 @@ def test_every_rule_is_explained() -> None:
 
 
 def test_every_failure_and_every_end_of_a_session_is_explained() -> None:
-    errors, worker = (DOCS / "errors.md").read_text(), (DOCS / "worker.md").read_text()
+    errors, worker = (DOCS / "reference" / "errors.md").read_text(), (DOCS / "reference" / "worker.md").read_text()
     assert not [code for code in get_args(FailureCode) if f"\n| `{code}` |" not in errors]
     assert not [reason for reason in get_args(EndReason) if f"`{reason}`" not in worker]
 
@@ -51,7 +51,7 @@ def test_every_transition_of_a_session_is_drawn() -> None:
 def test_every_public_type_is_told_to_subscribers() -> None:
     """By its name without `session.`; an end that cancels is told as `canceled`."""
     silent = {TYPE_OF[kind] for kind in kinds_of_events()} - SUBSCRIBABLE
-    page = (DOCS / "webhooks.md").read_text()
+    page = (DOCS / "reference" / "webhooks.md").read_text()
     assert not [
         name for name in SUBSCRIBABLE if f"`{name.removeprefix('session.')}`" not in page and f"`{name}`" not in page
     ]

@@ -25,6 +25,6 @@ def test_every_reason_is_explained() -> None:
 
 
 def test_the_page_says_the_same() -> None:
-    page = (ROOT / "docs/events.md").read_text()
+    page = (ROOT / "docs/reference/events.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", page, re.MULTILINE))
     assert {reason: rows.get(reason) for reason in WHY} == WHY

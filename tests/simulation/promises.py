@@ -1,6 +1,7 @@
 """The promises, looked at after every step that could break one: each record of the log, each burial, each command.
 
-Numbers are those of docs/architecture.md. What is judged by is kept here, by bookkeeping simpler than the product's.
+Numbers are those of docs/concepts/architecture.md. What is judged by is kept here, by bookkeeping simpler than the
+product's.
 """
 
 from __future__ import annotations

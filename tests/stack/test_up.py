@@ -133,7 +133,7 @@ def test_every_process_tells_whether_it_is_ready(folder: Path) -> None:
 
 
 def test_every_process_tells_what_the_table_says_and_what_is_looked_at(folder: Path) -> None:
-    """docs/metrics.md is true both ways, and what the dashboard and the alert rules name is there to be scraped."""
+    """docs/reference/metrics.md is true both ways, and what dashboard and alert rules name is there to be scraped."""
     stack = described(folder)
     until(lambda: all(is_ready(stack, kind) for kind in LATE))
     told: dict[str, set[str]] = {}

@@ -1,11 +1,11 @@
-"""The renderer that docs/renderers.md shows, as an installed package."""
+"""The renderer that docs/reference/renderers.md shows, as an installed package."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "renderers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "renderers.md"
 
 
 def install(folder: Path) -> str:

@@ -63,7 +63,7 @@ def test_with_torch_nothing_is_missing() -> None:
 
 
 async def test_the_documented_renderer_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of docs/renderers.md as an installed package, drawn by a real renderer process."""
+    """The example of docs/reference/renderers.md as an installed package, drawn by a real renderer process."""
     assert len(documented.install(tmp_path).splitlines()) <= 60
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process = RenderKeeper("scope", 1, tmp_path)

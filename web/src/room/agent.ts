@@ -1,4 +1,4 @@
-/** The agent's side of an avatar, as livekit-agents plays it: docs/worker.md, "LiveKit". A segment of speech is a byte
+/** The agent's side of an avatar, as livekit-agents plays it: docs/reference/worker.md, "LiveKit". A segment of speech is a byte
  * stream to the avatar; it answers by two calls, when it begins to play it and when it has. */
 
 import type { Room } from "livekit-client";
