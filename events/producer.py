@@ -9,10 +9,18 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.errors import (
+    InvalidProducerIdMapping,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+    UnknownProducerId,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from events import codec, metrics
@@ -25,6 +33,10 @@ SEND_TIMEOUT_S = 4.0
 _FLUSH_TIMEOUT_S = 4.0
 _CLOSE_TIMEOUT_S = 5.0
 _CREATE_TIME = 0
+_SPOILT = (OutOfOrderSequenceNumber, ProducerFenced, UnknownProducerId, InvalidProducerIdMapping)
+"""What a broker says that counts an idempotent producer's records otherwise than the producer does."""
+
+log = structlog.get_logger()
 
 
 class UnknownOutcome(Exception):
@@ -36,15 +48,27 @@ class TimesNotKept(Exception):
 
 
 class EventProducer:
-    """Appends events. aiokafka never gives a batch of an idempotent producer up, so the time-outs are ours."""
+    """Appends events. aiokafka never gives a batch of an idempotent producer up, so the time-outs are ours.
+
+    Once a broker has called its sequence out of order, after an outage say, aiokafka's producer says so of every later
+    record of that partition, until the process is started again (aiokafka #1017). So another one takes its place, with
+    a number of its own; what the first one still had is an unknown outcome.
+    """
 
     def __init__(self, settings: LogSettings, linger_ms: int = 0) -> None:
+        self._settings = settings
         self._prefix = settings.topic_prefix
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.kafka_bootstrap,
+        self._linger_ms = linger_ms
+        self._producer = self._made()
+        self._spoilt = False
+        self._renewal: asyncio.Task[None] | None = None
+
+    def _made(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
             enable_idempotence=True,
             acks="all",
-            linger_ms=linger_ms,
+            linger_ms=self._linger_ms,
             max_batch_size=256 * 1024,
             request_timeout_ms=3000,
             retry_backoff_ms=50,
@@ -60,19 +84,41 @@ class EventProducer:
             raise
 
     async def stop(self) -> None:
-        """Flush what can be flushed; what cannot stays an unknown outcome, and is not tried again.
+        """Flush what can be flushed; what cannot stays an unknown outcome, and is not tried again."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(self._producer.flush(), _FLUSH_TIMEOUT_S)
+        await _close(self._producer)
 
-        aiokafka's own `stop` waits for undelivered batches for ever, and what it waits for lives on when it is
-        cancelled: so they are failed first, and their connections cut.
-        """
-        producer = self._producer
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(producer.flush(), _FLUSH_TIMEOUT_S)
-        _fail_undelivered(producer)
-        with contextlib.suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await producer.client.close()
-                await producer.stop()
+    async def _working(self) -> AIOKafkaProducer:
+        """Raises KafkaError, TimeoutError."""
+        sender = self._producer._sender.sender_task
+        if self._spoilt or (sender is not None and sender.done()):
+            if self._renewal is None:
+                self._renewal = asyncio.create_task(self._renew(), name="renew the producer")
+                self._renewal.add_done_callback(_ignore_late_outcome)
+            await asyncio.shield(self._renewal)  # who gives up waiting does not stop it for others
+        return self._producer
+
+    async def _renew(self) -> None:
+        log.warning("the producer begins anew", reason="its records are out of order for a broker, or it has died")
+        try:
+            made = self._made()
+            try:
+                await asyncio.wait_for(made.start(), START_TIMEOUT_S)
+            except BaseException:
+                await _close(made)
+                raise
+            old, self._producer, self._spoilt = self._producer, made, False
+            await _close(old)
+        finally:
+            self._renewal = None
+
+    def _acknowledged(self, future: asyncio.Future[object]) -> None:
+        if not future.cancelled() and isinstance(future.exception(), _SPOILT):
+            self._spoilt = True
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -125,9 +171,10 @@ class EventProducer:
         try:
             async with asyncio.timeout(timeout_s):
                 sent: list[asyncio.Future[object]] = []
+                producer = await self._working()
                 for partition, batch in self._batches(topic, events):
-                    sent.append(await self._producer.send_batch(batch, self._prefix + topic.name, partition=partition))
-                    sent[-1].add_done_callback(_ignore_late_outcome)
+                    sent.append(await producer.send_batch(batch, self._prefix + topic.name, partition=partition))
+                    sent[-1].add_done_callback(self._acknowledged)
                 await asyncio.shield(asyncio.gather(*sent))
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"{len(events)} events were not all acknowledged: {failed!r}") from failed
@@ -148,13 +195,14 @@ class EventProducer:
 
     async def _append(self, topic: Topic, event: Event) -> asyncio.Future[object]:
         value, headers = codec.encode(event)
-        acknowledged: asyncio.Future[object] = await self._producer.send(
+        acknowledged: asyncio.Future[object] = await (await self._working()).send(
             self._prefix + topic.name,
             value=value,
             key=event.subject.encode(),
             partition=assignment_partition(event.subject) if topic is ASSIGNMENTS else None,
             headers=headers,
         )
+        acknowledged.add_done_callback(self._acknowledged)
         return acknowledged
 
     async def send_as_it_is(
@@ -169,8 +217,9 @@ class EventProducer:
         try:
             with _measured(topic):
                 async with asyncio.timeout(timeout_s):
-                    sent = await self._producer.send(self._prefix + topic.name, value=value, key=key, headers=headers)
-                    sent.add_done_callback(_ignore_late_outcome)
+                    producer = await self._working()
+                    sent = await producer.send(self._prefix + topic.name, value=value, key=key, headers=headers)
+                    sent.add_done_callback(self._acknowledged)
                     await asyncio.shield(sent)
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"a record for {topic.name} was not acknowledged: {failed!r}") from failed
@@ -196,7 +245,9 @@ class EventProducer:
             try:
                 async with asyncio.timeout(timeout_s):
                     name = self._prefix + topic.name
-                    done = await asyncio.shield(await self._producer.send_batch(batch, name, partition=partition))
+                    sent = await (await self._working()).send_batch(batch, name, partition=partition)
+                    sent.add_done_callback(self._acknowledged)
+                    done = await asyncio.shield(sent)
             except (TimeoutError, KafkaError) as failed:
                 raise UnknownOutcome(f"records for {topic.name} were not acknowledged: {failed!r}") from failed
             if done.timestamp_type != _CREATE_TIME:
@@ -210,7 +261,10 @@ class EventProducer:
         try:
             with _measured(topic):
                 async with asyncio.timeout(timeout_s):
-                    await self._producer.send_and_wait(self._prefix + topic.name, value=None, key=key.encode())
+                    producer = await self._working()
+                    sent = await producer.send(self._prefix + topic.name, value=None, key=key.encode())
+                    sent.add_done_callback(self._acknowledged)
+                    await asyncio.shield(sent)
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"tombstone of {key} was not acknowledged") from failed
 
@@ -226,6 +280,16 @@ def _measured(topic: Topic) -> Iterator[None]:
     metrics.append_seconds(topic.name).observe(time.perf_counter() - began)
 
 
+async def _close(producer: AIOKafkaProducer) -> None:
+    """aiokafka's own `stop` waits for undelivered batches for ever, and what it waits for lives on when it is
+    cancelled: so they are failed first, and their connections cut."""
+    _fail_undelivered(producer)
+    with contextlib.suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await producer.client.close()
+            await producer.stop()
+
+
 def _fail_undelivered(producer: AIOKafkaProducer) -> None:
     accumulator = producer._message_accumulator
     for batch in (*accumulator._pending_batches, *itertools.chain.from_iterable(accumulator._batches.values())):
@@ -233,7 +297,7 @@ def _fail_undelivered(producer: AIOKafkaProducer) -> None:
         batch._drain_waiter.exception()  # nobody else asks, and asyncio would report it as lost
 
 
-def _ignore_late_outcome(future: asyncio.Future[object]) -> None:
+def _ignore_late_outcome(future: asyncio.Future[Any]) -> None:
     """Somebody already treated it as unknown; fetching the exception keeps asyncio from reporting it as lost."""
     if not future.cancelled():
         future.exception()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import psutil
@@ -97,3 +97,33 @@ async def test_that_cannot_start(broker: tuple[Process, LogSettings], monkeypatc
             assert not await left_by(asyncio.create_task(begin()))
     finally:
         os.kill(process.pid, signal.SIGCONT)
+
+
+def _count_otherwise(producer: EventProducer) -> None:
+    """From now on the broker finds holes in what the producer counts."""
+    numbers = producer._producer._txn_manager._sequence_numbers
+    for place in numbers:
+        numbers[place] += 5
+
+
+async def _die(producer: EventProducer) -> None:
+    task = producer._producer._sender.sender_task
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("spoil", [_count_otherwise, _die])
+async def test_goes_on_when_a_broker_counts_otherwise(
+    broker: tuple[Process, LogSettings], spoil: Callable[[EventProducer], Awaitable[None] | None]
+) -> None:
+    """aiokafka's own producer would refuse all that comes later: some appends fail, and then none does."""
+    _, settings = broker
+    async with EventProducer(settings) as producer:
+        events = [new_event(created(sid := session_id()), source="tests", subject=sid) for _ in range(40)]
+        await producer.send_all(SESSIONS, events)
+        if (spoiling := spoil(producer)) is not None:
+            await spoiling
+        answers = await asyncio.gather(*(producer.send(SESSIONS, event) for event in events), return_exceptions=True)
+        assert all(answer is None or isinstance(answer, UnknownOutcome) for answer in answers)
+        await asyncio.gather(*(producer.send(SESSIONS, event) for event in events))
+        await producer.send_all(SESSIONS, events)
