@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import re
 
 _CODE = re.compile(r"(`[^`]*`)")
