@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages docs clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages docs wheel clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -144,6 +144,11 @@ pages: $(STAMP) ## write what is generated of the pages in docs/
 
 docs: $(DOCS_STAMP) ## the pages as a site, with a search that works offline: build/site; a broken link or an orphan fails
 	@$(DOCS_VENV)/bin/python -m tools.site
+
+wheel: $(STAMP) web ## what is published, with the console: build/wheel
+	rm -rf build/wheel
+	$(UV) build --quiet --wheel --out-dir build/wheel .
+	@ls build/wheel/*.whl
 
 setup: $(STAMP) ## the virtual environment alone
 

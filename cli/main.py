@@ -81,6 +81,16 @@ def down() -> None:
 
 
 @app.command(rich_help_panel="One machine")
+def env() -> None:
+    """Print this folder's stack as variables of a shell, secrets included: eval "$(greenroom env)"."""
+    from cli import shell, stack
+
+    if (described := stack.running()) is None:
+        raise fail("No stack runs in this folder: `greenroom up --detach` first.")
+    typer.echo(shell.exports(described))
+
+
+@app.command(rich_help_panel="One machine")
 def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Forget all data of this folder's stack. Downloads stay."""
     from cli import stack

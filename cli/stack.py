@@ -45,7 +45,8 @@ console = Console(stderr=True)
 
 STACK_FILE = STACK_FOLDER / "stack.json"
 DATABASE = "greenroom"
-_READY_S = 90.0
+_READY_S = 300.0
+"""A machine that is busy, or reads torch from a slow disk, takes minutes; what cannot start says so before."""
 _STOP_S = 60.0
 
 

@@ -20,6 +20,8 @@ html_static_path = ["site"]
 html_css_files = ["greenroom.css"]
 html_copy_source = False
 html_show_sphinx = False
+# Excerpts beside what a search finds are fetched, which a browser does not do for files.
+html_show_search_summary = False
 # Nothing is loaded from elsewhere, so a copy of the folder works without a network, search included.
 html_theme_options = {"top_of_page_buttons": [], "navigation_with_keys": True}
 pygments_style = "tango"

@@ -45,7 +45,7 @@ class ProcessSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 15.0
     ready: Callable[[], Awaitable[bool]] | None = None
-    ready_timeout_s: float = 60.0
+    ready_timeout_s: float = 240.0
 
 
 def as_user(name: str | None) -> dict[str, Any]:

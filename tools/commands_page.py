@@ -67,7 +67,7 @@ def _names(param: Any) -> str:
 
 def _default(param: Any) -> str:
     default = param.default
-    if default is None or default is False or default == () or callable(default):
+    if default in (None, False, "", ()) or callable(default):
         return "required" if param.required and param.param_type_name == "option" else ""
     if isinstance(default, Enum):
         default = default.value

@@ -1,4 +1,4 @@
-"""`greenroom prove`, and its file verified by the published script where nothing of ours is."""
+"""docs/how-to/prove-a-bill.md: `greenroom prove`, and the script that verifies its file where nothing of ours is."""
 
 from __future__ import annotations
 

@@ -12,20 +12,29 @@ from pathlib import Path
 from stack.servers import alone, cache_folder
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parent.parent / "examples"
 _WITHIN_S = 280
 """The first time it is downloaded; less than the time of a test, so that what failed is told."""
 
 
 def python() -> Path:
     """The interpreter that knows the published Python clients, as `requirements.lock` has them."""
-    uv = Path(sys.executable).with_name("uv")
+    lock = HERE / "requirements.lock"
 
     def make(folder: Path) -> None:
-        run(uv, "venv", "--quiet", "--python", sys.executable, folder)
-        lock = HERE / "requirements.lock"
-        run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
+        _synced(folder, lock)
 
-    return kept("python", [HERE / "requirements.lock"], make) / "bin" / "python"
+    return kept("python", [lock], make) / "bin" / "python"
+
+
+def analyst() -> Path:
+    """The interpreter that knows what examples/analyst.py needs."""
+    lock = EXAMPLES / "requirements.lock"
+
+    def make(folder: Path) -> None:
+        _synced(folder, lock)
+
+    return kept("analyst", [lock], make) / "bin" / "python"
 
 
 def typescript() -> Path:
@@ -39,6 +48,12 @@ def typescript() -> Path:
         run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
 
     return kept("typescript", files, make) / "node_modules" / ".bin"
+
+
+def _synced(folder: Path, lock: Path) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+    run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
 
 
 def kept(kind: str, locks: list[Path], make: Callable[[Path], None]) -> Path:
