@@ -131,6 +131,7 @@ def api() -> None:
 @app.command(rich_help_panel="Processes")
 def worker() -> None:
     """A worker: joins rooms and publishes faces. Needs Kafka, no database."""
+    from faces.mark.keys import BadMarkKeys
     from workers.renderers import UnknownRenderer, require
     from workers.settings import WorkerSettings
     from workers.supervisor import serve
@@ -138,8 +139,9 @@ def worker() -> None:
     settings = WorkerSettings()
     try:
         require(settings.worker_renderer)
-    except UnknownRenderer as unknown:
-        raise fail(str(unknown)) from None
+        settings.mark_key()
+    except (UnknownRenderer, BadMarkKeys) as wrong:
+        raise fail(str(wrong)) from None
     run_to_the_end(serve(settings))
 
 

@@ -168,7 +168,7 @@ class LiveRoom:
             log.warning("track refused", reason=str(refused))
             raise RoomError("transport.unauthorized", _REFUSED) from None
 
-    async def push(self, frame: bytes, pcm: Pcm) -> None:
+    async def push(self, frame: bytes | bytearray, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the queues have room, which is the only pace."""
         assert self._sync is not None
         height = self._frame.height
@@ -263,7 +263,7 @@ class LiveRoom:
             self._ears.on_track(track)
 
 
-def cropped(frame: bytes, size: Format) -> bytes:
+def cropped(frame: bytes | bytearray, size: Format) -> bytes | bytearray:
     """An I420 frame without its CROPPED_ROWS lowest rows."""
     pixels, rows = size.width * size.height, size.height - CROPPED_ROWS
     chroma, kept = pixels // 4, size.width * rows // 4

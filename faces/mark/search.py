@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -84,12 +84,13 @@ def _wanted(signs: Map, shape: tuple[int, int]) -> tuple[Spectrum, Spectrum]:
 
 
 def _scores(
-    pictures: list[tuple[Spectrum, Spectrum]],
-    wanted: list[tuple[Spectrum, Spectrum]],
+    pictures: Sequence[tuple[Spectrum, Spectrum]],
+    wanted: Sequence[tuple[Spectrum, Spectrum]],
     phase: int,
     shape: tuple[int, int],
 ) -> NDArray[np.floating]:
-    total = power = np.zeros(1, np.complex64)
+    total: Spectrum = np.zeros(1, np.complex64)
+    power: Spectrum = np.zeros(1, np.complex64)
     for group in range(GROUPS):
         half, sign = halves(phase, group)
         picture, squares = pictures[int(half)]
@@ -97,4 +98,5 @@ def _scores(
         total = total + sign * (picture * signs).sum(0)
         power = power + (squares * where).sum(0)
     power_at = np.fft.irfft2(power, s=shape)
-    return np.fft.irfft2(total, s=shape) / np.sqrt(np.maximum(power_at, 0) + _FLOOR * power_at.max() + 1e-12)
+    spread = np.sqrt(np.maximum(power_at, 0) + _FLOOR * power_at.max() + 1e-12)
+    return np.asarray(np.fft.irfft2(total, s=shape) / spread)

@@ -68,9 +68,9 @@ class Room:
     def queued_s(self) -> float:
         return max(0.0, self._silent_at - self.now)
 
-    async def push(self, frame: bytes, pcm: Pcm) -> None:
+    async def push(self, frame: bytes | bytearray, pcm: Pcm) -> None:
         self.during()
-        self.pushed.append((frame, pcm))
+        self.pushed.append((bytes(frame), pcm))
         self._silent_at = max(self.now, self._silent_at) + TICK_S
         self.now = max(self.now, self._silent_at - QUEUE_S)
 
