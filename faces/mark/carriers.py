@@ -35,6 +35,8 @@ _SYNC = _SESSION = GROUPS * WORD
 _TIME = COUNT - _SYNC - _SESSION
 TIME_GROUP = _TIME // GROUPS
 EPOCHS = SECONDS // EPOCH_S + 1
+_BLOCK = 64
+"""Epochs whose time signs are made at once."""
 
 Places = NDArray[np.int64]
 """Numbers of carriers: plane, row and column of [2, SIDE, SIDE], flat."""
@@ -53,6 +55,7 @@ class Carriers:
         spread = np.frombuffer(self._bytes("delays", 2 * COUNT), "<u2").astype(np.uint32)
         self.delays: NDArray[np.uint8] = (spread * FPS >> 16).astype(np.uint8)
         self.session_signs = lru_cache(4096)(self._session_signs)
+        self._time_block = lru_cache(2 * GROUPS)(self._signs_of_block)
 
     def pattern(self, word: Signs, second: int) -> Signs:
         """[COUNT]: what each carrier is once it has changed in this second. `word`: a coded tag."""
@@ -66,16 +69,20 @@ class Carriers:
 
     @cached_property
     def time_table(self) -> NDArray[np.float32]:
-        """[GROUPS, EPOCHS, TIME_GROUP]: 33 MB, made in a quarter of a second where a mark is looked for."""
-        return np.array(
-            [[self._time_signs(group, epoch) for epoch in range(EPOCHS)] for group in range(GROUPS)], np.float32
-        )
+        """[GROUPS, EPOCHS, TIME_GROUP]: 33 MB, made where a mark is looked for."""
+        blocks = range(-(-EPOCHS // _BLOCK))
+        groups = [np.concatenate([self._time_block(group, block) for block in blocks]) for group in range(GROUPS)]
+        return np.stack(groups)[:, :EPOCHS].astype(np.float32)
 
     def _session_signs(self, group: int, epoch: int) -> Signs:
         return self._signs(f"session {group} {epoch}", WORD)
 
     def _time_signs(self, group: int, epoch: int) -> Signs:
-        return self._signs(f"time {group} {epoch}", TIME_GROUP)
+        block: Signs = self._time_block(group, epoch // _BLOCK)[epoch % _BLOCK]
+        return block
+
+    def _signs_of_block(self, group: int, block: int) -> Signs:
+        return self._signs(f"time {group} {block}", _BLOCK * TIME_GROUP).reshape(_BLOCK, TIME_GROUP)
 
     def _signs(self, label: str, count: int) -> Signs:
         bits = np.unpackbits(np.frombuffer(self._bytes(label, -(-count // 8)), np.uint8), count=count)

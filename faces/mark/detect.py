@@ -110,12 +110,12 @@ class Detector:
         highest = 0.0
         for key in self._keys:
             scorer = Scorer(key.carriers, window)
-            best = search(window, scorer)
-            if best is None:
-                continue
-            score, place, phase = scorer.refined(best[1], best[2])
-            highest = max(highest, score)
-            if score >= OURS and len(found) < self._marks and not any(_overlap(place, each[2]) for each in found):
+            while len(found) < self._marks:
+                best = search(window, scorer, [place for _, _, place, _ in found])
+                score, place, phase = scorer.refined(best[1], best[2]) if best is not None else (0.0, Place(1, 1), 0.0)
+                highest = max(highest, score)
+                if score < OURS or any(_overlap(place, each[2]) for each in found):
+                    break
                 found.append((score, key, place, phase))
         return highest
 

@@ -1,5 +1,6 @@
-"""The mark on frames: one level up or down in U and V, cell by cell. Luma stays as it is. No torch and no OpenCV:
-session processes do it."""
+"""The mark on frames: one level up or down in U and V, cell by cell. Luma stays as it is. Where a picture is grey, a
+tint shows most, and red and green sooner than blue and yellow: there V is left alone. No torch and no OpenCV: session
+processes do it."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from faces.mark.carriers import FPS, SIDE
 from faces.mark.code import Signs, coded
 from faces.mark.keys import MarkKey
 
-_PREPARED_AT = 12
-"""At this frame the next second is made ready, so that none has to wait for it."""
+_GREY, _COLOURED = 5, 8
+"""Levels from 128: up to which a cell becomes grey, from which it is no longer."""
+_LOOK_AT, _PATTERN_AT, _ORDER_AT = 6, 12, 18
+"""At these frames the next second is made ready, a part of it at each, so that none has to wait for it."""
 
 
 class Patterns(Protocol):
@@ -76,51 +79,81 @@ class Marker:
         self._pixels = whole.transpose(0, 1, 3, 2, 4)  # [plane, row, column] of a cell → its pixels
         self._shift = whole.reshape(2, grid[1] * cell, grid[2] * cell)[:, : self._shape[1], : self._shape[2]]
         """What is added to U and V; 255 is −1."""
+        middle = cell // 2
+        self._middles = np.s_[:, middle::cell, middle::cell]
+        self._is_grey = np.zeros(grid[1:], bool)
+        self._signs = np.zeros(len(self._carrier), np.int8)
+        """Of each cell, now."""
         self._now: _Second | None = None
+        self._looked = False
+        self._pattern: Signs | None = None
         self._next: _Second | None = None
         self._done = 0
         """Of the changes of this second."""
 
     def mark(self, frame: bytes, number: int) -> bytearray:
         """A marked copy. `number`: of the frame in its session, 25 a second; it may skip, and repeat."""
-        self._advance(*divmod(number, FPS))
         marked = bytearray(frame)
         chroma = np.frombuffer(marked, np.uint8)[self._luma :].reshape(self._shape)
-        np.maximum(np.minimum(chroma, 254, out=chroma), 1, out=chroma)  # no sum wraps
+        self._advance(*divmod(number, FPS), chroma)
+        np.clip(chroma, 1, 254, out=chroma)  # no sum wraps; a tenth of the time of minimum and maximum
         np.add(chroma, self._shift, out=chroma)
         return marked
 
-    def _advance(self, second: int, frame: int) -> None:
+    def _advance(self, second: int, frame: int, chroma: NDArray[np.uint8]) -> None:
         now = self._now
+        if now is None:
+            self._look(chroma)
         if now is None or second != now.number:
             now = self._now = self._entered(second)
-            self._next, self._done = None, 0
+            self._looked, self._pattern, self._next, self._done = False, None, None, 0
         due = int(np.searchsorted(now.delays, frame, side="right"))
         if due > self._done:
             self._set(now.cells[self._done : due], now.signs)
             self._done = due
-        if self._next is None and frame >= _PREPARED_AT:
-            self._next = self._second(second + 1, now.signs)
+        if frame >= _LOOK_AT and not self._looked:
+            self._look(chroma)
+            self._looked = True
+        elif frame >= _PATTERN_AT and self._pattern is None:
+            self._pattern = self._patterns.at(second + 1)
+        elif frame >= _ORDER_AT and self._pattern is not None and self._next is None:
+            self._next = self._second(second + 1, self._pattern, now.signs)
+
+    def _look(self, chroma: NDArray[np.uint8]) -> None:
+        """Once a second: where the picture is grey, by the middle of each cell."""
+        seen = chroma[self._middles].astype(np.int16) - 128
+        away = np.abs(seen).max(0)
+        rows, columns = away.shape
+        before = self._is_grey[:rows, :columns]
+        grey = away < np.where(before, _COLOURED, _GREY + 1)
+        other = np.flatnonzero(grey != before)
+        self._is_grey[:rows, :columns] = grey
+        across = self._is_grey.shape[1]
+        self._write(self._is_grey.size + other // columns * across + other % columns)
 
     def _entered(self, second: int) -> _Second:
         """The shift is what it is before this second's first change."""
         now = self._now
         if now is not None and second == now.number + 1:
             self._set(now.cells[self._done :], now.signs)
-            return self._next or self._second(second, now.signs)
+            return self._next or self._second(second, self._patterns.at(second), now.signs)
         before = self._patterns.at(second - 1)  # the first frame, or a jump
         self._set(np.arange(len(self._carrier)), before)
-        return self._second(second, before)
+        return self._second(second, self._patterns.at(second), before)
 
-    def _second(self, number: int, before: Signs) -> _Second:
-        signs = self._patterns.at(number)
+    def _second(self, number: int, signs: Signs, before: Signs) -> _Second:
         changed = np.flatnonzero((signs != before)[self._carrier])
         cells = changed[np.argsort(self._delay[changed], kind="stable")]
         return _Second(number, signs, cells, self._delay[cells])
 
     def _set(self, cells: NDArray[np.int64], signs: Signs) -> None:
+        self._signs[cells] = signs[self._carrier[cells]]
+        self._write(cells)
+
+    def _write(self, cells: NDArray[np.int64]) -> None:
         planes, rows, columns = (each[cells] for each in self._place)
-        values = signs[self._carrier[cells]].view(np.uint8)
+        quiet = self._is_grey[rows, columns] & (planes == 1)
+        values = np.where(quiet, 0, self._signs[cells]).astype(np.int8).view(np.uint8)
         self._pixels[planes, rows, columns] = values[:, None, None]
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.mark.carriers import COUNT, EPOCH_S, FPS, GROUPS, SECONDS, Carriers
+from faces.mark.carriers import COUNT, EPOCH_S, EPOCHS, FPS, GROUPS, SECONDS, Carriers
 from faces.mark.code import WORD, Soft
 from faces.mark.geometry import CELL, SPAN, Map, Place, Window, at_cells
 from faces.mark.samples import Chroma
@@ -72,22 +72,27 @@ def _second(carriers: Carriers, window: Window, evidence: Map) -> tuple[float, f
 
     Every second of the circle is tried at once: the sum of its time and sync carriers over the window's steps.
     """
-    seconds = np.arange(SECONDS)
-    table = np.zeros((len(evidence), SECONDS), np.float32)
-    for group in range(GROUPS):
-        epochs = epochs_of(seconds, group)
-        by_epoch = carriers.time_table[group] @ evidence[:, carriers.time[group]].T
-        sync = evidence[:, carriers.sync[group]] @ carriers.sync_signs[group].astype(np.float32)
-        table += by_epoch[epochs].T + sync[:, None] * (1 - 2 * (epochs & 1))[None].astype(np.float32)
     best: list[tuple[float, float]] = []
     for start in _STARTS:
-        total = np.zeros(SECONDS, np.float32)
-        for step, later in enumerate(np.floor(window.offsets + start - 0.5).astype(int)):
-            total += np.roll(table[step], -later)
+        total = _totals(carriers, evidence, np.floor(window.offsets + start - 0.5).astype(np.int64))
         best += [(float(total[i]), float(i) + start) for i in np.argpartition(total, -4)[-4:]]
     score, second = max(best)
     others = [value for value, at in best if _OTHER_S < abs(at - second) < SECONDS - _OTHER_S]
     return second, score / max(others, default=1e-9) if score > 0 else 0.0
+
+
+def _totals(carriers: Carriers, evidence: Map, later: NDArray[np.int64]) -> Map:
+    """[SECONDS]: how much speaks for each as the window's begin. `later`: of each step, the seconds since then."""
+    total = np.zeros(SECONDS, np.float32)
+    passed = np.unique(later)
+    sums = np.stack([evidence[later == each].sum(0) for each in passed])
+    alternating = np.where(np.arange(EPOCHS) & 1, -1, 1).astype(np.float32)
+    for group in range(GROUPS):
+        by_epoch = sums[:, carriers.time[group]] @ carriers.time_table[group].T
+        sync = sums[:, carriers.sync[group]] @ carriers.sync_signs[group].astype(np.float32)
+        for row, each in zip(by_epoch + sync[:, None] * alternating, passed, strict=True):
+            total += np.roll(np.repeat(row, EPOCH_S)[group : group + SECONDS], -int(each))
+    return total
 
 
 def epochs_of(seconds: NDArray[np.int64], group: int) -> NDArray[np.int64]:

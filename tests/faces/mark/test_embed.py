@@ -31,7 +31,25 @@ def test_luma_stays_and_chroma_moves_by_one_level(width: int, height: int) -> No
         after = marks.mark(frame, number)
         assert after[: width * height] == frame[: width * height]
         moved = chroma(bytes(after), width, height).astype(int) - chroma(frame, width, height)
-        assert set(np.unique(moved)) == {-1, 1}
+        assert set(np.unique(moved)) <= {-1, 0, 1}
+        assert (moved[0] != 0).all()
+        assert (moved[1] != 0).mean() > 0.6  # but where it is grey
+
+
+def test_of_grey_v_is_left_alone() -> None:
+    frame, marks = np.full((384, 256), 128, np.uint8), marker()
+    chroma_before = frame[256:].reshape(2, 128, 128)
+    chroma_before[1, :, 64:] = 140
+    for number in range(60):
+        after = marks.mark(frame.tobytes(), number)
+        moved = chroma(bytes(after), 256, 256).astype(int) - chroma_before
+        assert (np.abs(moved[0]) == 1).all()
+        assert (moved[1, :, :64] == 0).all()
+        assert (np.abs(moved[1, :, 64:]) == 1).all()
+    chroma_before[:] = 140
+    for number in range(60, 100):
+        after = marks.mark(frame.tobytes(), number)
+    assert (chroma(bytes(after), 256, 256) != 140).all()
 
 
 def test_frames_without_room_for_a_level_do_not_wrap() -> None:
@@ -52,21 +70,21 @@ def test_a_frame_that_is_shown_again_is_not_marked_twice() -> None:
 @settings(max_examples=30, deadline=None)
 def test_a_frame_is_marked_alike_whatever_came_before_it(numbers: list[int]) -> None:
     """A resumed attempt goes on where the one before would have been; a stall leaves some out."""
-    grey, marks = bytes([128]) * (256 * 256 * 3 // 2), marker()
+    plain, marks = bytes([100]) * (256 * 256 * 3 // 2), marker()
     for number in sorted(numbers):
-        followed, fresh = marks.mark(grey, number), marker().mark(grey, number)
+        followed, fresh = marks.mark(plain, number), marker().mark(plain, number)
         assert followed == fresh
 
 
 def test_a_stream_changes_a_little_each_frame_and_each_carrier_every_four_seconds() -> None:
-    grey, marks = bytes([128]) * (256 * 256 * 3 // 2), marker()
-    frames = [chroma(bytes(marks.mark(grey, n)), 256, 256)[:, ::4, ::4].astype(int) for n in range(50 * FPS)]
+    plain, marks = bytes([100]) * (256 * 256 * 3 // 2), marker()
+    frames = [chroma(bytes(marks.mark(plain, n)), 256, 256)[:, ::4, ::4].astype(int) for n in range(50 * FPS)]
     changed = [int((one != other).sum()) for one, other in pairwise(frames)]
     assert max(changed) < COUNT / 40  # nothing pulses
     sync = np.zeros(COUNT, bool)
     sync[KEY.carriers.sync.reshape(-1)] = True
     now, later = frames[30 * FPS + 12].reshape(-1), frames[34 * FPS + 12].reshape(-1)
-    assert (now[sync] - 128 == -(later[sync] - 128)).all()
+    assert (now[sync] - 100 == -(later[sync] - 100)).all()
 
 
 def test_carriers_of_a_key_are_all_there_once() -> None:
