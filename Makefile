@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -48,7 +48,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 50 sessions, beside a livekit-agents worker
 	$(PY) -m bench.first_frame
@@ -70,6 +70,9 @@ bench-replay: $(STAMP) ## audit and rebuild of a million events, beside reading 
 
 bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 	$(PY) -m bench.render
+
+bench-mark: $(STAMP) ## what the mark costs: time a frame, noise, bytes
+	$(PY) -m bench.mark
 
 bench-webhooks: $(STAMP) ## webhooks to a hundred endpoints of which ten hang
 	$(PY) -m bench.webhooks
@@ -106,6 +109,9 @@ simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in
 
 judge-avatar: $(STAMP) synthesisers photographs ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar
+
+judge-mark: $(STAMP) photographs ## how much of the mark is left after a real room and what people do to clips; false claims; an hour
+	$(PY) -m bench.judge_mark $(ARGS)
 
 portraits: $(STAMP) photographs ## docs/pictures/portraits.jpg: what photographs become, and which are refused
 	$(PY) -m bench.portraits $(ARGS)

@@ -52,12 +52,15 @@ def cell_of(width: int) -> int:
 
 @dataclass(frozen=True)
 class _Second:
-    """What the carriers are once all have changed, and the cells that do, in their order, each with its frame."""
+    """What the carriers are once all have changed, and the cells that do, in their order: which, where they lie, what
+    they become, and how many of them have changed by each frame."""
 
     number: int
     signs: Signs
     cells: NDArray[np.int64]
-    delays: NDArray[np.uint8]
+    places: NDArray[np.int64]
+    become: Signs
+    by_frame: list[int]
 
 
 class Marker:
@@ -74,7 +77,7 @@ class Marker:
         self._carrier = _tiled(grid)
         """Of each cell."""
         self._delay = patterns.delays[self._carrier]
-        self._place = np.unravel_index(np.arange(len(self._carrier)), grid)
+        self._places = np.stack(np.unravel_index(np.arange(len(self._carrier)), grid))
         whole = np.zeros((2, grid[1], cell, grid[2], cell), np.uint8)
         self._pixels = whole.transpose(0, 1, 3, 2, 4)  # [plane, row, column] of a cell → its pixels
         self._shift = whole.reshape(2, grid[1] * cell, grid[2] * cell)[:, : self._shape[1], : self._shape[2]]
@@ -82,6 +85,8 @@ class Marker:
         middle = cell // 2
         self._middles = np.s_[:, middle::cell, middle::cell]
         self._is_grey = np.zeros(grid[1:], bool)
+        self._loud = np.ones(len(self._carrier), np.int8)
+        """Of each cell; 0: it is left alone."""
         self._signs = np.zeros(len(self._carrier), np.int8)
         """Of each cell, now."""
         self._now: _Second | None = None
@@ -107,10 +112,7 @@ class Marker:
         if now is None or second != now.number:
             now = self._now = self._entered(second)
             self._looked, self._pattern, self._next, self._done = False, None, None, 0
-        due = int(np.searchsorted(now.delays, frame, side="right"))
-        if due > self._done:
-            self._set(now.cells[self._done : due], now.signs)
-            self._done = due
+        self._change(now, now.by_frame[frame])
         if frame >= _LOOK_AT and not self._looked:
             self._look(chroma)
             self._looked = True
@@ -128,32 +130,39 @@ class Marker:
         grey = away < np.where(before, _COLOURED, _GREY + 1)
         other = np.flatnonzero(grey != before)
         self._is_grey[:rows, :columns] = grey
-        across = self._is_grey.shape[1]
-        self._write(self._is_grey.size + other // columns * across + other % columns)
+        if len(other):
+            self._loud[self._is_grey.size :] = ~self._is_grey.reshape(-1)
+            cells = self._is_grey.size + other // columns * self._is_grey.shape[1] + other % columns
+            self._write(cells, self._places[:, cells])
 
     def _entered(self, second: int) -> _Second:
         """The shift is what it is before this second's first change."""
         now = self._now
         if now is not None and second == now.number + 1:
-            self._set(now.cells[self._done :], now.signs)
+            self._change(now, len(now.cells))
             return self._next or self._second(second, self._patterns.at(second), now.signs)
         before = self._patterns.at(second - 1)  # the first frame, or a jump
-        self._set(np.arange(len(self._carrier)), before)
+        self._signs[:] = before[self._carrier]
+        self._write(np.s_[:], self._places)
         return self._second(second, self._patterns.at(second), before)
 
     def _second(self, number: int, signs: Signs, before: Signs) -> _Second:
         changed = np.flatnonzero((signs != before)[self._carrier])
         cells = changed[np.argsort(self._delay[changed], kind="stable")]
-        return _Second(number, signs, cells, self._delay[cells])
+        by_frame: list[int] = np.searchsorted(self._delay[cells], np.arange(FPS), side="right").tolist()
+        return _Second(number, signs, cells, self._places[:, cells], signs[self._carrier[cells]], by_frame)
 
-    def _set(self, cells: NDArray[np.int64], signs: Signs) -> None:
-        self._signs[cells] = signs[self._carrier[cells]]
-        self._write(cells)
+    def _change(self, second: _Second, due: int) -> None:
+        """Up to the cell `due` of this second."""
+        if due > self._done:
+            some, self._done = slice(self._done, due), due
+            cells = second.cells[some]
+            self._signs[cells] = second.become[some]
+            self._write(cells, second.places[:, some])
 
-    def _write(self, cells: NDArray[np.int64]) -> None:
-        planes, rows, columns = (each[cells] for each in self._place)
-        quiet = self._is_grey[rows, columns] & (planes == 1)
-        values = np.where(quiet, 0, self._signs[cells]).astype(np.int8).view(np.uint8)
+    def _write(self, cells: NDArray[np.int64] | slice, places: NDArray[np.int64]) -> None:
+        values = (self._signs[cells] * self._loud[cells]).view(np.uint8)
+        planes, rows, columns = places
         self._pixels[planes, rows, columns] = values[:, None, None]
 
 

@@ -34,7 +34,7 @@ class Sampler:
         self._sum: Chroma | None = None
         self._count = 0
 
-    def add(self, at_s: float, chroma: NDArray[np.uint8]) -> Step | None:
+    def add(self, at_s: float, chroma: NDArray[np.uint8] | Chroma) -> Step | None:
         """One frame, shown from second `at_s` on, [2, rows, columns] of 4:2:0. Returns the step that it ends, if any.
 
         A frame of another size than those before it ends their step, too.
@@ -57,7 +57,7 @@ class Sampler:
         return step
 
 
-def _reduced(chroma: NDArray[np.uint8]) -> Chroma:
+def _reduced(chroma: NDArray[np.uint8] | Chroma) -> Chroma:
     planes = chroma.astype(np.float32)
     rows, columns = planes.shape[1:]
     if rows <= TALLEST:
