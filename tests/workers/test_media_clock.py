@@ -142,6 +142,21 @@ def test_the_picture_waits_one_tick_more_than_the_sound(scene: Scene) -> None:
     assert scene.frames == [1, 1, 2, 3]
 
 
+def test_each_frame_that_goes_out_is_marked_and_no_other(scene: Scene) -> None:
+    given: list[bytes] = []
+
+    def mark(frame: bytes) -> bytearray:
+        given.append(frame)
+        return bytearray(frame + b"0")
+
+    scene.clock = MediaClock(scene.face, scene.playback, lambda: scene.room.now, mark)
+    scene.tick(3)
+    scene.interrupt()  # the frame that was held back is never shown, and never marked
+    scene.tick(2)
+    assert scene.frames == [10, 10, 20, 40, 40]
+    assert given == [b"1", b"1", b"2", b"4", b"4"]
+
+
 @pytest.mark.parametrize("lookahead", [1, 2, 5])
 def test_the_sound_waits_as_long_as_frames_trail_it(lookahead: int) -> None:
     scene = Scene(Face(lookahead))
