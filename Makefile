@@ -159,10 +159,10 @@ $(STAMP): requirements/$(SET).lock requirements/landmarks.lock pyproject.toml
 	@touch $@
 
 lock: ## resolve the lock files again
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive --extra otel pyproject.toml -o requirements/run.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive --extra otel --extra verify pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel pyproject.toml -o requirements/neural.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live --extra verify pyproject.toml -o requirements/mock.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel --extra verify pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/node.in -o requirements/node.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
