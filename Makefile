@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages docs wheel clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages docs wheel clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -51,7 +51,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 50 sessions, beside a livekit-agents worker
 	$(PY) -m bench.first_frame
@@ -73,6 +73,9 @@ bench-replay: $(STAMP) ## audit and rebuild of a million events, beside reading 
 
 bench-render: $(STAMP) ## frames by format and sessions, beside encoding
 	$(PY) -m bench.render
+
+bench-mark: $(STAMP) ## what the mark costs: time a frame, noise, bytes
+	$(PY) -m bench.mark
 
 bench-webhooks: $(STAMP) ## webhooks to a hundred endpoints of which ten hang
 	$(PY) -m bench.webhooks
@@ -109,6 +112,9 @@ simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in
 
 judge-avatar: $(STAMP) synthesisers photographs ## the face against what was said, on voices never trained on
 	$(PY) -m bench.judge_avatar
+
+judge-mark: $(STAMP) photographs ## how much of the mark is left after a real room and what people do to clips; false claims; an hour
+	$(PY) -m bench.judge_mark $(ARGS)
 
 portraits: $(STAMP) photographs ## docs/pictures/portraits.jpg: what photographs become, and which are refused
 	$(PY) -m bench.portraits $(ARGS)
@@ -170,10 +176,10 @@ $(DOCS_STAMP): requirements/docs.lock
 	@touch $@
 
 lock: ## resolve the lock files again
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive --extra otel pyproject.toml -o requirements/run.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra live --extra archive --extra otel --extra verify pyproject.toml -o requirements/run.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live pyproject.toml -o requirements/mock.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel pyproject.toml -o requirements/neural.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra stack --extra demo --extra live --extra verify pyproject.toml -o requirements/mock.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra neural --extra live --extra otel --extra verify pyproject.toml -o requirements/neural.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/landmarks.in -o requirements/landmarks.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/node.in -o requirements/node.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/docs.in -o requirements/docs.lock

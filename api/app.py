@@ -32,6 +32,7 @@ from api import (
     status,
     uploads,
     usage,
+    verification,
     webhook_deliveries,
     webhook_endpoints,
 )
@@ -54,6 +55,7 @@ from api.news import News
 from api.prices import Prices
 from api.settings import ApiSettings
 from api.turns import Turns
+from api.verifiers import Verifiers
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
@@ -78,6 +80,7 @@ _ROUTERS = (
     feed.router,
     pipecat.router,
     avatars.router,
+    verification.router,
     webhook_endpoints.router,
     webhook_deliveries.router,
     usage.router,
@@ -147,6 +150,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             Prices(connections),
             Lanes(settings.api_pool),
             News(settings.api_connections),
+            Verifiers(settings),
         )
         app.state.context = ctx
         metrics.WAITING.set_function(lambda: ctx.turns.waiting)

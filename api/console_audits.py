@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass, field
 
 import orjson
 import structlog
 
+from api.children import environment
 from schemas.background import Background
 from schemas.jsons import JsonObject
 from schemas.times import now_ms, to_wire
@@ -18,16 +18,6 @@ from store.settings import StoreSettings
 log = structlog.get_logger()
 
 _MOST_LINE = 1024 * 1024
-_OF_THE_MACHINE = ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_OF_THE_DATABASE = ("PG",)
-"""libpq looks at PGPASSWORD, PGPASSFILE, PGSSLROOTCERT and others of this name, for the API's connections too."""
-
-
-def _environment(settings: StoreSettings) -> dict[str, str]:
-    names = [name for name in os.environ if name in _OF_THE_MACHINE or name.startswith(_OF_THE_DATABASE)]
-    own = {name: os.environ[name] for name in names}
-    told = {name: str(getattr(settings, name)) for name in StoreSettings.model_fields}
-    return own | {f"GREENROOM_{name.upper()}": value for name, value in told.items()}
 
 
 @dataclass
@@ -45,7 +35,7 @@ class Audits:
         """`settings`: the process is told where log and ledger are, and no secret beside the database's."""
         if not self.running:
             self.state = {"status": "running", "started_at": to_wire(now_ms()), "done": 0, "total": 0}
-            self._tasks.spawn(self._run(_environment(settings)), "audit")
+            self._tasks.spawn(self._run(environment(settings, StoreSettings)), "audit")
 
     async def end(self) -> None:
         """With the process that serves it."""

@@ -18,6 +18,7 @@ from api.rates import Attempts
 from api.remembered import Remembered
 from api.settings import ApiSettings
 from api.turns import Turns
+from api.verifiers import Verifiers
 from events.producer import EventProducer
 from events.sealing import Keyring
 from faces.assets import Assets
@@ -47,6 +48,8 @@ class Context:
     """Of creates on their way to the database."""
     news: News
     """Who waits for news of what."""
+    verifiers: Verifiers
+    """Of clips."""
     decoders: Decoders = field(default_factory=Decoders)
     disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "assets"))
     """All that is written to the assets, one after the other."""
@@ -55,6 +58,7 @@ class Context:
     rooms: Attempts = field(default_factory=partial(Attempts, per_create=1))
     speeches: Attempts = field(default_factory=partial(Attempts, per_create=1))
     """Of the console."""
+    verifications: Attempts = field(default_factory=partial(Attempts, per_create=1))
     status: Remembered[StatusResource] = field(default_factory=Remembered)
     plans: Remembered[list[Plan]] = field(default_factory=Remembered)
     """Anybody may ask for these."""

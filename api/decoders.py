@@ -6,15 +6,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 from starlette.datastructures import UploadFile
 
 from api.errors import AtCapacity
+from api.one_each import OneEach
 from faces.portrait import TOO_LARGE, TOO_SLOW, UNREADABLE, BadImage
 
 log = structlog.get_logger()
@@ -36,35 +34,21 @@ class _Header(msgspec.Struct):
 
 
 class Decoders:
-    """Whose turn it is. Accounts wait in one queue with one picture each, whatever else they have sent."""
+    """Of one process."""
 
     def __init__(
         self, at_once: int = _AT_ONCE, cpu_s: int = _CPU_S, memory: int = _MEMORY, wait_s: float = _WAIT_S
     ) -> None:
-        self._free = asyncio.Semaphore(at_once)
-        self._accounts: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = OneEach(at_once, wait_s, _busy())
         self._limits = str(cpu_s), str(memory)
-        self._wait_s = wait_s
 
     async def normalise(self, account_id: str, image: UploadFile, mark: str) -> tuple[bytes, float]:
         """`faces.portrait.normalise`. Raises BadImage; AtCapacity when no turn comes. Cancelled, it kills the process.
 
         The upload is read from its file when its turn has come: whoever waits holds no memory.
         """
-        async with self._turn(account_id):
+        async with self._turns.turn(account_id):
             return await self._decoded(await image.read(), mark)
-
-    @asynccontextmanager
-    async def _turn(self, account_id: str) -> AsyncIterator[None]:
-        own = self._accounts.setdefault(account_id, asyncio.Lock())
-        async with AsyncExitStack() as held:
-            try:
-                async with asyncio.timeout(self._wait_s):
-                    await held.enter_async_context(own)
-                    await held.enter_async_context(self._free)
-            except TimeoutError:
-                raise _busy() from None
-            yield
 
     async def _decoded(self, data: bytes, mark: str) -> tuple[bytes, float]:
         try:

@@ -67,6 +67,14 @@ class AvatarNotDeletable(InvalidRequest):
     message = "Stock avatars ship with the product and cannot be deleted."
 
 
+class VerificationUnsupported(InvalidRequest):
+    code = "verification.unsupported"
+    message = (
+        "This installation looks at no clips: its API lacks GREENROOM_MARK_KEYS, PyAV or OpenCV. Ask its operator;"
+        " `greenroom verify` does it on the operator's machine."
+    )
+
+
 class MethodNotAllowed(ApiError):
     status, type, code = 405, "invalid_request", "method.not_allowed"
     message = "This path does not know this method. See /docs for the ones that it knows."
@@ -79,7 +87,7 @@ class RequestTimeout(ApiError):
 
 class BodyTooLarge(ApiError):
     status, type, code = 413, "invalid_request", "body.too_large"
-    message = "The body is larger than 256 KB, or than 10 MB for pictures. Send less."
+    message = "The body is larger than 256 KB, or than 10 MB for pictures, or than 32 MB for clips. Send less."
 
 
 class UrlTooLong(ApiError):

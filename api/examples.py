@@ -43,6 +43,7 @@ from schemas.spending import (
 )
 from schemas.status import StatusComponent, StatusResource
 from schemas.usage import Source, UsageEventList, UsageEventResource, UsageSummary
+from schemas.verification import ClipFacts, ShownSession, ShownSpan, VerificationResource
 
 SESSION, _AVATAR = "sess_01K8Z5Q2N5W7Y9A1C3E5G7J9K1", "av_01K8Z4M0P2R4T6V8X0Z2B4D6F8"
 ACCOUNT, _KEY = "acct_01K8Z3G1H3J5K7M9N1P3Q5R7S9", "key_01K8Z3H2J4K6M8N0P2Q4R6S8T0"
@@ -241,6 +242,7 @@ REQUESTS: Mapping[str, JsonObject] = MappingProxyType(
         },
         "put_limits": {"hard_cap_credits": 1000, "threshold_credits": [500, 900]},
         "create_avatar": {"image": "(the bytes of portrait.jpg)", "name": "Ada", "consent": "true"},
+        "verify_clip": {"clip": "(the bytes of recording.mp4)", "from": "0", "to": "60"},
     }
 )
 """By operation id."""
@@ -297,6 +299,42 @@ ANSWERS: Mapping[str, BaseModel | Sequence[BaseModel]] = MappingProxyType(
             next_cursor="41",
         ),
         "create_avatar": PROCESSING,
+        "verify_clip": VerificationResource(
+            verdict="ours",
+            reason=None,
+            clip=ClipFacts(
+                from_=0.1,
+                to=24.9,
+                container="mov,mp4,m4a,3gp,3g2,mj2",
+                codec="h264",
+                width=1280,
+                height=720,
+                frames=625,
+                unread=[],
+            ),
+            sessions=[
+                ShownSession(
+                    id=SESSION,
+                    account_id=ACCOUNT,
+                    avatar_id="av_demo",
+                    quality="standard",
+                    score=31.4,
+                    spans=[
+                        ShownSpan(
+                            from_=0.1,
+                            to=24.9,
+                            session_from=12.2,
+                            session_to=37.0,
+                            began_at="2026-11-02T09:30:13.320Z",
+                            ended_at="2026-11-02T09:30:38.120Z",
+                            ledger="billed",
+                            billed_seconds=24.8,
+                        )
+                    ],
+                )
+            ],
+            breaks=[],
+        ),
         "get_avatar": READY,
         "list_avatars": AvatarList(data=[READY], has_more=False, next_cursor=None),
         "get_usage": UsageSummary(

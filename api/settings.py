@@ -5,11 +5,13 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 
 from events.settings import InternalSettings, RoomSettings
-from faces.settings import AssetSettings
+from faces.settings import AssetSettings, MarkSettings
 from store.settings import KeySettings, StoreSettings, WebhookSettings
 
 
-class ApiSettings(StoreSettings, KeySettings, WebhookSettings, AssetSettings, RoomSettings, InternalSettings):
+class ApiSettings(
+    StoreSettings, KeySettings, WebhookSettings, AssetSettings, MarkSettings, RoomSettings, InternalSettings
+):
     api_host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     api_port: int = Field(8080, description="Port of the public API.")
     internal_port: int = Field(0, ge=0, le=65535, description="Port of the API's /healthz, /readyz, /metrics. 0: none.")

@@ -19,7 +19,7 @@ from faces.backdrop import behind
 from faces.face import stock
 from faces.film import frames
 from faces.fit import fit
-from faces.label import Mark
+from faces.label import Lettering
 from faces.manners import MANNERS
 from faces.motion import Pose
 from faces.neural import NeuralRenderer
@@ -189,7 +189,7 @@ def label() -> None:
     shown = []
     for side, corner in ((256, "bottom-left"), (512, "bottom-right")):
         frame = Stage(stock("av_demo"), side).draw([Pose()])[0].tobytes()
-        words = Mark(Label("AI-generated", corner), side, side).on(frame)  # type: ignore[arg-type]
+        words = Lettering(Label("AI-generated", corner), side, side).on(frame)  # type: ignore[arg-type]
         shown.append(rgb(np.frombuffer(words, np.uint8), side))
     small = np.full((512, 264, 3), 255, np.uint8)
     small[256:, :256] = shown[0]

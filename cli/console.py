@@ -50,14 +50,14 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
     return run_to_the_end(run())
 
 
-def moment(option: str, text: str) -> int:
-    """A time with a zone, or a day in UTC."""
+def moment(option: str, text: str, code: int = 1) -> int:
+    """A time with a zone, or a day in UTC. What is neither exits with `code`."""
     from schemas.times import from_wire
 
     try:
         return from_wire(f"{text}T00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
     except ValueError:
-        raise fail(f"{option} is a day such as 2026-11-01, or a time with a zone, not {text}.") from None
+        raise fail(f"{option} is a day such as 2026-11-01, or a time with a zone, not {text}.", code) from None
 
 
 async def append(topic: Topic, event: Event) -> None:

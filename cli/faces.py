@@ -16,6 +16,7 @@ from schemas.labels import USUAL_CORNER, Corner, Label
 
 if TYPE_CHECKING:
     from faces.face import Face
+    from faces.mark.keys import MarkKey
 
 train_app = typer.Typer(help="Train the models (for maintainers).", no_args_is_help=True)
 faces_app = typer.Typer(help="The stock faces (for maintainers).", no_args_is_help=True)
@@ -57,7 +58,10 @@ def render(
     mood: Annotated[str, typer.Option(help=f"How it looks: {', '.join(moods.MOODS)}.")] = "neutral",
     session: Annotated[str, typer.Option(help="Nod, blink and look about as in the session of this id.")] = "",
 ) -> None:
-    """Have a face speak a recording, and save it as a video. The file says that it is synthetic."""
+    """Have a face speak a recording, and save it as a video. The file says that it is synthetic.
+
+    With GREENROOM_MARK_KEYS its frames are marked, too: `greenroom verify` finds the mark in what becomes of them.
+    """
     need_neural()
     if (look := moods.parse(mood)) is None:
         raise fail(moods.unknown(mood))
@@ -68,7 +72,7 @@ def render(
     from faces.neural import NeuralRenderer
     from workers.renderers import format_of
 
-    drawn = _label(label, label_corner)
+    drawn, key = _label(label, label_corner), _mark_key()
     try:
         pcm = sound.read(audio)
     except sound.UnreadableSound as wrong:
@@ -80,14 +84,26 @@ def render(
     with Progress(TextColumn("rendering"), BarColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task("rendering")
         try:
-            film.render(
+            file_id = film.render(
                 NeuralRenderer(), face, width, pcm, out,
                 lambda done, total: bar.update(task, completed=done, total=total), drawn,
-                seed_of(session), look,
+                seed_of(session), look, key,
             )  # fmt: skip
         except (FFmpegError, OSError) as failed:
             raise fail(f"{out} cannot be written: {failed}") from None
-    err.print(f"Wrote {out}.")
+    unmarked = "" if key is not None else " It has no mark: GREENROOM_MARK_KEYS is not set."
+    err.print(f"Wrote {out}, {file_id}.{unmarked}")
+
+
+def _mark_key() -> MarkKey | None:
+    from faces.mark.keys import BadMarkKeys, MarkKeyring
+    from faces.settings import MarkSettings
+
+    spec = MarkSettings().mark_keys.get_secret_value()
+    try:
+        return MarkKeyring(spec).current if spec else None
+    except BadMarkKeys as wrong:
+        raise fail(str(wrong)) from None
 
 
 def _label(text: str | None, corner: Corner) -> Label | None:

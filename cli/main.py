@@ -31,6 +31,7 @@ from cli.replay import replay
 from cli.sessions import sessions_app
 from cli.top import top
 from cli.usage import usage_app
+from cli.verification import verify
 from cli.webhooks import webhooks_app
 from cli.workers import workers_app
 from projections.names import Name
@@ -130,17 +131,22 @@ def api() -> None:
 
     from api.server import serve
     from api.settings import ApiSettings
+    from faces.mark.keys import BadMarkKeys, MarkKeyring
     from store.accounts import PepperMissing
 
+    settings = ApiSettings()
     try:
-        run_to_the_end(serve(ApiSettings()), run=uvloop.run)
-    except PepperMissing as missing:
-        raise fail(str(missing)) from None
+        if spec := settings.mark_keys.get_secret_value():
+            MarkKeyring(spec)  # else each clip would find it out
+        run_to_the_end(serve(settings), run=uvloop.run)
+    except (PepperMissing, BadMarkKeys) as wrong:
+        raise fail(str(wrong)) from None
 
 
 @app.command(rich_help_panel="Processes")
 def worker() -> None:
     """A worker: joins rooms and publishes faces. Needs Kafka, no database."""
+    from faces.mark.keys import BadMarkKeys
     from workers.renderers import UnknownRenderer, require
     from workers.settings import WorkerSettings
     from workers.supervisor import serve
@@ -148,8 +154,9 @@ def worker() -> None:
     settings = WorkerSettings()
     try:
         require(settings.worker_renderer)
-    except UnknownRenderer as unknown:
-        raise fail(str(unknown)) from None
+        settings.mark_key()
+    except (UnknownRenderer, BadMarkKeys) as wrong:
+        raise fail(str(wrong)) from None
     run_to_the_end(serve(settings))
 
 
@@ -282,6 +289,7 @@ app.command(rich_help_panel="Operation")(replay)
 app.command(rich_help_panel="Operation")(export)
 app.command(rich_help_panel="Operation")(restore)
 app.command(rich_help_panel="Faces")(render)
+app.command(rich_help_panel="Faces")(verify)
 app.add_typer(train_app, name="train", rich_help_panel="Faces")
 app.add_typer(faces_app, name="faces", rich_help_panel="Faces")
 

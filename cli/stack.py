@@ -31,6 +31,7 @@ from events.sealing import Keyring
 from events.signing import SigningKey
 from events.tracing import ENVIRONMENT
 from faces import nets
+from faces.mark.keys import MarkKeyring
 from schemas.jsons import JsonObject
 from stack import postgres, servers
 from stack.ports import free_ports, own_address
@@ -209,6 +210,7 @@ def _environment(
         "GREENROOM_KEY_PEPPER": kept["key_pepper"],
         "GREENROOM_JOIN_SECRET": kept["join_secret"],
         "GREENROOM_SIGNING_KEY": kept["signing_key"],
+        "GREENROOM_MARK_KEYS": kept["mark_keys"],
         "GREENROOM_API_PORT": str(api_port),
         **{internal_port(kind): str(port) for kind, port in ports.items()},
         "GREENROOM_METRICS_HOST": "127.0.0.1",
@@ -234,6 +236,7 @@ def _secrets() -> dict[str, str]:
         "key_pepper": secrets.token_urlsafe(32),
         "join_secret": secrets.token_urlsafe(32),
         "signing_key": SigningKey.generate("d1"),
+        "mark_keys": MarkKeyring.generate("k1"),
     }
     if made.keys() - kept.keys():  # all, or what a version before did not have
         kept = made | kept

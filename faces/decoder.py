@@ -7,20 +7,15 @@ parent, and gets no more than its share: SIGXCPU after CPU_S seconds of work, Me
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
-import resource
-import signal
 import sys
 
+from faces.confined import confine
 from faces.portrait import TOO_LARGE, BadImage, normalise
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, mark: str, cpu_s: int, memory: int) -> None:
-    _confine(parent, cpu_s, memory)
+    confine(parent, cpu_s, memory)
     try:
         portrait, scale = normalise(sys.stdin.buffer.read(), mark)
     except BadImage as bad:
@@ -29,17 +24,6 @@ def main(parent: int, mark: str, cpu_s: int, memory: int) -> None:
         _answer({"refused": TOO_LARGE})
     else:
         _answer({"scale": scale}, portrait)
-
-
-def _confine(parent: int, cpu_s: int, memory: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent:  # it died before we asked
-        sys.exit(1)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold somebody's face
 
 
 def _answer(header: dict[str, object], content: bytes = b"") -> None:

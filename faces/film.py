@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from faces.face import SIDE, Face
 from faces.hearing import RATE, TICK
-from faces.label import Mark
+from faces.label import Lettering
+from faces.mark.embed import KeyPatterns, Marker
+from faces.mark.keys import MarkKey
 from faces.neural import NeuralRenderer
 from faces.visemes import FPS
+from schemas.ids import FILE, new_id
 from schemas.labels import Label
 from schemas.moods import Mood
 
@@ -29,7 +32,7 @@ _XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")
 _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- xmlns:dc="http://purl.org/dc/elements/1.1/" Iptc4xmpExt:DigitalSourceType="{SOURCE}">
+ xmlns:dc="http://purl.org/dc/elements/1.1/" Iptc4xmpExt:DigitalSourceType="{SOURCE}" dc:identifier="@ID@">
 <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{COMMENT}</rdf:li></rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
@@ -60,20 +63,24 @@ def render(
     label: Label | None = None,
     seed: int = 1,
     mood: Mood = "neutral",
-) -> None:
-    """Write an mp4 (H.264, AAC) that carries IPTC's DigitalSourceType and a comment. Raises av.error.FFmpegError,
-    OSError."""
-    count, height = -(-len(pcm) // TICK), face.height * width // SIDE
-    mark = Mark(label, width, height) if label is not None else None
+    key: MarkKey | None = None,
+) -> str:
+    """Write an mp4 (H.264, AAC) that carries IPTC's DigitalSourceType, a comment and an id, which is returned. With a
+    `key` its frames are marked with the tag of that id. Raises av.error.FFmpegError, OSError."""
+    count, height, file_id = -(-len(pcm) // TICK), face.height * width // SIDE, new_id(FILE)
+    lettering = Lettering(label, width, height) if label is not None else None
+    marker = Marker(KeyPatterns(key, key.tag(file_id)), width, height) if key is not None else None
     with av.open(str(path), "w", format="mp4") as container:
-        container.metadata["comment"] = COMMENT
+        container.metadata["comment"] = f"{COMMENT} {file_id}"
         video = container.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "veryfast"})
         video.width, video.height = width, height
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=RATE, layout="mono")
         for i, picture in enumerate(frames(renderer, face, width, pcm, seed, mood)):
-            if mark is not None:
-                picture = np.frombuffer(mark.on(picture.tobytes()), np.uint8)
+            if lettering is not None:
+                picture = np.frombuffer(lettering.on(picture.tobytes()), np.uint8)
+            if marker is not None:
+                picture = np.frombuffer(marker.mark(picture.tobytes(), i), np.uint8)
             shown = av.VideoFrame.from_ndarray(picture.reshape(height * 3 // 2, width), format="yuv420p")
             shown.pts, shown.time_base = i, Fraction(1, FPS)
             container.mux(video.encode(shown))
@@ -84,11 +91,12 @@ def render(
             tell(i + 1, count)
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
-    _say_what_it_is(path)
+    _say_what_it_is(path, file_id)
+    return file_id
 
 
-def _say_what_it_is(path: Path) -> None:
+def _say_what_it_is(path: Path, file_id: str) -> None:
     """A box behind all others. The muxer has no place for XMP, and no other field of an MP4 is IPTC's."""
-    packet = _XMP.encode()
+    packet = _XMP.replace("@ID@", file_id).encode()
     with path.open("ab") as file:
         file.write((24 + len(packet)).to_bytes(4, "big") + b"uuid" + _XMP_BOX.bytes + packet)

@@ -66,7 +66,7 @@ def _room(width: int) -> float:
     return width * (1 - 2 * _MARGIN)
 
 
-class Mark:
+class Lettering:
     """A label made ready for frames of one size. Whatever its text, it is drawn, and lies within the frame."""
 
     def __init__(self, label: Label, width: int, height: int) -> None:

@@ -64,6 +64,7 @@ class Dispatch:
         task = structs.replace(
             task,
             max_duration_ms=max(1000, task.max_duration_ms - passed),
+            first_frame_ms=state.first_frame_ms,
             handover=state.handed_over,
             # Who hands over has told the agent the end of all that it had.
             resume_played_ms=state.segment.played_ms if state.segment and not state.handed_over else None,

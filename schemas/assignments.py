@@ -34,6 +34,8 @@ class Task(Struct, frozen=True):
     face: str | None = None
     """Asset of the avatar's built face; None for stock avatars, which ship with the worker."""
     mood: Mood = "neutral"
+    first_frame_ms: int | None = None
+    """When an earlier attempt showed the session's first frame, by the log; the mark counts its seconds from there."""
     handover: bool = False
     """The attempt before still plays in the room: be ready to draw before you join, which throws it out."""
     resume_played_ms: int | None = None

@@ -121,10 +121,23 @@ class SessionJoined(WorkerEvent, frozen=True):
     sdk: dict[str, str]
 
 
+class EventMark(Struct, frozen=True, gc=False):
+    """What the frames of an attempt are marked with: `tag`, 10 hexadecimal digits, under the key `key_id`. `frame`: the
+    number of its first one, 25 a second since the session's first frame."""
+
+    key_id: Id
+    tag: Id
+    frame: Small
+
+
 class SessionFirstFrame(WorkerEvent, frozen=True):
-    """Milliseconds since the POST was accepted: `received`, `joined`, `published`, `first_frame`."""
+    """Milliseconds since the POST was accepted: `received`, `joined`, `published`, `first_frame`.
+
+    `mark`: None where its frames have none.
+    """
 
     latencies_ms: dict[str, Signed]
+    mark: EventMark | None = None
 
 
 class SessionFirstAudio(WorkerEvent, frozen=True):

@@ -21,6 +21,8 @@ ACCOUNT = "acct"
 API_KEY = "key"
 WORKER = "wrk"
 CREDIT_GRANT = "cg"
+FILE = "file"
+"""A video that `greenroom render` has made."""
 
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

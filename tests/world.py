@@ -29,6 +29,7 @@ from events.producer import EventProducer, UnknownOutcome
 from events.sealing import Keyring, new_worker_key, public_text, sign_state
 from events.signing import SigningKey
 from events.topics import AVATARS, SESSIONS, WORKERS, Topic
+from faces.mark.keys import MarkKeyring
 from reactors.settings import ProjectSettings
 from schemas.events import AvatarEvent, SessionEvent, WorkerState
 from schemas.ids import WORKER, new_id
@@ -112,6 +113,7 @@ class World:
             "GREENROOM_KEY_PEPPER": self.pepper,
             "GREENROOM_JOIN_SECRET": "join-secret-of-the-tests",
             "GREENROOM_SIGNING_KEY": SigningKey.generate("t1"),
+            "GREENROOM_MARK_KEYS": MarkKeyring.generate("t1"),
             "GREENROOM_API_PORT": str(self.api_port),
             "GREENROOM_INTERNAL_PORT": str(self.internal_port),
             "GREENROOM_WEBHOOK_ALLOW_INSECURE": "true",

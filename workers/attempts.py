@@ -10,6 +10,7 @@ import msgspec
 from events.codec import type_decoders
 from schemas.events import (
     EndReason,
+    EventMark,
     FailureCode,
     LossReason,
     Meter,
@@ -27,7 +28,8 @@ from schemas.events import (
 from workers import metrics
 from workers.appending import EventAppender
 from workers.children import Child
-from workers.messages import SEGMENT_CHARS, AttemptEvent, FromSession, Measured, Playing, Said
+from workers.mark import MarkMaker
+from workers.messages import SEGMENT_CHARS, AttemptEvent, FromSession, Lease, Measured, Playing, Said
 
 
 class NotAnEvent(Exception):
@@ -60,7 +62,7 @@ class HeldAttempt:
 
     `deadline`: loop time of the first frame at the latest. `patience`: the wait for a child, while there is one.
     `n`, `meter`: of its last heartbeat; `segment`: the utterance that the agent waits for. They are all that is left of
-    a process that died. `late`, `dropped`: frames.
+    a process that died. `late`, `dropped`: frames. `mark`: None where its frames have none.
     """
 
     session_id: str
@@ -77,6 +79,14 @@ class HeldAttempt:
     late: int = 0
     dropped: int = 0
     over: bool = False
+    mark: MarkMaker | None = None
+
+    def renew(self, renewed_at: float) -> None:
+        """The lease holds from then on; and what it marks frames with in the next minutes."""
+        if self.child is not None:
+            self.child.pipe.send(Lease(renewed_at))
+            if self.mark is not None and (more := self.mark.more()) is not None:
+                self.child.pipe.send(more)
 
     def started(self) -> None:
         self.appender.append(SessionStarting(self.session_id, self.number, self.worker_id))
@@ -88,6 +98,8 @@ class HeldAttempt:
             raise NotAnEvent(f"{said.event_type} of another session, attempt or worker")
         if isinstance(event, SessionHeartbeat | SessionEnded | SessionFailed) and event.n != self.n + 1:
             raise NotAnEvent(f"{said.event_type} has another number than the next")
+        if isinstance(event, SessionFirstFrame) and not self._marked_so(event.mark):
+            raise NotAnEvent(f"{said.event_type} has another mark than was told")
         self.appender.append(event)
         self._measure(event)
         if isinstance(event, SessionHeartbeat):
@@ -95,6 +107,10 @@ class HeldAttempt:
             self.late, self.dropped = event.late_frames, event.dropped_frames
         self.over = self.over or isinstance(event, SessionEnded | SessionFailed | SessionAttemptLost)
         return event
+
+    def _marked_so(self, said: EventMark | None) -> bool:
+        told = (self.mark.key_id, self.mark.tag) if self.mark is not None else None
+        return told == ((said.key_id, said.tag) if said is not None else None)
 
     def note(self, said: FromSession) -> None:
         """What its process says beside events. Raises NotAnEvent for what no log should hold, and no metric."""

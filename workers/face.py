@@ -257,10 +257,10 @@ class LabelledFace:
     """A face that says what it is on each of its frames, the idle one included, whoever draws it."""
 
     def __init__(self, face: SessionFace, label: Label, frame: Format) -> None:
-        from faces.label import Mark  # Pillow, which no other session needs
+        from faces.label import Lettering  # Pillow, which no other session needs
 
         self._face = face
-        self._mark = Mark(label, frame.width, frame.height)
+        self._lettering = Lettering(label, frame.width, frame.height)
 
     @property
     def lookahead(self) -> int:
@@ -278,7 +278,7 @@ class LabelledFace:
         await self._face.open()
 
     async def show(self, pcm: Pcm) -> bytes:
-        return self._mark.on(await self._face.show(pcm))
+        return self._lettering.on(await self._face.show(pcm))
 
     def clear(self) -> None:
         self._face.clear()

@@ -26,6 +26,9 @@ from workers.stalls import Resumed, Stalled, StallWatch
 
 _SILENCE = (np.zeros(TICK_SAMPLES, np.int16), Tick(np.zeros(TICK_SAMPLES, np.int16), 0, (), ()))
 
+Frame = bytes | bytearray
+"""I420."""
+
 
 class Output(Protocol):
     """The room, as far as it is played into."""
@@ -34,7 +37,7 @@ class Output(Protocol):
     def queued_s(self) -> float:
         """Seconds of audio that were pushed and are not heard yet."""
 
-    async def push(self, frame: bytes, pcm: Pcm, /) -> None:
+    async def push(self, frame: Frame, pcm: Pcm, /) -> None:
         """One frame and 40 ms of audio; returns when both are out and there is space for more. Raises TimeoutError."""
 
     def clear(self) -> None:
@@ -66,10 +69,17 @@ class _Due:
 
 
 class MediaClock:
-    """Plays `playback` through `face`. `tone`: a sine where there is no speech."""
+    """Plays `playback` through `face`. `tone`: a sine where there is no speech. `mark`: what each frame gets last."""
 
-    def __init__(self, face: SessionFace, playback: Playback, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        face: SessionFace,
+        playback: Playback,
+        now: Callable[[], float] = time.monotonic,
+        mark: Callable[[bytes], Frame] | None = None,
+    ) -> None:
         self._face = face
+        self._mark = mark
         self._playback = playback
         self._now = now
         self._ahead: deque[tuple[Pcm, Tick]] = deque()
@@ -114,7 +124,7 @@ class MediaClock:
         done = [_Due(finish) for finish in tick.done]
         self._due.extend(done)
         try:
-            await output.push(frame, pcm)
+            await output.push(frame if self._mark is None else self._mark(frame), pcm)
         except BaseException:
             for due in done:
                 due.at = self._now()  # nobody knows whether it is heard: told with the next tick, if there is one

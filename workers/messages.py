@@ -40,8 +40,24 @@ class AttemptLimits(Struct, frozen=True):
 # From the supervisor
 
 
+class Marks(Struct, frozen=True, tag="marks"):
+    """What the frames of the seconds from `second` on are marked with, 256 bytes each."""
+
+    second: int
+    patterns: bytes
+
+
+class MarkPlan(Struct, frozen=True):
+    """How the frames of a session are marked. `delays`: of each carrier, the frame of a second at which it changes."""
+
+    key_id: str
+    tag: str
+    delays: bytes
+    marks: Marks
+
+
 class Start(Struct, frozen=True, tag="start"):
-    """`renderer`: the unix socket of the renderer process, where there is one."""
+    """`renderer`: the unix socket of the renderer process, where there is one. `mark`: None where frames have none."""
 
     task: Task
     attempt: int
@@ -49,6 +65,7 @@ class Start(Struct, frozen=True, tag="start"):
     renewed_at: float
     limits: AttemptLimits
     renderer: str | None = None
+    mark: MarkPlan | None = None
 
 
 class End(Struct, frozen=True, tag="end"):
@@ -67,7 +84,7 @@ class HandedOver(Struct, frozen=True, tag="handed_over"):
     """Another worker is on its way into the room: play on until it is there, and take no new utterance."""
 
 
-ToSession = Start | End | Lease | Draining | HandedOver
+ToSession = Start | End | Lease | Marks | Draining | HandedOver
 
 # From the session
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from schemas.events import (
     EndReason,
+    EventMark,
     FailureCode,
     LossReason,
     Meter,
@@ -63,9 +64,9 @@ class Reporter:
             sdk = {"livekit": version("livekit"), "greenroom": version("greenroom")}
             self._say(SessionJoined(*self._whose, sdk=sdk))
 
-    def first_frame(self) -> None:
+    def first_frame(self, mark: EventMark | None = None) -> None:
         self.reached("first_frame")
-        self._say(SessionFirstFrame(*self._whose, latencies_ms=self._latencies_ms))
+        self._say(SessionFirstFrame(*self._whose, latencies_ms=self._latencies_ms, mark=mark))
 
     def first_audio(self) -> None:
         """At each sound; the first one counts."""

@@ -164,7 +164,7 @@ class LiveRoom:
             log.warning("track refused", reason=str(refused))
             raise RoomError("transport.unauthorized", _REFUSED) from None
 
-    async def push(self, frame: bytes, pcm: Pcm) -> None:
+    async def push(self, frame: bytes | bytearray, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the audio source has room, which is the only pace.
 
         The frame goes out then: its sound leaves the source 20 ms later, which is by how much a picture needs longer
@@ -260,7 +260,7 @@ class LiveRoom:
             self._ears.on_track(track)
 
 
-def cropped(frame: bytes, size: Format) -> bytes:
+def cropped(frame: bytes | bytearray, size: Format) -> bytes | bytearray:
     """An I420 frame without its CROPPED_ROWS lowest rows."""
     pixels, rows = size.width * size.height, size.height - CROPPED_ROWS
     chroma, kept = pixels // 4, size.width * rows // 4

@@ -27,8 +27,9 @@ from workers.cues import Cues
 from workers.ears import Ears
 from workers.face import FaceUnloadable, LabelledFace, MockFace, RenderedFace, RendererLost, SessionFace
 from workers.lease import boottime, phase
+from workers.mark import FrameMark
 from workers.media_clock import MediaClock
-from workers.messages import Start, ToSession
+from workers.messages import Marks, Start, ToSession
 from workers.pipe import Pipe
 from workers.playback import Finish, Playback
 from workers.renderers import Format, format_of
@@ -76,7 +77,8 @@ class Session:
         self._face = _face(start, self._frame)
         self._cues = Cues(self._face, self._task.mood)
         playback = Playback()
-        self._media = MediaClock(self._face, playback)
+        self._mark = FrameMark(start.mark, start.task, self._frame) if start.mark is not None else None
+        self._media = MediaClock(self._face, playback, mark=self._mark.on if self._mark is not None else None)
         self._room: LiveRoom | None = None
         self._link = AgentLink(lambda: self._room.room if self._room else None)
         self._timers = Timers.begin(
@@ -97,6 +99,11 @@ class Session:
     def request_end(self, reason: EndReason) -> None:
         if not self._end.done():
             self._end.set_result(reason)
+
+    def take_marks(self, marks: Marks) -> None:
+        """What the frames of the next minutes are marked with."""
+        if self._mark is not None:
+            self._mark.take(marks)
 
     def drain(self) -> None:
         """From now on another worker may take over at any moment."""
@@ -194,7 +201,7 @@ class Session:
         except RoomError as failed:
             raise AttemptFailed(failed.code, str(failed)) from None
         self._timers.first_frame(time.monotonic())
-        self._reporter.first_frame()
+        self._reporter.first_frame(self._mark.facts if self._mark is not None else None)
         if self._attempt > 1 and self._task.resume_played_ms is not None:
             # The agent still waits for the segment that the lost attempt was playing.
             self._link.agent = self._link.agent or next(iter(self._room.others if self._room else ()), None)

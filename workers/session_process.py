@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars
 from schemas.logs import configure_logging, trace_fields
 from workers import watch
 from workers.children import SESSION_ALIVE_EVERY_S, outlive_signals, say_alive
-from workers.messages import Draining, End, HandedOver, Lease, Ready, Start, ToSession
+from workers.messages import Draining, End, HandedOver, Lease, Marks, Ready, Start, ToSession
 from workers.pipe import Pipe
 from workers.session import Session
 
@@ -60,6 +60,8 @@ async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
             session.hand_over()
         elif isinstance(message, Lease):
             session.renewed_at = message.renewed_at
+        elif isinstance(message, Marks):
+            session.take_marks(message)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field
 
 from events.settings import InternalSettings, JoinSettings, LogSettings, RoomSettings
-from faces.settings import AssetSettings
+from faces.mark.keys import MarkKey, MarkKeyring
+from faces.settings import AssetSettings, MarkSettings
 
 
 class BuildSettings(LogSettings, AssetSettings, InternalSettings):
@@ -18,7 +19,7 @@ class BuildSettings(LogSettings, AssetSettings, InternalSettings):
     )
 
 
-class WorkerSettings(JoinSettings, AssetSettings, RoomSettings, InternalSettings):
+class WorkerSettings(JoinSettings, AssetSettings, MarkSettings, RoomSettings, InternalSettings):
     worker_metrics_port: int = Field(
         0,
         ge=0,
@@ -53,3 +54,11 @@ class WorkerSettings(JoinSettings, AssetSettings, RoomSettings, InternalSettings
         5.0, ge=0.1, le=60, description="Interval of session.heartbeat: as much may stay unbilled after a crash."
     )
     worker_agent_absence_s: float = Field(10.0, gt=0, le=3600, description="An agent away for longer has left.")
+    worker_mark_frames: bool = Field(
+        True, description="Mark every published frame, so that `greenroom verify` can tell a clip of it."
+    )
+
+    def mark_key(self) -> MarkKey | None:
+        """None: frames are not marked. Raises BadMarkKeys."""
+        spec = self.mark_keys.get_secret_value()
+        return MarkKeyring(spec).current if spec and self.worker_mark_frames else None

@@ -51,7 +51,8 @@ from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
 from workers.commands import take_commands
 from workers.lease import boottime, phase
-from workers.messages import AttemptLimits, Draining, End, HandedOver, Lease, Said, Start
+from workers.mark import MarkMaker
+from workers.messages import AttemptLimits, Draining, End, HandedOver, Said, Start
 from workers.render_keeper import RenderKeeper
 from workers.renderers import RENDERED, neural_missing
 from workers.settings import WorkerSettings
@@ -81,6 +82,7 @@ class Supervisor:
             settings.worker_agent_absence_s,
             settings.livekit_permitted_networks,
         )
+        self._mark_key = settings.mark_key()
         self._pool = WarmPool(settings.worker_slots)
         self._witness = Witness(self.worker_id, settings)
         self._renderer: RenderKeeper | None = None
@@ -127,6 +129,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="latest")
+        if self._mark_key is None:
+            log.warning("frames are not marked", wanted=self._settings.worker_mark_frames)
         witnessing = asyncio.create_task(self._witness.keep())
         try:
             await asyncio.gather(self._pool.fill(), self._start_renderer())
@@ -188,8 +192,7 @@ class Supervisor:
                 await self._producer.send(WORKERS, self._state(), timeout_s=3)
                 self.renewed_at, self._said = sent_at, True
                 for held in self._held.values():
-                    if held.child is not None:
-                        held.child.pipe.send(Lease(sent_at))
+                    held.renew(sent_at)
             except UnknownOutcome:
                 log.warning("state not acknowledged", lease=phase(self.renewed_at, boottime()))
             self._state_now.clear()
@@ -354,7 +357,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         limits = msgspec.structs.replace(self._limits, start_timeout_s=max(0.0, held.deadline - loop.time()))
         renderer = str(self._renderer.path) if self._renderer else None
-        child.pipe.send(Start(task, held.number, self.worker_id, self.renewed_at, limits, renderer))
+        held.mark = MarkMaker(self._mark_key, task) if self._mark_key is not None else None
+        plan = held.mark.plan() if held.mark is not None else None
+        child.pipe.send(Start(task, held.number, self.worker_id, self.renewed_at, limits, renderer, plan))
         held.appender.spans.given()
         if self._draining:
             child.pipe.send(Draining())

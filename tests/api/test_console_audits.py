@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from api.console_audits import Audits, _environment
+from api.children import environment
+from api.console_audits import Audits
 from store.settings import StoreSettings
 
 pytestmark = pytest.mark.processes
@@ -28,6 +29,6 @@ def test_it_finds_the_database_as_the_api_does(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PGPASSWORD", "of the database")
     monkeypatch.setenv("PGSSLROOTCERT", "/etc/ca.pem")
     monkeypatch.setenv("GREENROOM_KEY_PEPPER", "of the API")
-    told = _environment(StoreSettings())
+    told = environment(StoreSettings(), StoreSettings)
     assert (told["PGPASSWORD"], told["PGSSLROOTCERT"]) == ("of the database", "/etc/ca.pem")
     assert "GREENROOM_KEY_PEPPER" not in told

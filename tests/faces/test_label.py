@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faces.label import Mark, clean, problem
+from faces.label import Lettering, clean, problem
 from schemas.labels import Corner, Label
 
 pytestmark = pytest.mark.unit
@@ -63,7 +63,7 @@ def planes(frame: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], ND
 @pytest.mark.parametrize("corner", get_args(Corner))
 def test_it_lies_in_its_corner_and_touches_nothing_else(width: int, height: int, corner: Corner) -> None:
     noise = np.random.default_rng(1).integers(16, 236, width * height * 3 // 2, np.uint8).tobytes()
-    drawn = Mark(Label("AI-generated", corner), width, height).on(noise)
+    drawn = Lettering(Label("AI-generated", corner), width, height).on(noise)
     (luma, chroma), (was, chroma_was) = planes(drawn, width, height), planes(noise, width, height)
     rows, columns = np.nonzero(luma != was)
     down, right = corner.startswith("bottom"), corner.endswith("right")
@@ -87,4 +87,4 @@ def test_a_text_that_nobody_has_checked_is_drawn_within_the_frame(text: str, wid
     """A newer API may take more: no session fails for its label."""
     frame = bytes([200]) * (width * height * 3 // 2)
     for corner in get_args(Corner):
-        assert len(Mark(Label(text, corner), width, height).on(frame)) == len(frame)
+        assert len(Lettering(Label(text, corner), width, height).on(frame)) == len(frame)

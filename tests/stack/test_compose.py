@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 NEEDED = {
     PREFIX + name
     for name in (
-        *("KAFKA_BOOTSTRAP", "DATABASE_URL", "MASTER_KEYS", "KEY_PEPPER", "JOIN_SECRET", "SIGNING_KEY", "ASSETS"),
+        *("KAFKA_BOOTSTRAP", "DATABASE_URL", "MASTER_KEYS", "KEY_PEPPER", "JOIN_SECRET", "SIGNING_KEY", "MARK_KEYS"),
+        "ASSETS",
         "LIVEKIT_PERMITTED_NETWORKS",  # the LiveKit beside them has a private address
     )
 }

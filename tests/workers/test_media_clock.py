@@ -68,9 +68,9 @@ class Room:
     def queued_s(self) -> float:
         return max(0.0, self._silent_at - self.now)
 
-    async def push(self, frame: bytes, pcm: Pcm) -> None:
+    async def push(self, frame: bytes | bytearray, pcm: Pcm) -> None:
         self.during()
-        self.pushed.append((frame, pcm))
+        self.pushed.append((bytes(frame), pcm))
         self._silent_at = max(self.now, self._silent_at) + TICK_S
         self.now = max(self.now, self._silent_at - QUEUE_S)
 
@@ -140,6 +140,21 @@ def test_every_tick_is_one_frame_and_exactly_40_ms(scene: Scene) -> None:
 def test_a_frame_goes_out_in_the_tick_that_it_is_drawn_in(scene: Scene) -> None:
     scene.tick(4)
     assert scene.frames == [1, 2, 3, 4]
+
+
+def test_each_frame_that_goes_out_is_marked_and_no_other(scene: Scene) -> None:
+    given: list[bytes] = []
+
+    def mark(frame: bytes) -> bytearray:
+        given.append(frame)
+        return bytearray(frame + b"0")
+
+    scene.clock = MediaClock(scene.face, scene.playback, lambda: scene.room.now, mark)
+    scene.tick(3)
+    scene.interrupt()  # the frame that was held back is never shown, and never marked
+    scene.tick(2)
+    assert scene.frames == [10, 10, 20, 40, 40]
+    assert given == [b"1", b"1", b"2", b"4", b"4"]
 
 
 @pytest.mark.parametrize("lookahead", [1, 2, 5])

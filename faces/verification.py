@@ -1,0 +1,104 @@
+"""A clip, decoded and looked through for marks: what was found, and whether what was not found says anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+
+from faces.clips import NO_FRAME, Ended, Limits, Opened, Record, Sampled, Thumb, Unread, UnreadableClip, Wanted
+from faces.decoding import BY_HAND, decoded
+from faces.mark.appearances import Appearance, appearances
+from faces.mark.detect import Detector, Seen
+from faces.mark.samples import STEP_S, Step, windows
+
+_GREY = 2.0
+"""Shades between the least and the most colour: a mark is two apart, and codecs round."""
+_LEAST_S = 3.0
+_LEAST_SIDE = 160
+_TOGETHER_S = 1.0
+
+GREYSCALE = "The clip is grey, and the mark is in the colours: nothing can be told. Find a copy that has its colours."
+TOO_SHORT = f"Less than {_LEAST_S:g} s of the clip could be read: nothing can be told. Give at least 5 s, better 10."
+TOO_SMALL = f"The picture is smaller than {_LEAST_SIDE} pixels: nothing can be told. Find a larger copy."
+MOSTLY_UNREAD = "Most of the clip could not be read: nothing can be told. Find a whole copy, or convert it to MP4."
+
+
+@dataclass
+class Looked:
+    """`colourful`: the most shades between two places of one picture."""
+
+    opened: Opened | None = None
+    ended: Ended | None = None
+    unread: list[Unread] = field(default_factory=list)
+    thumbs: list[Thumb] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    steps: int = 0
+    colourful: float = 0.0
+
+    @property
+    def shown(self) -> list[Appearance]:
+        return appearances(finding for each in self.seen for finding in each.findings)
+
+
+def look(
+    clip: BinaryIO,
+    detector: Detector,
+    wanted: Wanted,
+    limits: Limits = BY_HAND,
+    tell: Callable[[float, float | None], None] = lambda _, __: None,
+) -> Looked:
+    """`tell(second that was come to, the clip's seconds if known)`. Raises UnreadableClip."""
+    looked = Looked()
+    with decoded(clip, wanted, limits) as records:
+        for window in windows(_steps(records, looked)):
+            looked.seen.append(detector.look(window))
+            tell(window[-1].at_s, looked.opened.seconds if looked.opened else None)
+    if not looked.steps:
+        raise UnreadableClip(NO_FRAME)
+    looked.unread = merged(looked.unread)
+    return looked
+
+
+def _steps(records: Iterable[Record], looked: Looked) -> Iterator[Step]:
+    for record in records:
+        if isinstance(record, Sampled):
+            step = record.step
+            looked.steps += 1
+            looked.colourful = max(looked.colourful, float(np.ptp(step.chroma, axis=(1, 2)).max()))
+            yield step
+        elif isinstance(record, Opened):
+            looked.opened = record
+        elif isinstance(record, Unread):
+            looked.unread.append(record)
+        elif isinstance(record, Thumb):
+            looked.thumbs.append(record)
+        else:
+            looked.ended = record
+
+
+def cannot_tell(looked: Looked) -> str | None:
+    """Why a clip in which nothing was found may be ours all the same, and what to do."""
+    assert looked.opened is not None
+    read_s = looked.steps * STEP_S
+    if sum(each.end - each.start for each in looked.unread) > read_s:
+        return MOSTLY_UNREAD
+    if read_s < _LEAST_S:
+        return TOO_SHORT
+    if min(looked.opened.width, looked.opened.height) < _LEAST_SIDE:
+        return TOO_SMALL
+    if looked.colourful < _GREY:
+        return GREYSCALE
+    return None
+
+
+def merged(unread: Sequence[Unread]) -> list[Unread]:
+    found: list[Unread] = []
+    for each in unread:
+        if found and each.start - found[-1].end <= _TOGETHER_S:
+            found[-1] = Unread(found[-1].start, max(found[-1].end, each.end))
+        else:
+            found.append(each)
+    return found

@@ -1,0 +1,44 @@
+"""What a process that looks at clips is told, and when there is none."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from api.children import environment
+from api.settings import ApiSettings
+from api.verification import _asked
+from api.verifiers import Verifiers
+from faces.settings import MarkSettings
+from store.settings import StoreSettings
+from tests.api.test_uploads import form
+
+pytestmark = pytest.mark.unit
+
+SETTINGS = ApiSettings(
+    database_url="postgresql://u:p@h/d",
+    master_keys=SecretStr("m1:master"),
+    key_pepper=SecretStr("pepper"),
+    mark_keys=SecretStr("k1:mark"),
+)
+
+
+def test_without_keys_no_clip_is_looked_at() -> None:
+    assert Verifiers(SETTINGS).able
+    assert not Verifiers(SETTINGS.model_copy(update={"mark_keys": SecretStr("")})).able
+
+
+def test_its_process_knows_log_database_and_keys_of_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENROOM_MASTER_KEYS", "m1:master")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("PGPASSFILE", "/pgpass")
+    told = environment(SETTINGS, StoreSettings, MarkSettings)
+    assert told["GREENROOM_MARK_KEYS"] == "k1:mark"
+    assert told["GREENROOM_DATABASE_URL"] == "postgresql://u:p@h/d"
+    assert told["PGPASSFILE"] == "/pgpass"
+    assert not {"GREENROOM_MASTER_KEYS", "GREENROOM_KEY_PEPPER", "AWS_SECRET_ACCESS_KEY"} & told.keys()
+
+
+def test_the_image_of_an_avatar_is_no_clip() -> None:
+    with pytest.raises(Exception, match="image is not a field"):
+        _asked(form())
