@@ -12,15 +12,13 @@ the roster has abandoned the create: it abandons nothing itself then, and answer
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import orjson
 import structlog
-from msgspec import structs
+from msgspec import Struct, structs
 
 from api import rates
 from api.avatars import Usable
@@ -71,8 +69,7 @@ _SAME_BODY_MS = 60_000
 _KAFKA = {"messaging.system": "kafka", "messaging.destination.name": SESSIONS.name, "messaging.operation.type": "send"}
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(Struct, frozen=True):
     """`body` is the 201's. `replayed`: it is the answer that an earlier request has been given."""
 
     session_id: str
@@ -81,8 +78,7 @@ class Created:
     rate: CreateRate | None = None
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """A valid create: who asks, what for, and the body's very bytes, by which retries are recognised."""
 
     caller: Principal
@@ -95,8 +91,7 @@ class Call:
     span: Span = tracing.OFF
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(Struct, frozen=True):
     """Everything that admission needs, prepared before any lock is taken."""
 
     call: Call
@@ -218,7 +213,7 @@ async def _prepare(ctx: Context, call: Call, resumed_id: str | None = None) -> _
 def _peppered(ctx: Context, caller: Principal, content: bytes) -> bytes:
     """Covers the account, so that one index finds it and no account finds another's."""
     pepper = ctx.settings.key_pepper.get_secret_value().encode()
-    return hmac.new(pepper, caller.account_id.encode() + b"\0" + content, hashlib.sha256).digest()
+    return hmac.digest(pepper, caller.account_id.encode() + b"\0" + content, "sha256")
 
 
 def _erasable(call: Call) -> dict[str, str]:

@@ -12,13 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Lifespan
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from api import (
     account,
     avatars,
     console,
     console_operator,
+    fast_path,
     feed,
     history,
     live,
@@ -46,7 +47,6 @@ from api.errors import (
     request_id,
     respond,
 )
-from api.fast_path import FastPath
 from api.hosts import LiveKitHosts
 from api.lanes import Lanes
 from api.marking import keep_marking, mark_acknowledged
@@ -100,8 +100,19 @@ def published_document() -> JsonObject:
     return openapi.document(_application(None))
 
 
+class _Application(FastAPI):
+    """FastAPI, with the short way around it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (found := fast_path.match(scope)) is not None:
+            scope["app"] = self
+            await found(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def _application(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
-    app = FastAPI(
+    app = _Application(
         title=openapi.TITLE,
         version="1",
         description=openapi.DESCRIPTION,
@@ -121,7 +132,6 @@ def _application(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     app.include_router(console_operator.router)
     app.include_router(console.router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    app.add_middleware(FastPath)
     app.add_middleware(RequestBoundary)
     return app
 

@@ -199,10 +199,13 @@ class Usable:
     shape: Shape = "square"
 
 
+_STOCK_FACE = Usable()
+
+
 async def usable(ctx: Context, account_id: str, avatar_id: str) -> Usable:
     """An avatar that a session may use. Raises AvatarNotFound, AvatarNotReady."""
     if avatar_id in STOCK:
-        return Usable()
+        return _STOCK_FACE
     try:
         (found,) = await find(ctx, account_id, avatar_id)
     except AvatarNotFound:

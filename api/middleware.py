@@ -46,8 +46,8 @@ class RequestBoundary:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                labels = metrics.operation(scope), str(message["status"])
-                metrics.SECONDS.labels(*labels).observe(time.perf_counter() - since)
+                measured = metrics.seconds(metrics.operation(scope), str(message["status"]))
+                measured.observe(time.perf_counter() - since)
                 headers = MutableHeaders(scope=message)
                 headers.append("X-Request-Id", request_id)
                 if scope.get(BY_COOKIE):  # a browser would keep it for whoever sits there next

@@ -86,6 +86,7 @@ def _config(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Confi
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on where a request comes from
     )
 
 

@@ -134,14 +134,14 @@ async def create(
         done = await _create(ctx, caller, raw, key, request_id(request), span)
     except (ApiError, DatabaseUnreachable) as refused:
         error = refused if isinstance(refused, ApiError) else DatabaseUnavailable()
-        metrics.CREATES.labels(label(error)).inc()
+        metrics.creates(label(error)).inc()
         tracing.refused(span, error)
         raise
     except BaseException as failed:
         tracing.refused(span, failed)  # its parts are told already, and would hang in the air
         raise
     tracing.created(span, done.session_id, done.replayed)
-    metrics.CREATES.labels("replayed" if done.replayed else "created").inc()
+    metrics.creates("replayed" if done.replayed else "created").inc()
     headers = {"Location": f"/v1/sessions/{done.session_id}", **rates.headers(done.rate)}
     if done.replayed and key is not None:
         headers["Idempotent-Replayed"] = "true"

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import os
-from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -84,8 +84,7 @@ class Keyring:
         return _decrypt(self._keys[key_id], sealed, aad.encode())
 
 
-@dataclass(frozen=True)
-class DataKey:
+class DataKey(msgspec.Struct, frozen=True):
     """The data key of a session or an account. Once it is dropped, the fields under it are erased from the log."""
 
     key_id: str
@@ -153,9 +152,16 @@ def public_text(key: X25519PrivateKey) -> str:
 
 def seal(task: Task, attempt: int, worker_id: str, public_key: str) -> str:
     """HPKE to the worker's key; version, session, attempt and worker are bound in, so it opens nowhere else."""
-    key = X25519PublicKey.from_public_bytes(base64.b64decode(public_key))
-    sealed = _SUITE.encrypt(_task_encoder.encode(task), key, info=_task_info(task.session_id, attempt, worker_id))
+    sealed = _SUITE.encrypt(
+        _task_encoder.encode(task), _public(public_key), info=_task_info(task.session_id, attempt, worker_id)
+    )
     return base64.b64encode(sealed).decode()
+
+
+@lru_cache(1024)
+def _public(text: str) -> X25519PublicKey:
+    """Of a worker, which is given many tasks."""
+    return X25519PublicKey.from_public_bytes(base64.b64decode(text))
 
 
 def unseal(sealed: str, session_id: str, attempt: int, worker_id: str, key: X25519PrivateKey) -> Task:

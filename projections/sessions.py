@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from events.session_state import State, load_state
 from projections import names
 from projections.folding import Projection, SessionsFolded
@@ -87,8 +89,7 @@ _PROMISED = "NOT EXISTS (SELECT 1 FROM abandoned b WHERE b.session_id = {}.sessi
 """Abandoned creates are nobody's, even while the end that hides them is on its way."""
 
 
-@dataclass(frozen=True)
-class StoredSession:
+class StoredSession(Struct, frozen=True):
     """A session as it must be shown. Either the log's `state`, or the stored `resource` of its admission.
 
     `status` overrides either: once an end was acknowledged no answer goes back to an earlier status. `key`: of its

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -104,11 +105,13 @@ def _public(address: Address) -> bool:
     return address in _PUBLIC_V6 and not any(address in network for network in _INSIDE_V6)
 
 
+@lru_cache(1024)
 def host_of(url: str) -> str:
     """The host that a URL names, in lower case, an IPv6 address without brackets. Raises InvalidUrl.
 
     Parsers differ in what they make of odd hosts (`127.1`, `0x7f.1`, `%31`, a backslash, other alphabets), and whoever
-    connects may not be who checked. So only hosts pass that every parser reads alike.
+    connects may not be who checked. So only hosts pass that every parser reads alike. Kept, because a customer's
+    creates name the same one again and again.
     """
     if _NO_PART_OF_URLS.search(url):
         raise InvalidUrl("must not contain spaces or control characters")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -77,7 +76,7 @@ def _checksum(body: str) -> str:
 
 
 def secret_hash(secret: str, pepper: str) -> bytes:
-    return hmac.new(pepper.encode(), secret.encode(), hashlib.sha256).digest()
+    return hmac.digest(pepper.encode(), secret.encode(), "sha256")
 
 
 async def create_account(connection: Connection, name: str, plan: str, keyring: Keyring) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import psycopg
+from msgspec import Struct
 
 from store.database import Connection
 
 
-@dataclass(frozen=True)
-class Application:
+class Application(Struct, frozen=True):
     """What `admit_session()` is asked. `task` is sealed under master key `secret_key`."""
 
     key_id: str
@@ -30,8 +30,7 @@ class Application:
     """The session's data key, under its account's."""
 
 
-@dataclass(frozen=True)
-class CreateRate:
+class CreateRate(Struct, frozen=True):
     """The bucket of a key, which holds a minute's creates: `remaining` now, full again after `reset_s` seconds."""
 
     limit: int
@@ -39,8 +38,7 @@ class CreateRate:
     reset_s: int
 
 
-@dataclass(frozen=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """The request holds the admission. `tries` > 1: it goes on with the ids of a request that died before it."""
 
     session_id: str

@@ -69,6 +69,18 @@ async def test_reading_a_session(running: World, client: httpx.AsyncClient) -> N
     assert await both(client, "GET", path, headers={"Authorization": f"Bearer {strange}"}) == 404
 
 
+async def test_listing_sessions(running: World) -> None:
+    account, key = await running.new_account("lists")
+    async with running.client(key) as client:
+        assert await both(client, "GET", "/v1/sessions") == 200
+        made = [(await running.create(client))["id"] for _ in range(2)]
+        assert [each["id"] for each in (await client.get("/v1/sessions")).json()["data"]] == made[::-1]
+        assert await both(client, "GET", "/v1/sessions") == 200
+    _, blind = await running.new_key(account, scopes=("usage:read",))
+    async with running.client(blind) as client:
+        assert await both(client, "GET", "/v1/sessions") == 403
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
