@@ -57,7 +57,10 @@ async def _audit() -> JsonObject:
     differences = [
         *({"kind": each.kind, "of": each.session_id, "detail": each.detail} for each in verdict.differences),
         *({"kind": each.kind, "of": each.day, "detail": each.detail} for each in wrong_days),
-        *({"kind": "wrong_total", "of": each.account_id, "detail": each.detail} for each in first_totals),
+        *(
+            {"kind": "wrong_total", "of": f"{each.account_id}, {each.of}", "detail": each.detail}
+            for each in first_totals
+        ),
     ]
     numbers = ("events", "rejected", "malformed", "sessions", "entries", "billable_ms", "credit_us")
     return {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import msgspec
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, Request
+from pydantic import Field
 from starlette.responses import Response
 
-from api import answers, auth
+from api import answers, auth, bodies
 from api.console_audits import Audits
 from api.context import Context, Ctx
 from api.errors import LogUnavailable, ScopeMissing
@@ -19,6 +21,7 @@ from events.reader import LogReader
 from events.topics import AVATARS, DEAD_LETTERS, SESSIONS
 from projections import overview, parked
 from schemas.jsons import JsonObject
+from schemas.requests import Strict, Text
 from schemas.times import now_ms, to_wire
 from store import accounts, slots, workers
 
@@ -27,6 +30,7 @@ audits = Audits()
 
 _LETTERS = 50
 _PARKED = 200
+_MOST_SUBJECT = 256
 
 
 async def _operator(request: Request, ctx: Context) -> None:
@@ -50,15 +54,15 @@ async def look(request: Request, ctx: Ctx) -> Response:
         lag = await overview.behind(connection, ends) if ends else None
         known = await workers.known(connection, gone=False)
         total = await slots.total(connection)
-        left = await parked.everything(connection)
+        left = await parked.everything(connection, limit=_PARKED)
     silent = {each.worker_id: each.age_ms for each in found.workers}
     told = {
         "live": msgspec.to_builtins(found),
         "lag": None if lag is None else msgspec.to_builtins(lag),
         "slots": {"all": total.slots, "free": total.free},
         "workers": [{**asdict(each), "silent_ms": silent.get(each.worker_id)} for each in known],
-        "parked": [_parked(each) for each in left[:_PARKED]],
-        "parked_count": len(left),
+        "parked": [_parked(each) for each in left],
+        "parked_count": found.parked,
     }
     return answers.json(told, headers=answers.NEVER_KEPT)
 
@@ -74,6 +78,22 @@ def _parked(row: parked.Parked) -> JsonObject:
         "reason": place.reason,
         "asked": row.asked,
     }
+
+
+class Retry(Strict):
+    """Body of `POST /console/operator/parked`. `subject`: a session or an avatar; null: all that is parked."""
+
+    subject: Annotated[Text, Field(min_length=1, max_length=_MOST_SUBJECT)] | None
+
+
+@router.post("/parked")
+async def retry(request: Request, ctx: Ctx) -> Response:
+    """Asks the owners to read it again, as `greenroom parked retry` does; how it went is in the next look."""
+    await _operator(request, ctx)
+    wanted = bodies.validate(bodies.parse(await bodies.read(request)), Retry)
+    async with ctx.pool.connection() as connection:
+        asked = await parked.ask(connection, wanted.subject, None)
+    return answers.json({"asked": len(asked)}, 202, headers=answers.NEVER_KEPT)
 
 
 @router.get("/dead_letters")

@@ -71,8 +71,15 @@ async def talk(opened: Opened) -> str:
 
 
 async def shot(page: Page, name: str, whole: bool = False) -> None:
+    """`whole`: in a window that is as tall as the page."""
+    before = page.viewport_size
+    if whole and before:
+        height = await page.evaluate("document.documentElement.scrollHeight")
+        await page.set_viewport_size({**before, "height": height})
     await page.wait_for_timeout(600)  # what fades is done
-    await page.screenshot(path=str(PICTURES / f"console-{name}.png"), full_page=whole)
+    await page.screenshot(path=str(PICTURES / f"console-{name}.png"))
+    if whole and before:
+        await page.set_viewport_size(before)
     print(f"console-{name}.png")
 
 

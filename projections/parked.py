@@ -163,10 +163,11 @@ def _tell(consumer: str, parking: Parking) -> None:
     log.warning("parked", consumer=consumer, subject=parking.subject, offset=parking.offset, reason=parking.reason)
 
 
-async def everything(connection: Connection, subject: str | None = None) -> list[Parked]:
-    """Of all consumers, by consumer."""
+async def everything(connection: Connection, subject: str | None = None, limit: int | None = None) -> list[Parked]:
+    """Of all consumers, by consumer; `limit` None: all rows, of which anybody can have made any number."""
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM parked WHERE coalesce(session_id = %s, true) ORDER BY consumer, session_id",  # noqa: S608
-        [subject],
+        f"SELECT {_COLUMNS} FROM parked WHERE coalesce(session_id = %s, true)"  # noqa: S608
+        " ORDER BY consumer, session_id LIMIT %s",
+        [subject, limit],
     )
     return [_parked(*row) for row in await cursor.fetchall()]

@@ -345,10 +345,10 @@ class World:
                     await producer.send(WORKERS, new_event(state, source="tests", subject=state.worker_id))
                 await asyncio.sleep(1)
 
-    async def second_api(self, name: str = "api-2") -> str:
+    async def second_api(self, name: str = "api-2", **env: str) -> str:
         """Another API process beside `api`; returns its URL."""
         port, internal_port = free_ports(2)
-        await self.start(name, GREENROOM_API_PORT=str(port), GREENROOM_INTERNAL_PORT=str(internal_port))
+        await self.start(name, GREENROOM_API_PORT=str(port), GREENROOM_INTERNAL_PORT=str(internal_port), **env)
         return f"http://127.0.0.1:{port}"
 
     def client(self, key: str | None = None, url: str | None = None) -> httpx.AsyncClient:

@@ -26,7 +26,8 @@ from store.database import Pool, pool
 from tests.builders import life, session_id
 from tests.cli.test_admin import done, greenroom
 from tests.projections.test_folding import check, produce
-from tests.projections.test_retrying import Writer, writer
+from tests.projections.test_retrying import writer
+from tests.projections.upgrades import Writer
 from tests.world import World, eventually
 
 __all__ = ["writer"]

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
 
-from cli.processes import environment
 from events import codec
-from events.codec import encode
 from events.consumer import Recoverable
 from events.sessions import FOLD
-from events.topics import AVATARS, SESSIONS, Topic
+from events.topics import SESSIONS
 from projections import audit, names, parked, retrying
 from projections.checkpoints import bind
 from projections.folding import SessionsFolded
@@ -24,12 +20,12 @@ from projections.handling import FoldingHandler
 from projections.parked import Parking
 from projections.sessions import SessionsProjection
 from projections.usage import UsageProjection
-from schemas.events import AvatarCreated, AvatarEvent, AvatarReady, SessionEvent
-from stack.process import Process, ProcessSpec
+from schemas.events import AvatarCreated, AvatarReady
 from store.database import Connection, DatabaseUnreachable, pool
 from tests.builders import HIDDEN, event, life, record, session_id
 from tests.cli.test_admin import greenroom
 from tests.projections import newer
+from tests.projections.upgrades import Writer, start_newer, writing
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -37,42 +33,10 @@ pytestmark = pytest.mark.servers
 OF_SESSIONS = [*(name for name in names.ALL if not name.startswith("avatar")), names.LIVE]
 
 
-def second(data: SessionEvent | AvatarEvent) -> tuple[str, bytes, codec.Headers]:
-    """The event as of the next version."""
-    told = event(data)
-    value, headers = encode(told)
-    version = f"urn:greenroom:{told.type}:2".encode()
-    return told.subject, value, [(k, version if k == "ce_dataschema" else v) for k, v in headers]
-
-
-class Writer:
-    def __init__(self, world: World, producer: AIOKafkaProducer) -> None:
-        self._world = world
-        self._producer = producer
-
-    async def put(self, data: SessionEvent | AvatarEvent, *, of_second: bool = False) -> None:
-        if not of_second:
-            await self._world.append(data)
-            return
-        topic: Topic = SESSIONS if isinstance(data, SessionEvent) else AVATARS
-        key, value, headers = second(data)
-        await self._producer.send_and_wait(self._world.prefix + topic.name, value, key.encode(), headers=headers)
-
-
 @pytest_asyncio.fixture
 async def writer(world: World) -> AsyncIterator[Writer]:
-    producer = AIOKafkaProducer(bootstrap_servers=world.servers.kafka_bootstrap)
-    await producer.start()
-    yield Writer(world, producer)
-    await producer.stop()
-
-
-async def start_newer(world: World, *wanted: str) -> None:
-    command = [sys.executable, "-m", "tests.projections.newer", *wanted]
-    name = "newer-" + "-".join(wanted)
-    spec = ProcessSpec(name, command, environment("live" if wanted == (names.LIVE,) else "project", world.env))
-    world.processes[name] = Process(spec, world.folder)
-    await world.processes[name].start()
+    async with writing(world) as found:
+        yield found
 
 
 async def at_the_end(world: World, *consumers: str) -> None:

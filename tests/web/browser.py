@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.world import World
 from tools import web
@@ -26,6 +26,9 @@ ELSEWHERE = "greenroom.test"
 """This machine, by a name of which the browser does not know that it is."""
 _AXE = web.WEB / "node_modules" / "axe-core" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
+_WITHIN_MS = 20_000
+"""For whatever a page is to show or to let be done: on a machine that other tests work on, too."""
+expect.set_options(timeout=_WITHIN_MS)
 
 
 @asynccontextmanager
@@ -79,7 +82,7 @@ class Opened:
 async def opened(browser: Browser, world: World, **options: Any) -> AsyncIterator[Opened]:
     """`options`: of the browser's context, such as `viewport`."""
     context = await browser.new_context(**options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(_WITHIN_MS)
     try:
         yield Opened(await context.new_page(), world)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import AsyncIterator
@@ -20,9 +21,10 @@ from store.database import pool
 from tests import portraits
 from tests.builders import life, session_id
 from tests.cli.test_prove import KEY
+from tests.projections.upgrades import writing
 from tests.reactors.test_days import Clock, caught_up
 from tests.web.browser import CHROMIUM, ELSEWHERE, Opened, chromium, opened
-from tests.world import World
+from tests.world import World, eventually
 
 pytestmark = [
     pytest.mark.servers,
@@ -184,7 +186,7 @@ async def test_a_portrait_is_uploaded(page: Opened) -> None:
     await expect(page.page.get_by_text("Processing")).to_be_visible()
 
 
-async def test_a_webhook_is_added_tried_and_sent_again(page: Opened, receiver: Receiver) -> None:
+async def test_a_webhook_is_added_tried_and_sent_again(page: Opened, world: World, receiver: Receiver) -> None:
     await page.go("/webhooks")
     await page.page.get_by_role("button", name="Add an endpoint").click()
     await page.page.get_by_label("URL").fill(receiver.url)
@@ -199,7 +201,89 @@ async def test_a_webhook_is_added_tried_and_sent_again(page: Opened, receiver: R
     await page.page.get_by_role("button", name="Redeliver").click()
     await expect(page.page.get_by_text("Answered 200")).to_have_count(2)
     assert len(receiver.received) == 2
+
+    sid = session_id()
+    await world.append(life(sid, account=world.account)[0])
+    await page.go(f"/sessions/{sid}")
+    sent = page.page.get_by_role("region", name="Webhooks")
+    await expect(sent.get_by_text("Delivered")).to_be_visible()
+    await sent.get_by_role("button", name="Redeliver").click()
+
+    async def again() -> bool:
+        return [each.type for each in receiver.received[2:]] == ["session.created"] * 2
+
+    await eventually(again, 20, "the delivery, once more")
+    assert len({each.id for each in receiver.received[2:]}) == 1
     assert receiver.refused == 0
+
+
+async def test_the_ledger_of_a_month_is_saved_as_csv(page: Opened, world: World) -> None:
+    await page.go("/usage")
+    async with page.page.expect_download() as saved:
+        await page.page.get_by_role("button", name="CSV").click()
+    file = await saved.value
+    assert re.fullmatch(r"greenroom-usage-\d{4}-\d\d-01\.csv", file.suggested_filename)
+    rows = list(csv.DictReader((await file.path()).read_text().splitlines()))
+    async with world.client() as client:
+        entries = (await client.get("/v1/usage_events", params={"limit": 100})).json()["data"]
+    assert len(entries) > 4
+    assert [(each["id"], each["hash"]) for each in rows] == [(each["id"], each["hash"]) for each in reversed(entries)]
+    assert [int(each["credit_us"]) for each in rows] == [each["credit_us"] for each in reversed(entries)]
+
+
+async def test_a_cap_and_thresholds_are_set(page: Opened, world: World) -> None:
+    async with world.client() as client:
+
+        async def limits() -> tuple[float | None, list[float]]:
+            told = (await client.get("/v1/limits")).json()["account"]
+            return told["hard_cap_credits"], told["threshold_credits"]
+
+        await page.go("/usage")
+        form = page.page.get_by_role("region", name="Spending this month")
+        for cap, thresholds, wrong in (("ten", "5", "ten is not a number"), ("-1", "5", "hard_cap_credits")):
+            await form.get_by_label("Cap, in credits").fill(cap)
+            await form.get_by_label("Tell me at").fill(thresholds)
+            await form.get_by_role("button", name="Save").click()
+            await expect(form.get_by_role("alert")).to_contain_text(wrong)
+        assert await limits() == (None, [])
+        await form.get_by_label("Cap, in credits").fill("1000")
+        await form.get_by_label("Tell me at").fill("900 500")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form.get_by_text("Saved.")).to_be_visible()
+        assert await limits() == (1000, [500, 900])
+        await page.page.reload()
+        await expect(form.get_by_label("Tell me at")).to_have_value("500, 900")
+        await form.get_by_label("Cap, in credits").fill("")
+        await form.get_by_label("Tell me at").fill("")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form.get_by_text("Saved.")).to_be_visible()
+        assert await limits() == (None, [])
+
+
+async def test_an_operator_audits_and_asks_for_what_is_parked(browser: Browser, world: World, sealed: str) -> None:
+    sid = session_id()
+    async with opened(browser, world) as made:
+        page = made.page
+        await made.go("/operations")
+        await made.log_in((await world.new_key(scopes=("operator",)))[1])
+        await expect(page.get_by_text("Nothing is parked")).to_be_visible()
+        await page.get_by_role("button", name="Audit everything").click()
+        await expect(page.get_by_role("progressbar", name="How far the audit is")).to_be_visible()
+        await expect(page.locator("[data-verdict=equal]")).to_contain_text("entries of", timeout=60_000)
+        async with writing(world) as log:
+            for n, data in enumerate(life(sid, account=world.account)):
+                await log.put(data, of_second=n == 6)
+        parked = page.get_by_role("region", name="Parked")
+        line = parked.get_by_role("listitem").filter(has_text="usage:")
+        await expect(line).to_contain_text("newer than this software")
+        await line.get_by_role("button", name="Read again").click()
+        assert await made.barriers() == []
+        await page.get_by_role("dialog").get_by_role("button", name="Read again").click()
+        await expect(line).to_contain_text("still cannot be")
+        await parked.get_by_role("button", name="Read all again").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        assert made.complaints == []
 
 
 @pytest.mark.parametrize("path", ["", "/talk", "/avatars", "/webhooks", "/usage", "/operations", "/nothing"])

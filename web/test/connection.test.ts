@@ -2,7 +2,10 @@ import { expect, test, vi } from "vitest";
 import { mayLoad } from "../src/data/again";
 import { isAway } from "../src/data/connection";
 import { follow, pause } from "../src/data/feed";
+import { query } from "../src/data/sessions";
 import { heard, now } from "../src/data/time";
+import { days } from "../src/data/usage";
+import { moment } from "../src/data/words";
 
 const answer = (status: number, body: unknown) =>
   new Response(typeof body === "string" ? body : JSON.stringify(body), { status });
@@ -71,4 +74,18 @@ test("the time is the API's", () => {
   expect(now(here)).toBe(here - 3_600_000);
   heard("Sun, 29 Nov 2026 12:59:59 GMT", here);
   expect(now(here)).toBe(here);
+});
+
+test("a clock an hour off changes neither what is asked for nor what is told", () => {
+  const there = Date.parse("2026-11-29T23:30:00Z");
+  const within = { status: "all", avatar: "", within: "1h" } as const;
+  const asked = (off: number) => {
+    heard("Sun, 29 Nov 2026 23:30:00 GMT", there + off);
+    const at = now(there + off);
+    return [query(within, at), days(2, at), moment("2026-11-29T12:00:00Z", at)];
+  };
+  const [right, ...wrong] = [0, 3_600_000, -3_600_000].map(asked);
+  expect(right?.[0]).toEqual({ created_after: "2026-11-29T22:30:00.000Z" });
+  for (const each of wrong) expect(each).toEqual(right);
+  heard("Sun, 29 Nov 2026 23:30:00 GMT", there);
 });

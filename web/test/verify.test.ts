@@ -66,7 +66,7 @@ test("one bit that is another is refused wherever it is", async () => {
     flipped[place] = (flipped[place] as number) ^ (1 << (place % 8));
     expect((await verify(flipped, [KEY], SHOWN)).kind, `byte ${place}`).toBe("refused");
   }
-});
+}, 60_000);
 
 test("a forged bill is refused: whole and canonical, but not what was sealed", async () => {
   const forge: Record<string, (proof: Proof) => void> = {

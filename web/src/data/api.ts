@@ -68,19 +68,31 @@ export async function taken<T>(asked: Promise<Answer<T>>): Promise<Body<T>> {
 function failure(response: Response, body: unknown): Failure {
   const told = (body as Schemas["ErrorEnvelope"] | undefined)?.error;
   const code = told?.code ?? `http.${response.status}`;
-  return new Failure(response.status, code, told?.message ?? `The API answered ${response.status}.`, told?.request_id);
+  const message =
+    told?.message ?? `The API answered ${response.status}, and not why. Try again; if it stays so, its log says more.`;
+  return new Failure(response.status, code, message, told?.request_id);
 }
 
-/** What the console alone asks for: no part of the published API. */
-export async function ours<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
-  const request = new Request(`/console/${path}`, {
+async function answered(method: "GET" | "POST", path: string, body?: object): Promise<Response> {
+  const request = new Request(path, {
     method,
     headers: { ...OURS, ...(body ? { "Content-Type": "application/json" } : {}) },
     ...(body ? { body: JSON.stringify(body) } : {}),
   });
   const answer = await reached(request);
   if (!answer.ok) throw failure(answer, await answer.json().catch(() => undefined));
+  return answer;
+}
+
+/** What the console alone asks for: no part of the published API. */
+export async function ours<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
+  const answer = await answered(method, `/console/${path}`, body);
   return (answer.status === 204 ? undefined : await answer.json()) as T;
+}
+
+/** What is no JSON, such as sound. Throws Failure, in the words of the API. */
+export async function bytes(path: string, body?: object): Promise<ArrayBuffer> {
+  return (await answered(body ? "POST" : "GET", path, body)).arrayBuffer();
 }
 
 export type Me = {

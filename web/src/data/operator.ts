@@ -84,6 +84,9 @@ export const letters = {
   refetchInterval: 30_000,
 };
 
+/** `null`: all that is parked. Answers how many are asked for. */
+export const askParked = (subject: string | null) => ours<{ asked: number }>("POST", "operator/parked", { subject });
+
 export const AUDIT = ["operator", "audit"];
 
 export const beginAudit = () => ours<Audit>("POST", "operator/audit");

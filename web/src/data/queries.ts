@@ -2,6 +2,10 @@
 
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, Failure, type Me, ours, type Schemas, taken } from "./api";
+import { caughtUp, type Grown, grown, type Page } from "./growing";
+
+/** Items at a time, the most that the API gives. */
+const PAGE = 100;
 
 export const client = new QueryClient({
   defaultOptions: {
@@ -69,7 +73,7 @@ export const avatars = queryOptions({
     const found: Schemas["AvatarResource"][] = [];
     let starting_after: string | undefined;
     do {
-      const query = { limit: 100, ...(starting_after ? { starting_after } : {}) };
+      const query = { limit: PAGE, ...(starting_after ? { starting_after } : {}) };
       const page = await taken(api.GET("/v1/avatars", { params: { query } }));
       found.push(...page.data);
       starting_after = page.next_cursor ?? undefined;
@@ -95,20 +99,20 @@ export type Happened = Schemas["HistoryEvent"] | Schemas["HistoryHeartbeat"];
 export const history = (id: string) =>
   queryOptions({
     queryKey: ["session", id, "history"],
-    queryFn: async () => {
-      const found: Happened[] = [];
-      let after: string | undefined;
-      do {
-        const query = { limit: 100, heartbeats: true, ...(after ? { after } : {}) };
-        const page = await taken(
-          api.GET("/v1/sessions/{session_id}/events", { params: { path: { session_id: id }, query } }),
-        );
-        found.push(...(page.data as Happened[]));
-        after = page.has_more ? (page.next_cursor ?? undefined) : undefined;
-      } while (after);
-      return found;
-    },
+    queryFn: ({ queryKey }) =>
+      grown(client.getQueryData<Grown<Happened>>(queryKey), async (after) => {
+        const query = { limit: PAGE, heartbeats: true, ...(after ? { after } : {}) };
+        const path = { session_id: id };
+        return (await taken(
+          api.GET("/v1/sessions/{session_id}/events", { params: { path, query } }),
+        )) as Page<Happened>;
+      }),
+    select: itemsOf,
   });
+
+function itemsOf(known: Grown<Happened>): Happened[] {
+  return known.items;
+}
 
 export type Entry = Schemas["UsageEventResource"];
 
@@ -116,17 +120,11 @@ export type Entry = Schemas["UsageEventResource"];
 export const entries = (id: string) =>
   queryOptions({
     queryKey: ["session", id, "entries"],
-    queryFn: async () => {
-      const found: Entry[] = [];
-      let starting_after: string | undefined;
-      do {
-        const query = { limit: 100, session_id: id, ...(starting_after ? { starting_after } : {}) };
-        const page = await taken(api.GET("/v1/usage_events", { params: { query } }));
-        found.push(...page.data);
-        starting_after = page.has_more ? (page.next_cursor ?? undefined) : undefined;
-      } while (starting_after);
-      return found.reverse();
-    },
+    queryFn: ({ queryKey }) =>
+      caughtUp(client.getQueryData<Entry[]>(queryKey) ?? [], (starting_after) => {
+        const query = { limit: PAGE, session_id: id, ...(starting_after ? { starting_after } : {}) };
+        return taken(api.GET("/v1/usage_events", { params: { query } }));
+      }),
   });
 
 export type Delivery = Schemas["WebhookDeliveryResource"];

@@ -198,6 +198,8 @@ function Deliveries({ id, me }: { id: string; me: Me }) {
     >
       {!asked.data ? (
         <Loading of={asked} />
+      ) : found.length === 0 && status ? (
+        <Empty icon="search" title={`None is ${sentence(status).toLowerCase()}`} />
       ) : found.length === 0 ? (
         <Empty icon="webhooks" title="Nothing was sent yet">
           <p>Send a test, and look at what your server answers.</p>

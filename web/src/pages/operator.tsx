@@ -15,6 +15,7 @@ import { client } from "../data/queries";
 import { clock, count, credits, seconds, sentence, short } from "../data/words";
 import { Badge, Card, Columns, Copy, Empty, Figure, Head, Loading, Problem, Time } from "../parts/basic";
 import { Icon } from "../parts/icon";
+import { ParkedCard } from "./parked";
 
 const Chart = lazy(() => import("../parts/chart"));
 
@@ -182,36 +183,6 @@ function Lag({ look }: { look: Look }) {
                 <td className="muted">{each.topic}</td>
                 <td className="right num">
                   {each.events > MANY ? <span className="badge red">{count(each.events)}</span> : count(each.events)}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-    </Card>
-  );
-}
-
-function ParkedCard({ look }: { look: Look }) {
-  return (
-    <Card title="Parked" flush>
-      {look.parked.length === 0 ? (
-        <Empty icon="check" title="Nothing is parked">
-          <p>Sessions and avatars with an event that only a newer version can read stand here.</p>
-        </Empty>
-      ) : (
-        <table className="table">
-          <tbody>
-            {look.parked.map((each) => (
-              <tr key={`${each.consumer} ${each.subject}`}>
-                <td>
-                  <code>{short(each.subject)}</code>
-                  <div className="small muted">
-                    {each.consumer}: {each.reason}
-                  </div>
-                </td>
-                <td className="right small muted">
-                  <code>greenroom parked retry {short(each.subject)}</code>
                 </td>
               </tr>
             ))}

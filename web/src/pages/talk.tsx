@@ -4,7 +4,7 @@ import { Link } from "wouter";
 import { type Avatar, api, type Me, ours, type Schemas, type Session, taken } from "../data/api";
 import { avatars, capacity, session } from "../data/queries";
 import { isLive } from "../data/sessions";
-import { Badge, Card, Empty, Head, Problem } from "../parts/basic";
+import { Badge, Card, Empty, Head, OverTls, Problem } from "../parts/basic";
 import { Face } from "../parts/face";
 import { Icon } from "../parts/icon";
 import { Speak, useSpeech, words } from "../room/speak";
@@ -148,6 +148,7 @@ function Foreign() {
       <div className="field">
         <label htmlFor="url">LiveKit</label>
         <input id="url" name="url" className="input mono" placeholder="wss://my-app.livekit.cloud" required />
+        <OverTls />
       </div>
       <div className="field">
         <label htmlFor="room">Room</label>

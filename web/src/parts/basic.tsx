@@ -132,8 +132,11 @@ export function Copy({ text, shown, what = "id" }: { text: string; shown?: strin
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   useEffect(() => () => clearTimeout(timer.current), []);
   const copy = async () => {
-    await navigator.clipboard.writeText(text).catch(() => undefined);
-    setDone(true);
+    const copied = await navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
+    setDone(copied);
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setDone(false), 1500);
   };
@@ -204,6 +207,7 @@ export function Sure({
   title,
   children,
   verb,
+  keep = "Keep it",
   busy,
   onYes,
   onNo,
@@ -211,6 +215,7 @@ export function Sure({
   title: string;
   children: ReactNode;
   verb: string;
+  keep?: string;
   busy: boolean;
   onYes: () => void;
   onNo: () => void;
@@ -220,13 +225,22 @@ export function Sure({
       <div className="muted">{children}</div>
       <footer>
         <button type="button" className="button" onClick={onNo}>
-          Keep it
+          {keep}
         </button>
         <button type="button" className="button danger" onClick={onYes} disabled={busy}>
           {verb}
         </button>
       </footer>
     </Dialog>
+  );
+}
+
+/** Of a field for the address of a LiveKit that is not the console's: the page's policy lets no other through. */
+export function OverTls() {
+  return (
+    <span className="hint">
+      By <code>wss://</code>: from here no other address is reached.
+    </span>
   );
 }
 

@@ -10,6 +10,10 @@ const DAY_S = 86_400;
 
 export type Line = { name: string; colour: string; values: (number | null)[]; unit: string };
 
+function worded(value: number | null, unit: string): string {
+  return value === null ? "–" : `${Math.round(value * 100) / 100} ${unit}`;
+}
+
 export default function Chart({
   times,
   lines,
@@ -59,7 +63,8 @@ export default function Chart({
             fill: `color-mix(in srgb, ${colour(line.colour)} ${bars ? 70 : 12}%, transparent)`,
             width: bars ? 0 : 2,
             points: { show: false },
-            value: (_, value) => (value === null ? "–" : `${Math.round(value * 100) / 100} ${line.unit}`),
+            // Where nobody points at it: the latest.
+            value: (_, value, __, at) => worded(at == null ? (line.values.at(-1) ?? null) : value, line.unit),
             ...(bars && uPlot.paths.bars ? { paths: uPlot.paths.bars({ size: [0.62, 48], radius: 0.18 }) } : {}),
           }),
         ),

@@ -130,7 +130,7 @@ function Buttons() {
         className="button ghost icon"
         onClick={() => void leave()}
         aria-label="Log out"
-        title="Log out"
+        title="Log out of this browser"
       >
         <Icon name="leave" />
       </button>

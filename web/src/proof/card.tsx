@@ -2,7 +2,7 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { Failure } from "../data/api";
+import { bytes, Failure } from "../data/api";
 import { client, type Entry, entries as entriesOf } from "../data/queries";
 import { count, credits, exact } from "../data/words";
 import { Card, Pair, Problem } from "../parts/basic";
@@ -26,7 +26,7 @@ export function BillCard({ id, entries }: { id: string; entries: Entry[] }) {
           <dt>Billed time</dt>
           <dd>{exact(sum((entry) => entry.billable_ms))}</dd>
           {[...byQuality].map(([quality, ms]) => (
-            <Pair key={quality} name={`as ${quality}`}>
+            <Pair key={quality} name={`As ${quality}`}>
               {exact(ms)}
             </Pair>
           ))}
@@ -50,7 +50,7 @@ function Prove({ id, hashes }: { id: string; hashes: string[] }) {
   const proof = useQuery({
     queryKey: ["session", id, "proof"],
     enabled: asked > 0,
-    queryFn: () => bytesOf(`/v1/sessions/${encodeURIComponent(id)}/proof`),
+    queryFn: async () => new Uint8Array(await bytes(`/v1/sessions/${encodeURIComponent(id)}/proof`)),
     retry: false,
     staleTime: 0,
   });
@@ -99,20 +99,6 @@ function Prove({ id, hashes }: { id: string; hashes: string[] }) {
       </div>
     </div>
   );
-}
-
-async function bytesOf(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const answer = await fetch(path);
-  if (!answer.ok) {
-    const told = (await answer.json().catch(() => null))?.error;
-    throw new Failure(
-      answer.status,
-      told?.code ?? "",
-      told?.message ?? `The API answered ${answer.status}.`,
-      told?.request_id,
-    );
-  }
-  return new Uint8Array(await answer.arrayBuffer());
 }
 
 function NotYet({ failed }: { failed: Error }) {

@@ -36,8 +36,10 @@ export class Agent {
 
   /** What the microphone hears, until the function that comes back is called. `onLevel`: 0 to 1, ten times a second. */
   async listen(onLevel: (level: number) => void): Promise<() => Promise<void>> {
-    const microphone = await navigator.mediaDevices.getUserMedia({
-      audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true },
+    const audio = { channelCount: 1, echoCancellation: true, noiseSuppression: true };
+    const microphone = await navigator.mediaDevices.getUserMedia({ audio }).catch((refused: Error) => {
+      const advice = "Allow it for this page in the browser, or give a file or a text.";
+      throw new Error(`There is no microphone: ${refused.message}. ${advice}`);
     });
     const context = new AudioContext({ sampleRate: RATE });
     const deaf = async () => {

@@ -3,6 +3,7 @@
 import type { Room } from "livekit-client";
 import { type FormEvent, useCallback, useEffect, useRef, useState } from "react";
 import sample from "../../../cli/assets/speech.wav?url";
+import { bytes } from "../data/api";
 import { seconds } from "../data/words";
 import { Problem } from "../parts/basic";
 import { Icon } from "../parts/icon";
@@ -62,7 +63,10 @@ export function useSpeech(avatar: string) {
   const say = (text: string, file: () => Promise<ArrayBuffer>) =>
     tried(async (speaker) => {
       const { decoded } = await import("./sound");
-      const pcm = await decoded(await file());
+      const content = await file();
+      const pcm = await decoded(content).catch(() => {
+        throw new Error(`${text} is no sound that this browser can read. Take a WAV, MP3 or Ogg file.`);
+      });
       line(text, pcm.seconds);
       await speaker.say(pcm);
     });
@@ -87,7 +91,7 @@ export function Speak({ speech, live, ready, typed }: Speaking) {
     const said = text.trim();
     if (!said) return;
     setText("");
-    void speech.say(said, () => spoken(said));
+    void speech.say(said, () => bytes("/console/speech", { text: said }));
   };
   return (
     <div className="stack">
@@ -135,16 +139,6 @@ export function Speak({ speech, live, ready, typed }: Speaking) {
       )}
     </div>
   );
-}
-
-async function spoken(text: string): Promise<ArrayBuffer> {
-  const answer = await fetch("/console/speech", {
-    method: "POST",
-    headers: { "X-Greenroom-Console": "1", "Content-Type": "application/json" },
-    body: JSON.stringify({ text }),
-  });
-  if (!answer.ok) throw new Error((await answer.json()).error.message);
-  return answer.arrayBuffer();
 }
 
 /** One press begins, the next one ends: as good by keyboard as by hand. */

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { Failure, type Me, ours, type Session } from "../data/api";
-import { Card, Loading } from "../parts/basic";
+import { Card, Loading, OverTls } from "../parts/basic";
 import { type Access, Screen } from "./screen";
 
 /** A session that goes on, as somebody in its room sees it. */
@@ -48,6 +48,7 @@ function Paste({ url, room, onPasted }: { url: string; room: string; onPasted: (
       <div className="field">
         <label htmlFor="watch-url">LiveKit</label>
         <input id="watch-url" name="url" className="input mono" defaultValue={url} required />
+        <OverTls />
       </div>
       <div className="field">
         <label htmlFor="watch-token">Viewer token</label>
