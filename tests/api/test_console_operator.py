@@ -93,7 +93,7 @@ async def test_what_is_parked_is_read_again_on_request(running: World) -> None:
     async with writing(running) as log:
         for n, data in enumerate(life(sid, account=running.account)):
             await log.put(data, of_second=n == 6)
-    rows = "SELECT 'zz of nobody', 'sessions.v1', 0, 'sess_' || n, n, 'a newer version' FROM generate_series(101, 350) n"
+    rows = "SELECT 'zz of nobody', 'sessions.v1', 0, 'sess_' || n, n, 'a newer version' FROM generate_series(1, 250) n"
     await running.sql(f'INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason) {rows}')
     _, key = await running.new_key(scopes=("operator",))
     async with running.client(key) as operator:
