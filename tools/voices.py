@@ -35,7 +35,7 @@ def fetch() -> None:
 
     npm = node_folder(cache_folder() / "console") / "npm"
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", "--silent", "--pack-destination", folder, PACKAGE]
+        command = [str(npm), "pack", "--silent", "--pack-destination", folder, PACKAGE]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_WITHIN_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as failed:

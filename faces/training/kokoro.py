@@ -64,7 +64,8 @@ class Kokoro:
         """At 24 kHz, by a voice that is `share` its partner's. `voice` says the accent."""
         said = self._espeak.ipa(text, _ACCENTS[voice[0]])
         for pair in _SOUNDS[voice[0]]:
-            said = said.replace(*pair.split(" "))
+            theirs, its = pair.split(" ")
+            said = said.replace(theirs, its)
         tokens = [self._tokens[c] for c in said + text[-1] if c in self._tokens][:_LONGEST]
         at = len(tokens) - 1
         style = (1 - share) * self.voices[voice][at] + share * self.voices[partner][at]
@@ -76,7 +77,8 @@ class Kokoro:
                 "speed": np.array([speed], np.float32),
             },
         )
-        return (np.clip(sound.ravel(), -1, 1) * 32767).astype(np.int16)
+        pcm: NDArray[np.int16] = (np.clip(sound.ravel(), -1, 1) * 32767).astype(np.int16)
+        return pcm
 
 
 _kokoro, _aligner = cache(Kokoro), cache(Aligner)

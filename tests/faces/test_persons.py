@@ -33,9 +33,7 @@ def reader() -> Corpus:
     shapes = np.array([SHAPES[name] for name in VISEMES], np.float32)[visemes]
     shapes[..., 0] = np.array(truth["aperture"], np.float32).reshape(count, ticks)
     sounds = pcm[: count * ticks * TICK].reshape(count, -1)
-    return corpus.features(
-        [Clip(*each) for each in zip(sounds, map(Track, visemes, shapes), strict=True)]  # type: ignore[arg-type]
-    )
+    return corpus.features([Clip(*each) for each in zip(sounds, map(Track, visemes, shapes), strict=True)])
 
 
 def test_a_person_is_heard(reader: Corpus) -> None:
@@ -65,6 +63,6 @@ def test_another_sound_does_not_pass(reader: Corpus, how: str) -> None:
 
 def test_the_truth_of_a_person_is_speech(reader: Corpus) -> None:
     """Loud where it says that something is said."""
-    loud = reader.mels.unflatten(1, (-1, 4)).mean(dim=(2, 3))
+    loud = reader.mels.reshape(*reader.visemes.shape, -1).mean(dim=2)
     silent = reader.visemes == INDEX["sil"]
     assert loud[~silent].mean() > loud[silent].mean() + 2

