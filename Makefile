@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers web chromium console-pictures schemas pages docs wheel clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers voices web chromium console-pictures schemas pages docs wheel clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -110,8 +110,8 @@ soak-media: $(STAMP) ## six faces for MINUTES=30 of speech, interruptions, recon
 simulate: $(STAMP) ## log, roster, lease and supervisor through SEEDS stories in which things go wrong; one: make simulate SEED=42
 	$(PY) -m tests.simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
 
-judge-avatar: $(STAMP) synthesisers photographs ## the face against what was said, on voices never trained on
-	$(PY) -m bench.judge_avatar
+judge-avatar: $(STAMP) synthesisers voices photographs ## the face against what was said, on voices never trained on
+	$(PY) -m bench.judge_voices; heard=$$?; $(PY) -m bench.judge_avatar && exit $$heard
 
 judge-mark: $(STAMP) photographs ## how much of the mark is left after a real room and what people do to clips; false claims; an hour
 	$(PY) -m bench.judge_mark $(ARGS)
@@ -141,6 +141,17 @@ synthesisers: ## espeak-ng and flite, which training and judging need and runnin
 		apt-get install -y -qq espeak-ng flite > /dev/null 2>&1 \
 		|| { apt-get update -qq && apt-get install -y -qq espeak-ng flite > /dev/null; } \
 		|| { echo "espeak-ng and flite are needed: as root, apt-get install espeak-ng flite"; exit 1; }; }
+
+RECORDINGS := pocketsphinx-testdata asterisk-core-sounds-en asterisk-core-sounds-en-g722
+
+voices: $(STAMP) ## a neural synthesiser, an aligner and recordings of persons, which training and judging need and running does not
+	@$(UV) pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements/voices.lock
+	@$(PY) -m tools.voices
+	@dpkg-query -W $(RECORDINGS) > /dev/null 2>&1 || { \
+		echo "installing $(RECORDINGS)"; \
+		apt-get install -y -qq --no-install-recommends $(RECORDINGS) > /dev/null 2>&1 \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(RECORDINGS) > /dev/null; } \
+		|| { echo "recordings of persons are needed: as root, apt-get install $(RECORDINGS)"; exit 1; }; }
 
 schemas: $(STAMP) ## write the generated JSON Schemas, the AsyncAPI and the OpenAPI document
 	$(VENV)/bin/greenroom schemas write
@@ -184,6 +195,7 @@ lock: ## resolve the lock files again
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/node.in -o requirements/node.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/docs.in -o requirements/docs.lock
 	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/portraits.in -o requirements/portraits.lock
+	$(UV) pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/voices.in -o requirements/voices.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url tests/clients/requirements.in -o tests/clients/requirements.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url bench/peers/requirements.in -o bench/peers/requirements.lock
 

@@ -158,7 +158,7 @@ def _read(picture: str) -> bytes:
 
 @train_app.command("visemes")
 def train_visemes() -> None:
-    """Make the speech, train the audio net, write weights, model card and learning curves. About 7 minutes."""
+    """Make the speech, train the audio net, write weights, model card and learning curves. 15 minutes."""
     need_neural()
     from faces.training.speech import Missing
     from faces.training.visemes import CARD, CURVES, Recipe, make

@@ -35,10 +35,15 @@ def read(path: Path) -> Pcm:
 
 def to_48k(pcm: Pcm, rate: int) -> Pcm:
     """int16 mono at `rate` Hz → 48 kHz."""
-    if rate == RATE:
+    return resample(pcm, rate, RATE)
+
+
+def resample(pcm: Pcm, rate: int, to: int) -> Pcm:
+    """int16 mono at `rate` Hz → the same at `to` Hz."""
+    if rate == to:
         return pcm
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[None]), format="s16", layout="mono")
     frame.sample_rate = rate
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=to)
     parts = [f.to_ndarray()[0] for f in (*resampler.resample(frame), *resampler.resample(None))]
     return np.concatenate(parts)

@@ -129,7 +129,7 @@ def check() -> None:
 def npm(cache: Path, *args: str) -> None:
     """In `web/`, with the packages of its lock file. Raises CannotBuild."""
     _modules(cache)
-    node = _node(cache)
+    node = node_folder(cache)
     _run([node / "npm", *args], WEB, node)
 
 
@@ -141,7 +141,7 @@ def _modules(cache: Path) -> None:
         modules.mkdir(parents=True)
         for lock in LOCKS:
             shutil.copy(lock, modules)
-        node = _node(cache)
+        node = node_folder(cache)
         # Whatever NODE_ENV says: what builds and checks it is among the packages for development.
         options = ["--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
         _run([node / "npm", "ci", *options], modules, node, NoPackages)
@@ -152,7 +152,7 @@ def _modules(cache: Path) -> None:
         MODULES.symlink_to(modules / "node_modules")
 
 
-def _node(cache: Path) -> Path:
+def node_folder(cache: Path) -> Path:
     """The folder that has node and npm. Raises NoPackages."""
     if (found := shutil.which("npm")) and _version() >= _LEAST_NODE:
         return Path(found).parent

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from faces.hearing import HOP, RATE, TAIL, TICK, LogMel
 from faces.sound import to_48k
-from faces.training import flite
+from faces.training import flite, kokoro
 from faces.training.espeak import Espeak
 from faces.training.speech import Spoken
 from faces.training.text import Sentences
@@ -81,6 +82,43 @@ def clips(say: Say, seconds: float, seed: int) -> Iterator[Clip]:
         yield Clip(np.concatenate(parts)[: CLIP_S * RATE], truth)
 
 
+def joined(spoken: Iterable[Spoken], gaps_s: Iterable[float] = repeat(0.0)) -> list[Clip]:
+    """Each of them once, one after the other, cut into clips of CLIP_S; what fills no clip at the end is left out.
+    `gaps_s`: the silence before each."""
+    parts: list[NDArray[np.int16]] = []
+    phones: list[Phone] = []
+    at = 0
+    for each, gap_s in zip(spoken, gaps_s, strict=False):
+        sound = to_48k(each.pcm, each.rate)
+        silence = np.zeros(int(gap_s * RATE), np.int16)
+        start = (at + len(silence)) / RATE
+        phones += [
+            Phone("pau", at / RATE, start),
+            *(replace(p, start=p.start + start, end=p.end + start) for p in each.phones),
+        ]
+        parts += [silence, sound]
+        at += len(silence) + len(sound)
+    count = at // (CLIP_S * RATE)
+    pcm = np.concatenate(parts)[: count * CLIP_S * RATE].reshape(count, -1)
+    truth = track(phones, count * CLIP_S, "flite")
+    return [
+        Clip(sound, Track(visemes, shapes))
+        for sound, visemes, shapes in zip(
+            pcm, truth.visemes.reshape(count, -1), truth.shapes.reshape(count, -1, 3), strict=True
+        )
+    ]
+
+
+def _kokoro(seconds: float, seed: int, held_out: bool) -> list[Clip]:
+    pick = np.random.default_rng(seed)
+    say = kokoro.Speaker(seed, held_out)
+    spoken: list[Spoken] = []
+    while sum(each.seconds for each in spoken) < seconds:
+        spoken.append(say())
+    # Kokoro is silent for a third of a second before and after each sentence, as it is.
+    return joined(spoken, iter(lambda: float(pick.exponential(0.3)) if pick.random() < 0.3 else 0.0, None))
+
+
 def espeak_voice(variants: list[str], seed: int) -> Say:
     """Another variant, accent, rate and pitch for every sentence."""
     pick, sentences, espeak = random.Random(seed), Sentences(seed), Espeak()  # noqa: S311
@@ -109,6 +147,8 @@ def flite_voice(voices: list[str], seed: int) -> Say:
 
 def _piece(job: tuple[str, float, int]) -> list[Clip]:
     kind, seconds, seed = job
+    if kind in ("kokoro", "neural"):
+        return _kokoro(seconds, seed, held_out=kind == "neural")
     say = {
         "espeak": lambda: espeak_voice(_VARIANTS.split(), seed),
         "flite": lambda: flite_voice(_FLITE_VOICES, seed),
@@ -119,7 +159,8 @@ def _piece(job: tuple[str, float, int]) -> list[Clip]:
 
 
 def make(kind: str, minutes: float, seed: int, tell: Callable[[float], None] = lambda _: None) -> list[Clip]:
-    """`kind`: espeak, flite (both trained on), variants, judge (neither). `tell` gets minutes done. Raises Missing."""
+    """`kind`: espeak, flite, kokoro (trained on), variants, judge, neural (never). `tell` gets minutes done. Raises
+    Missing."""
     jobs = [(kind, 60.0, seed * 10_000 + i) for i in range(max(1, round(minutes)))]
     found: list[Clip] = []
     with ProcessPoolExecutor() as pool:
@@ -141,3 +182,12 @@ def features(found: list[Clip]) -> Corpus:
         torch.from_numpy(np.stack([c.truth.visemes for c in found])),
         torch.from_numpy(np.stack([c.truth.shapes for c in found])),
     )
+
+
+def together(parts: list[Corpus]) -> Corpus:
+    return Corpus(*(torch.cat([getattr(part, of) for part in parts]) for of in ("mels", "visemes", "shapes")))
+
+
+def first(corpus: Corpus, minutes: float) -> Corpus:
+    clips = round(minutes * 60 / CLIP_S)
+    return Corpus(corpus.mels[:clips], corpus.visemes[:clips], corpus.shapes[:clips])

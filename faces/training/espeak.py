@@ -16,6 +16,7 @@ _PHONEME = 7
 _END_OF_LIST = 0
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _CHARS_UTF8 = 1
+_IPA = 2
 
 
 class _Id(ctypes.Union):
@@ -80,3 +81,15 @@ class Espeak:
             Phone(name, start, end) for (start, name), end in zip(starts, ends, strict=True) if end > start and name
         ]
         return Spoken(pcm, self._rate, phones, "espeak")
+
+    def ipa(self, text: str, voice: str) -> str:
+        """How it would be said, clause by clause; the marks between clauses are those of the text."""
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise Missing(f"espeak-ng has no voice {voice}")
+        translate = self._library.espeak_TextToPhonemes
+        translate.restype = ctypes.c_char_p
+        said = []
+        rest = ctypes.c_char_p(text.encode())
+        while rest.value:
+            said.append((translate(ctypes.byref(rest), _CHARS_UTF8, _IPA) or b"").decode().strip())
+        return ", ".join(clause for clause in said if clause)

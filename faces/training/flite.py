@@ -40,3 +40,15 @@ def say(text: str, voice: str, stretch: float = 1.0, pitch_hz: int | None = None
         phones.append(Phone(name, base + last, base + end))
         last = end
     return Spoken(pcm, rate, phones, "flite")
+
+
+def phonemes(words: list[str]) -> list[list[str]]:
+    """How each word is pronounced alone, in flite's names. Raises Missing."""
+    try:
+        printed = subprocess.run(
+            ["flite", "-voice", "rms", "-ps", "-t", "\n\n".join(f"{w}." for w in words), "-o", "none"],
+            capture_output=True, text=True, timeout=60, check=True,
+        ).stdout  # fmt: skip
+    except FileNotFoundError:
+        raise Missing("flite is not installed: apt-get install flite") from None
+    return [said.split() for said in printed.split("pau") if said.strip()]

@@ -16,6 +16,7 @@ from faces.visemes import INDEX, SIX_OF, VISEMES
 CLOSURE_WEIGHT = 3.0
 _BATCH = 48
 _RATE = 4e-3
+REFINING_RATE = 2e-3
 
 
 @dataclass
@@ -25,6 +26,9 @@ class Curves:
     loss: list[float] = field(default_factory=list)
     held: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
+    def then(self, more: Curves) -> Curves:
+        return Curves(self.loss + more.loss, {name: self.held[name] + scores for name, scores in more.held.items()})
+
 
 def train(
     corpus: Corpus,
@@ -32,16 +36,20 @@ def train(
     epochs: int,
     seed: int,
     tell: Callable[[int, float, dict[str, float]], None] = lambda *_: None,
+    net: LipNet | None = None,
 ) -> tuple[LipNet, Curves]:
-    """`held` is looked at, never learned from, and nothing is chosen by it: the last epoch is the net."""
+    """`held` is looked at, never learned from, and nothing is chosen by it: the last epoch is the net. `net`: one that
+    has learned already goes on from there, in smaller steps."""
     torch.manual_seed(seed)
     draw = torch.Generator().manual_seed(seed)
-    net = LipNet()
-    net.mean.copy_(corpus.mels.mean(dim=(0, 1)))
-    net.deviation.copy_(corpus.mels.std(dim=(0, 1)))
+    rate = REFINING_RATE if net else _RATE
+    if net is None:
+        net = LipNet()
+        net.mean.copy_(corpus.mels.mean(dim=(0, 1)))
+        net.deviation.copy_(corpus.mels.std(dim=(0, 1)))
     steps = epochs * (len(corpus.mels) // _BATCH)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps, pct_start=0.15)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
     curves = Curves(held={name: [] for name in held})
     weights = torch.ones(len(VISEMES))
     weights[INDEX["PP"]] = 1.5
