@@ -57,7 +57,7 @@ def is_secure(request: Request) -> bool:
     """
     origin = request.headers.get("origin")
     scheme, host = _of(origin or "")
-    if "https" in (scheme, request.scope["scheme"]):
+    if scheme == "https":
         return True
     if _on_loopback(request) and (origin is None or _is_loopback(_split(host)[0])):
         return False

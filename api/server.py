@@ -86,7 +86,7 @@ def _config(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Confi
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
         server_header=False,
-        proxy_headers=False,  # nothing here depends on where a request comes from
+        proxy_headers=False,  # whether a browser speaks https, its Origin says (api/cookies.py)
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m api.verification_process ACCOUNT FROM TO`: one clip looked at for one account, in a process of its own.
+"""`python -m api.verification_process PARENT ACCOUNT FROM TO`: one clip, for one account, in a process of its own.
 
 The clip is its standard input, a file, which it gives on to a decoder that knows nothing; a line of JSON on its output
 says what was found. Detecting takes seconds of work, and the API has requests to answer.
@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from faces.clips import Limits, UnreadableClip, Wanted
+from faces.confined import die_with
 from faces.mark.detect import Detector
 from faces.mark.keys import MarkKeyring
 from faces.settings import MarkSettings
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 _LIMITS = Limits(pixels=9_000_000, frames=20_000, cpu_s=30, memory=1024**3)
 """Of the decoder: 4K, and a minute of 240 frames a second with what comes before."""
 _SEARCHES = 8
+_CPU_S = 150
+"""More than the API waits for."""
 _NICE = 10
 """Requests and sessions of this machine go first."""
 _DATABASE_S = 15.0
@@ -61,7 +64,8 @@ def _answer(account_id: str, from_s: float, to_s: float) -> JsonObject:
     return {"verification": told.model_dump(mode="json", by_alias=True)}
 
 
-def main(account_id: str, from_s: str, to_s: str) -> None:
+def main(parent: str, account_id: str, from_s: str, to_s: str) -> None:
+    die_with(int(parent), _CPU_S)
     configure_logging()  # to its other output
     os.nice(_NICE)
     cv2.setNumThreads(1)
@@ -69,4 +73,4 @@ def main(account_id: str, from_s: str, to_s: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

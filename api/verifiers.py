@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import sys
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from api.children import environment
 from api.errors import ApiError, AtCapacity, DatabaseUnavailable
 from api.one_each import OneEach
 from api.settings import ApiSettings
+from faces.clips import TOO_SLOW
 from faces.settings import MarkSettings
 from store.settings import StoreSettings
 
@@ -65,7 +67,15 @@ class Verifiers:
         clip.file.flush()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "api.verification_process", account_id, str(from_s), str(to_s)),
+                *(
+                    sys.executable,
+                    "-m",
+                    "api.verification_process",
+                    str(os.getpid()),
+                    account_id,
+                    str(from_s),
+                    str(to_s),
+                ),
                 env=environment(self._settings, StoreSettings, MarkSettings),
                 stdin=clip.file.fileno(),
                 stdout=asyncio.subprocess.PIPE,
@@ -78,7 +88,7 @@ class Verifiers:
             async with asyncio.timeout(self._wall_s):
                 said, _ = await process.communicate()
         except TimeoutError:
-            raise _busy() from None
+            raise BadClip(TOO_SLOW) from None  # it would take as long the next time
         finally:
             if process.returncode is None:
                 process.kill()

@@ -61,7 +61,9 @@ class EventProducer:
         self._linger_ms = linger_ms
         self._producer = self._made()
         self._spoilt = False
+        self._stopped = False
         self._renewal: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def _made(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
@@ -85,24 +87,34 @@ class EventProducer:
 
     async def stop(self) -> None:
         """Flush what can be flushed; what cannot stays an unknown outcome, and is not tried again."""
+        self._stopped = True
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
         with contextlib.suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(self._producer.flush(), _FLUSH_TIMEOUT_S)
         await _close(self._producer)
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def _working(self) -> AIOKafkaProducer:
-        """Raises KafkaError, TimeoutError."""
+        """Raises KafkaError, TimeoutError. Who gives up waiting stops no renewal for others."""
+        if self._stopped:
+            raise ProducerClosed
         sender = self._producer._sender.sender_task
         if self._spoilt or (sender is not None and sender.done()):
             if self._renewal is None:
                 self._renewal = asyncio.create_task(self._renew(), name="renew the producer")
                 self._renewal.add_done_callback(_ignore_late_outcome)
-            await asyncio.shield(self._renewal)  # who gives up waiting does not stop it for others
+            renewal = self._renewal
+            await asyncio.wait([renewal])
+            if renewal.cancelled():
+                raise ProducerClosed
+            renewal.result()
         return self._producer
 
     async def _renew(self) -> None:
+        """Nobody waits for the end of the old one."""
         log.warning("the producer begins anew", reason="its records are out of order for a broker, or it has died")
         try:
             made = self._made()
@@ -112,7 +124,9 @@ class EventProducer:
                 await _close(made)
                 raise
             old, self._producer, self._spoilt = self._producer, made, False
-            await _close(old)
+            closing = asyncio.create_task(_close(old), name="close the producer before")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         finally:
             self._renewal = None
 
@@ -284,10 +298,14 @@ async def _close(producer: AIOKafkaProducer) -> None:
     """aiokafka's own `stop` waits for undelivered batches for ever, and what it waits for lives on when it is
     cancelled: so they are failed first, and their connections cut."""
     _fail_undelivered(producer)
-    with contextlib.suppress(TimeoutError, KafkaError):
+    try:
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await producer.client.close()
             await producer.stop()
+    except (TimeoutError, KafkaError):
+        return
+    except Exception as failed:  # a request that was under way puts back a batch that is not there any more
+        log.info("producer closed with a request under way", reason=repr(failed))
 
 
 def _fail_undelivered(producer: AIOKafkaProducer) -> None:

@@ -74,7 +74,7 @@ def _records(process: subprocess.Popen[bytes], silent_s: float) -> Iterator[Reco
         if isinstance(record, Refused):
             raise UnreadableClip(record.reason)
         yield record
-    if process.wait(_ENDS_WITHIN_S) != 0:
+    if _ended(process) != 0:
         raise _gone(process)
 
 
@@ -91,8 +91,16 @@ def _exactly(pipe: IO[bytes], size: int, silent_s: float) -> bytes | None:
     return bytes(parts)
 
 
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Its exit code. Raises UnreadableClip for one that has said all and stays."""
+    try:
+        return process.wait(_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        raise UnreadableClip(TOO_SLOW) from None
+
+
 def _gone(process: subprocess.Popen[bytes]) -> UnreadableClip:
-    code = process.wait(_ENDS_WITHIN_S)
+    code = _ended(process)
     if code == -signal.SIGXCPU:
         return UnreadableClip(TOO_SLOW)
     if code == -signal.SIGKILL:  # not by us: the machine is short of memory

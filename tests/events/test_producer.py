@@ -11,9 +11,10 @@ from contextlib import suppress
 import psutil
 import pytest
 import pytest_asyncio
+from aiokafka.errors import KafkaConnectionError
 
 from events import topics
-from events.codec import new_event
+from events.codec import Event, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.settings import LogSettings
 from events.topics import SESSIONS
@@ -127,3 +128,44 @@ async def test_goes_on_when_a_broker_counts_otherwise(
         assert all(answer is None or isinstance(answer, UnknownOutcome) for answer in answers)
         await asyncio.gather(*(producer.send(SESSIONS, event) for event in events))
         await producer.send_all(SESSIONS, events)
+
+
+async def test_one_with_a_request_under_way_is_replaced_and_nobody_waits_for_its_end(
+    broker: tuple[Process, LogSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, settings = broker
+
+    def event() -> Event:
+        return new_event(created(sid := session_id()), source="tests", subject=sid)
+
+    async with EventProducer(settings) as producer:
+        await producer.send(SESSIONS, event())
+        client, cut = producer._producer.client, asyncio.Event()
+        close = client.close
+
+        async def hang(*_: object, **__: object) -> None:
+            await cut.wait()
+            raise KafkaConnectionError
+
+        async def closed() -> None:
+            cut.set()
+            await close()
+
+        monkeypatch.setattr(client, "send", hang)
+        monkeypatch.setattr(client, "close", closed)
+        waiting = asyncio.create_task(producer.send(SESSIONS, event()))
+        await asyncio.wait([waiting], timeout=0.2)
+        assert not waiting.done()
+        producer._spoilt = True
+        await asyncio.gather(*(producer.send(SESSIONS, event()) for _ in range(5)))
+        with pytest.raises(UnknownOutcome):
+            await waiting
+
+
+async def test_what_comes_after_its_end_makes_no_producer(broker: tuple[Process, LogSettings]) -> None:
+    _, settings = broker
+    async with EventProducer(settings) as producer:
+        pass
+    with pytest.raises(UnknownOutcome):
+        await producer.send(SESSIONS, new_event(created(sid := session_id()), source="tests", subject=sid))
+    assert producer._renewal is None
