@@ -29,7 +29,7 @@ from store.settings import StoreSettings
 
 log = structlog.get_logger()
 
-_LIMITS = Limits(pixels=9_000_000, frames=20_000, cpu_s=30, memory=1024**3)
+_LIMITS = Limits(pixels=9_000_000, frames=20_000, cpu_s=30, memory=1024**3, windows=60)
 """Of the decoder: 4K, and a minute of 240 frames a second with what comes before."""
 _SEARCHES = 8
 _CPU_S = 150

@@ -42,6 +42,10 @@ UNREADABLE = "This is not a video file that can be read. If it plays elsewhere, 
 NO_PICTURE = "This file has sound alone: there is no picture to look at. Give the file that has the picture."
 NO_FRAME = "Not a single frame of this clip could be read. If it plays elsewhere, convert it to MP4 and try that."
 TOO_LARGE = "This clip needs too much memory to be decoded. Scale it to 1080 lines or less, and try that."
+TOO_CUT_UP = (
+    "Its frames change their size, or their times jump, so often that nothing can be found in it. Encode it anew in one"
+    " size, and try that."
+)
 TOO_SLOW = "This clip takes too long to be decoded. Cut a shorter part out of it, or scale it down, and try that."
 
 
@@ -50,12 +54,17 @@ class UnreadableClip(Exception):
 
 
 class Limits(Struct, frozen=True):
-    """`pixels` of a frame; `frames` of a clip; `cpu_s` seconds of work and `memory` bytes of whoever decodes it."""
+    """`pixels` of a frame; `frames` of a clip; `cpu_s` seconds of work and `memory` bytes of whoever decodes it.
+
+    `windows`: that are looked through. An honest clip has one for five seconds; one whose frames change their size, or
+    whose time jumps, has one each time.
+    """
 
     pixels: int = 36_000_000
     frames: int = 4_000_000
     cpu_s: int = 12 * 3600
     memory: int = 2 * 1024**3
+    windows: int = 20_000
 
 
 class Wanted(Struct, frozen=True):

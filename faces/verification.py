@@ -8,7 +8,19 @@ from typing import BinaryIO
 
 import numpy as np
 
-from faces.clips import NO_FRAME, Ended, Limits, Opened, Record, Sampled, Thumb, Unread, UnreadableClip, Wanted
+from faces.clips import (
+    NO_FRAME,
+    TOO_CUT_UP,
+    Ended,
+    Limits,
+    Opened,
+    Record,
+    Sampled,
+    Thumb,
+    Unread,
+    UnreadableClip,
+    Wanted,
+)
 from faces.decoding import BY_HAND, decoded
 from faces.mark.appearances import Appearance, appearances
 from faces.mark.detect import Detector, Seen
@@ -54,6 +66,8 @@ def look(
     looked = Looked()
     with decoded(clip, wanted, limits) as records:
         for window in windows(_steps(records, looked)):
+            if len(looked.seen) == limits.windows:
+                raise UnreadableClip(TOO_CUT_UP)
             looked.seen.append(detector.look(window))
             tell(window[-1].at_s, looked.opened.seconds if looked.opened else None)
     if not looked.steps:

@@ -13,8 +13,11 @@ import pytest
 from faces import clips
 from faces.clips import Clock, Ended, Limits, Opened, Record, Sampled, Strip, Thumb, Unread, UnreadableClip, Wanted
 from faces.decoding import decoded
+from faces.mark.detect import Detector
 from faces.mark.samples import TALLEST, Step
+from faces.verification import look
 from tests import containers as made
+from tests.clips import KEY
 
 pytestmark = pytest.mark.processes
 
@@ -105,6 +108,16 @@ def test_sizes_that_change_in_the_middle() -> None:
     times = [step.at_s for step in found]
     assert times == sorted(times)
     assert 1.8 < times[-1] < 2.2
+
+
+def test_a_clip_of_nothing_but_changes_is_not_looked_through_for_ever() -> None:
+    """Each change begins a window, which costs a look, however small it is."""
+    pieces = [made.file(small(25, *((128, 96) if n % 2 else (192, 128))), "mpegts") for n in range(6)]
+    with tempfile.TemporaryFile() as file:
+        file.write(b"".join(pieces))
+        assert len(look(file, Detector([KEY], 0), Wanted(), SMALL).seen) == 6
+        with pytest.raises(UnreadableClip, match="change their size"):
+            look(file, Detector([KEY], 0), Wanted(), Limits(cpu_s=30, memory=1024**3, windows=5))
 
 
 def test_8k_is_made_smaller_in_bounded_memory() -> None:
