@@ -24,7 +24,7 @@ OWN = ("x-request-id", "date", "ratelimit-remaining", "ratelimit-reset")
 @pytest_asyncio.fixture(scope="module")
 async def running(world: World) -> World:
     await world.start("api")
-    await world.slots_of_nobody(4)
+    await world.slots_of_nobody(8)
     return world
 
 

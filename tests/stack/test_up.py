@@ -34,7 +34,7 @@ OURS = ("greenroom_", "lk_")
 OF_CALLERS = {"account", "account_id", "session", "session_id", "worker", "worker_id", "avatar", "avatar_id", "path"}
 FOREIGN = {"AWS_SECRET_ACCESS_KEY": "what-up-itself-knows", "HTTPS_PROXY": "http://what-up-itself-knows@127.0.0.1:1"}
 KNOWN_TO: dict[str, set[str]] = {
-    "api": {"database", "master keys", "pepper", "livekit"},
+    "api": {"database", "master keys", "pepper", "livekit", "mark keys"},
     "project": {"database", "master keys", "join secret", "signing key"},
     "deliver": {"database", "master keys"},
     "live": {"database"},
