@@ -131,6 +131,7 @@ class EventProducer:
             self._renewal = None
 
     def _acknowledged(self, future: asyncio.Future[object]) -> None:
+        """It also fetches the exception, which asyncio would report as lost where nobody waits any more."""
         if not future.cancelled() and isinstance(future.exception(), _SPOILT):
             self._spoilt = True
 
@@ -165,16 +166,12 @@ class EventProducer:
 
     async def send(self, topic: Topic, event: Event, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Append and wait for the acknowledgement. Raises UnknownOutcome."""
-        acknowledged: asyncio.Future[object] | None = None
         try:
             with _measured(topic):
                 async with asyncio.timeout(timeout_s):
-                    acknowledged = await self._append(topic, event)
                     # shielded: giving up waiting must not cancel a batch that other events share
-                    await asyncio.shield(acknowledged)
+                    await asyncio.shield(await self._append(topic, event))
         except (TimeoutError, KafkaError) as failed:
-            if acknowledged is not None:
-                acknowledged.add_done_callback(_ignore_late_outcome)
             raise UnknownOutcome(f"{event.type} {event.id} was not acknowledged within {timeout_s:.0f} s") from failed
 
     async def send_all(self, topic: Topic, events: Sequence[Event], timeout_s: float = SEND_TIMEOUT_S) -> None:
@@ -209,12 +206,21 @@ class EventProducer:
 
     async def _append(self, topic: Topic, event: Event) -> asyncio.Future[object]:
         value, headers = codec.encode(event)
-        acknowledged: asyncio.Future[object] = await (await self._working()).send(
-            self._prefix + topic.name,
-            value=value,
-            key=event.subject.encode(),
-            partition=assignment_partition(event.subject) if topic is ASSIGNMENTS else None,
-            headers=headers,
+        partition = assignment_partition(event.subject) if topic is ASSIGNMENTS else None
+        return await self._put(topic, event.subject.encode(), value, headers, partition)
+
+    async def _put(
+        self,
+        topic: Topic,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] | None = None,
+        partition: int | None = None,
+    ) -> asyncio.Future[object]:
+        """Into the send buffer; the future is done when Kafka has acknowledged it."""
+        producer = await self._working()
+        acknowledged: asyncio.Future[object] = await producer.send(
+            self._prefix + topic.name, value=value, key=key, partition=partition, headers=headers
         )
         acknowledged.add_done_callback(self._acknowledged)
         return acknowledged
@@ -231,10 +237,7 @@ class EventProducer:
         try:
             with _measured(topic):
                 async with asyncio.timeout(timeout_s):
-                    producer = await self._working()
-                    sent = await producer.send(self._prefix + topic.name, value=value, key=key, headers=headers)
-                    sent.add_done_callback(self._acknowledged)
-                    await asyncio.shield(sent)
+                    await asyncio.shield(await self._put(topic, key, value, headers))
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"a record for {topic.name} was not acknowledged: {failed!r}") from failed
 
@@ -275,10 +278,7 @@ class EventProducer:
         try:
             with _measured(topic):
                 async with asyncio.timeout(timeout_s):
-                    producer = await self._working()
-                    sent = await producer.send(self._prefix + topic.name, value=None, key=key.encode())
-                    sent.add_done_callback(self._acknowledged)
-                    await asyncio.shield(sent)
+                    await asyncio.shield(await self._put(topic, key.encode(), None))
         except (TimeoutError, KafkaError) as failed:
             raise UnknownOutcome(f"tombstone of {key} was not acknowledged") from failed
 
