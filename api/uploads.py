@@ -13,11 +13,10 @@ import msgspec
 import structlog
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
+from api import forms
 from api.context import Context
-from api.errors import AvatarSlotsExceeded, InvalidRequest, LogUnavailable, Unprocessable
-from api.middleware import bounded
+from api.errors import AvatarSlotsExceeded, LogUnavailable, Unprocessable
 from events.codec import Event, new_event
 from events.producer import EventProducer, UnknownOutcome
 from events.sealing import field_aad
@@ -51,7 +50,6 @@ SOURCE = "greenroom/api"
 FAILED_KEPT = 10
 """Failed avatars hold no slot: an account keeps its latest, and loses older ones to its next upload."""
 _FIELDS = ("image", "name", "runtime_type", "positions", "shape", "background", "consent")
-_AROUND_IMAGE = 64 * 1024
 _STORE_WITHIN_S = 10.0
 _GIVE_BACK_WITHIN_S = 3.0
 _SWEEP_EVERY_S = 10.0
@@ -76,36 +74,26 @@ class Upload:
 @asynccontextmanager
 async def read(request: Request, consent_required: bool) -> AsyncIterator[Upload]:
     """Pictures are in temporary files until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
-    form = await _form(request)
-    try:
+    async with forms.read(request, "avatar", _FIELDS, most_bytes=MOST_BYTES, max_files=2, max_fields=8) as form:
         yield _upload(form, consent_required)
-    finally:
-        await form.close()
 
 
 def _upload(form: FormData, consent_required: bool) -> Upload:
-    seen: set[str] = set()
-    for name, _ in form.multi_items():
-        if name not in _FIELDS:
-            raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
-        if name in seen:  # which of the two was meant nobody can know
-            raise Unprocessable(f"{name} is there twice.", code=f"{name}.repeated", param=name)
-        seen.add(name)
-    name = _text(form, "name") or DEFAULT_NAME
+    name = forms.text(form, "name") or DEFAULT_NAME
     if len(name) > MOST_NAME:
         raise Unprocessable(f"name has more than {MOST_NAME} characters.", code="name.too_long", param="name")
     if CONTROLS.search(name):
         raise Unprocessable("name has a control character.", code="name.invalid", param="name")
-    runtime_type = _text(form, "runtime_type") or "avtr1"
+    runtime_type = forms.text(form, "runtime_type") or "avtr1"
     if runtime_type not in ("avtr1", "mock"):
         raise Unprocessable("runtime_type is avtr1 or mock.", code="runtime_type.invalid", param="runtime_type")
-    positions = _positions(_text(form, "positions"))
+    positions = _positions(forms.text(form, "positions"))
     image = form.get("image")
     if image is None:
         raise Unprocessable("image is required.", code="image.required", param="image")
     if not isinstance(image, UploadFile):
         raise Unprocessable(UNREADABLE, code="image.invalid", param="image")
-    shape = _text(form, "shape") or "square"
+    shape = forms.text(form, "shape") or "square"
     if shape not in ("square", "portrait"):
         raise Unprocessable("shape is square or portrait.", code="shape.invalid", param="shape")
     background, consent = _background(form), _consent(form, consent_required)
@@ -126,7 +114,7 @@ def _background(form: FormData) -> Background | UploadFile | None:
 
 
 def _consent(form: FormData, required: bool) -> bool:
-    said = _text(form, "consent")
+    said = forms.text(form, "consent")
     if said is not None and said != "true":
         raise Unprocessable(
             "consent is true, or left out: it cannot be given otherwise.", code="consent.invalid", param="consent"
@@ -139,26 +127,6 @@ def _consent(form: FormData, required: bool) -> bool:
             param="consent",
         )
     return said is not None
-
-
-async def _form(request: Request) -> FormData:
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequest("Send the avatar as multipart/form-data.", code="multipart.malformed")
-    stream = bounded(request, MOST_BYTES + _AROUND_IMAGE)
-    try:
-        parser = MultiPartParser(request.headers, stream, max_files=2, max_fields=8, max_part_size=_AROUND_IMAGE)
-        return await parser.parse()
-    except (MultiPartException, KeyError, ValueError) as broken:
-        raise InvalidRequest(
-            f"The body is not valid multipart/form-data: {broken}.", code="multipart.malformed"
-        ) from None
-
-
-def _text(form: FormData, name: str) -> str | None:
-    value = form.get(name)
-    if isinstance(value, UploadFile):
-        raise Unprocessable(f"{name} must be text.", code=f"{name}.invalid_type", param=name)
-    return value
 
 
 def _positions(text: str | None) -> Positions | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 
+from api import forms
 from api.auth import CallerPrincipal
 from api.context import Ctx
 from api.errors import (
@@ -23,7 +23,6 @@ from api.errors import (
     VerificationUnsupported,
     with_key,
 )
-from api.middleware import bounded
 from api.verifiers import MOST_S, BadClip
 from schemas.verification import VerificationResource
 
@@ -32,7 +31,6 @@ router = APIRouter(prefix="/v1/verify", tags=["Sessions"])
 MOST_BYTES = 32 * 1024 * 1024
 PER_MINUTE = 6
 """Of a key."""
-_AROUND_CLIP = 64 * 1024
 _FIELDS = ("clip", "from", "to")
 
 
@@ -104,34 +102,11 @@ async def verify(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
 @asynccontextmanager
 async def _read(request: Request) -> AsyncIterator[Asked]:
     """The clip is in a temporary file until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
-    form = await _form(request)
-    try:
+    async with forms.read(request, "clip", _FIELDS, most_bytes=MOST_BYTES, max_files=1, max_fields=4) as form:
         yield _asked(form)
-    finally:
-        await form.close()
-
-
-async def _form(request: Request) -> FormData:
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequest("Send the clip as multipart/form-data.", code="multipart.malformed")
-    stream = bounded(request, MOST_BYTES + _AROUND_CLIP)
-    try:
-        parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=4, max_part_size=_AROUND_CLIP)
-        return await parser.parse()
-    except (MultiPartException, KeyError, ValueError) as broken:
-        raise InvalidRequest(
-            f"The body is not valid multipart/form-data: {broken}.", code="multipart.malformed"
-        ) from None
 
 
 def _asked(form: FormData) -> Asked:
-    seen: set[str] = set()
-    for name, _ in form.multi_items():
-        if name not in _FIELDS:
-            raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
-        if name in seen:  # which of the two was meant nobody can know
-            raise Unprocessable(f"{name} is there twice.", code=f"{name}.repeated", param=name)
-        seen.add(name)
     clip = form.get("clip")
     if clip is None:
         raise Unprocessable("clip is required.", code="clip.required", param="clip")
@@ -151,11 +126,9 @@ def _asked(form: FormData) -> Asked:
 
 
 def _second(form: FormData, name: str) -> float | None:
-    text = form.get(name)
+    text = forms.text(form, name)
     if text is None:
         return None
-    if isinstance(text, UploadFile):
-        raise Unprocessable(f"{name} must be text.", code=f"{name}.invalid_type", param=name)
     try:
         second = float(text) if text.isascii() else math.nan
     except ValueError:

@@ -1,0 +1,61 @@
+"""Multipart bodies: read within bounds, each field known and there once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from api.errors import InvalidRequest, Unprocessable
+from api.middleware import bounded
+
+_AROUND = 64 * 1024
+"""Bytes of all that is no file."""
+
+
+@asynccontextmanager
+async def read(
+    request: Request, what: str, fields: Collection[str], *, most_bytes: int, max_files: int, max_fields: int
+) -> AsyncIterator[FormData]:
+    """`what` it is. Files are in temporary files until the block ends.
+
+    Raises InvalidRequest, Unprocessable, BodyTooLarge.
+    """
+    form = await _parsed(request, what, most_bytes, max_files, max_fields)
+    try:
+        seen: set[str] = set()
+        for name, _ in form.multi_items():
+            if name not in fields:
+                raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
+            if name in seen:  # which of the two was meant nobody can know
+                raise Unprocessable(f"{name} is there twice.", code=f"{name}.repeated", param=name)
+            seen.add(name)
+        yield form
+    finally:
+        await form.close()
+
+
+async def _parsed(request: Request, what: str, most_bytes: int, max_files: int, max_fields: int) -> FormData:
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise InvalidRequest(f"Send the {what} as multipart/form-data.", code="multipart.malformed")
+    stream = bounded(request, most_bytes + _AROUND)
+    try:
+        parser = MultiPartParser(
+            request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=_AROUND
+        )
+        return await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as broken:
+        raise InvalidRequest(
+            f"The body is not valid multipart/form-data: {broken}.", code="multipart.malformed"
+        ) from None
+
+
+def text(form: FormData, name: str) -> str | None:
+    """Raises Unprocessable for a file."""
+    value = form.get(name)
+    if isinstance(value, UploadFile):
+        raise Unprocessable(f"{name} must be text.", code=f"{name}.invalid_type", param=name)
+    return value
