@@ -17,6 +17,7 @@ from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
 from workers.ears import Ears
+from workers.media_clock import Frame
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
 
@@ -164,7 +165,7 @@ class LiveRoom:
             log.warning("track refused", reason=str(refused))
             raise RoomError("transport.unauthorized", _REFUSED) from None
 
-    async def push(self, frame: bytes | bytearray, pcm: Pcm) -> None:
+    async def push(self, frame: Frame, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the audio source has room, which is the only pace.
 
         The frame goes out then: its sound leaves the source 20 ms later, and a picture needs longer to a participant
@@ -260,7 +261,7 @@ class LiveRoom:
             self._ears.on_track(track)
 
 
-def cropped(frame: bytes | bytearray, size: Format) -> bytes | bytearray:
+def cropped(frame: Frame, size: Format) -> Frame:
     """An I420 frame without its CROPPED_ROWS lowest rows."""
     pixels, rows = size.width * size.height, size.height - CROPPED_ROWS
     chroma, kept = pixels // 4, size.width * rows // 4
