@@ -18,29 +18,34 @@ _AROUND = 64 * 1024
 
 @asynccontextmanager
 async def read(
-    request: Request, what: str, fields: Collection[str], *, most_bytes: int, max_files: int, max_fields: int
+    request: Request, fields: Collection[str], *, most_bytes: int, max_files: int, max_fields: int
 ) -> AsyncIterator[FormData]:
-    """`what` it is. Files are in temporary files until the block ends.
+    """Files are in temporary files until the block ends.
 
     Raises InvalidRequest, Unprocessable, BodyTooLarge.
     """
-    form = await _parsed(request, what, most_bytes, max_files, max_fields)
+    form = await _parsed(request, most_bytes, max_files, max_fields)
     try:
-        seen: set[str] = set()
-        for name, _ in form.multi_items():
-            if name not in fields:
-                raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
-            if name in seen:  # which of the two was meant nobody can know
-                raise Unprocessable(f"{name} is there twice.", code=f"{name}.repeated", param=name)
-            seen.add(name)
+        known_once(form, fields)
         yield form
     finally:
         await form.close()
 
 
-async def _parsed(request: Request, what: str, most_bytes: int, max_files: int, max_fields: int) -> FormData:
+def known_once(form: FormData, fields: Collection[str]) -> None:
+    """Raises Unprocessable for a field that is not among `fields`, or is there twice."""
+    seen: set[str] = set()
+    for name, _ in form.multi_items():
+        if name not in fields:
+            raise Unprocessable(f"{name} is not a field of this request.", code=f"{name}.unknown", param=name)
+        if name in seen:  # which of the two was meant nobody can know
+            raise Unprocessable(f"{name} is there twice.", code=f"{name}.repeated", param=name)
+        seen.add(name)
+
+
+async def _parsed(request: Request, most_bytes: int, max_files: int, max_fields: int) -> FormData:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequest(f"Send the {what} as multipart/form-data.", code="multipart.malformed")
+        raise InvalidRequest("Send it as multipart/form-data.", code="multipart.malformed")
     stream = bounded(request, most_bytes + _AROUND)
     try:
         parser = MultiPartParser(

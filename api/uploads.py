@@ -74,7 +74,7 @@ class Upload:
 @asynccontextmanager
 async def read(request: Request, consent_required: bool) -> AsyncIterator[Upload]:
     """Pictures are in temporary files until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
-    async with forms.read(request, "avatar", _FIELDS, most_bytes=MOST_BYTES, max_files=2, max_fields=8) as form:
+    async with forms.read(request, _FIELDS, most_bytes=MOST_BYTES, max_files=2, max_fields=8) as form:
         yield _upload(form, consent_required)
 
 

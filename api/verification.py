@@ -102,7 +102,7 @@ async def verify(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
 @asynccontextmanager
 async def _read(request: Request) -> AsyncIterator[Asked]:
     """The clip is in a temporary file until the block ends. Raises InvalidRequest, Unprocessable, BodyTooLarge."""
-    async with forms.read(request, "clip", _FIELDS, most_bytes=MOST_BYTES, max_files=1, max_fields=4) as form:
+    async with forms.read(request, _FIELDS, most_bytes=MOST_BYTES, max_files=1, max_fields=4) as form:
         yield _asked(form)
 
 

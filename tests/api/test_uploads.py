@@ -53,13 +53,6 @@ def test_consent_is_no_file() -> None:
     assert refused(("consent", UploadFile(io.BytesIO(b"true")))).code == "consent.invalid_type"
 
 
-@pytest.mark.parametrize("name", ["consent", "background", "shape", "name", "image"])
-def test_a_field_that_is_there_twice_is_refused(name: str) -> None:
-    """One of the two would count, and nobody would know which."""
-    told = refused((name, "true"), (name, "false"))
-    assert (told.code, told.param) == (f"{name}.repeated", name)
-
-
 @pytest.mark.parametrize(
     ("said", "taken"),
     [

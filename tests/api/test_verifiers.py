@@ -7,11 +7,9 @@ from pydantic import SecretStr
 
 from api.children import environment
 from api.settings import ApiSettings
-from api.verification import _asked
 from api.verifiers import Verifiers
 from faces.settings import MarkSettings
 from store.settings import StoreSettings
-from tests.api.test_uploads import form
 
 pytestmark = pytest.mark.unit
 
@@ -37,8 +35,3 @@ def test_its_process_knows_log_database_and_keys_of_marks(monkeypatch: pytest.Mo
     assert told["GREENROOM_DATABASE_URL"] == "postgresql://u:p@h/d"
     assert told["PGPASSFILE"] == "/pgpass"
     assert not {"GREENROOM_MASTER_KEYS", "GREENROOM_KEY_PEPPER", "AWS_SECRET_ACCESS_KEY"} & told.keys()
-
-
-def test_the_image_of_an_avatar_is_no_clip() -> None:
-    with pytest.raises(Exception, match="image is not a field"):
-        _asked(form())
