@@ -349,7 +349,8 @@ async def _look_again(ctx: Context, session_id: str) -> None:
 
 
 async def _abandon(ctx: Context, call: Call, answer: Admitted, held_since: float) -> None:
-    """The create's outcome is unknown. An end goes behind it in the same producer, and the slot is freed.
+    """The create's outcome is unknown. An end goes behind it in the same producer, and the slot is freed. Where another
+    producer has taken its place, the end may come first: the fold cancels then, too.
 
     Not when a retry has taken over meanwhile: the session is its own by now. If the database fails, nobody can have
     taken over within HELD_S, so the end is appended all the same; the roster settles the admission.

@@ -16,6 +16,7 @@ import uvloop
 
 from events.settings import LogSettings
 from events.whole import CannotRead
+from faces.confined import keep_to_itself
 from projections import audit
 from schemas.jsons import JsonObject
 from schemas.logs import configure_logging
@@ -73,6 +74,7 @@ async def _audit() -> JsonObject:
 
 
 def main() -> None:
+    keep_to_itself()
     configure_logging()  # to its other output
     os.nice(_NICE)
     try:

@@ -30,6 +30,8 @@ audits = Audits()
 
 _LETTERS = 50
 _PARKED = 200
+_ASKED = 10_000
+"""In one statement: a second of work, and an owner's of a minute."""
 _MOST_SUBJECT = 256
 
 
@@ -88,11 +90,14 @@ class Retry(Strict):
 
 @router.post("/parked")
 async def retry(request: Request, ctx: Ctx) -> Response:
-    """Asks the owners to read it again, as `greenroom parked retry` does; how it went is in the next look."""
+    """Asks the owners to read it again, as `greenroom parked retry` does; how it went is in the next look.
+
+    Of all that is parked as much as the owners look through meanwhile: who asks again asks for the rest.
+    """
     await _operator(request, ctx)
     wanted = bodies.validate(bodies.parse(await bodies.read(request)), Retry)
     async with ctx.pool.connection() as connection:
-        asked = await parked.ask(connection, wanted.subject, None)
+        asked = await parked.ask(connection, wanted.subject, None, _ASKED)
     return answers.json({"asked": len(asked)}, 202, headers=answers.NEVER_KEPT)
 
 

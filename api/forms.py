@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
+import structlog
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from api.errors import InvalidRequest, Unprocessable
+from api.errors import AtCapacity, InvalidRequest, Unprocessable
 from api.middleware import bounded
+
+log = structlog.get_logger()
 
 _AROUND = 64 * 1024
 """Bytes of all that is no file."""
@@ -52,6 +55,9 @@ async def _parsed(request: Request, most_bytes: int, max_files: int, max_fields:
             request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=_AROUND
         )
         return await parser.parse()
+    except OSError as full:  # of the disk for files that are too large for memory
+        log.error("upload not kept", error=repr(full))
+        raise AtCapacity("The service cannot take files right now. Retry after the given seconds.") from None
     except (MultiPartException, KeyError, ValueError) as broken:
         raise InvalidRequest(
             f"The body is not valid multipart/form-data: {broken}.", code="multipart.malformed"

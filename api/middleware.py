@@ -3,9 +3,11 @@ and the error envelope even for a crash."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import structlog
@@ -21,6 +23,8 @@ from store.data_keys import Erased
 from store.database import DatabaseUnreachable
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 BY_COOKIE = "greenroom.by_cookie"
 """Of a scope whose request has the console's log-in in the place of a key."""
@@ -75,6 +79,26 @@ class RequestBoundary:
             return KeyRevoked()
         log.error("request crashed", request_id=request_id, exc_info=crash)
         return ApiError()
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """`work`, cancelled when whoever asked for it has gone. The body is read by then. Raises ClientDisconnect."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for each in (working, gone):
+            each.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _look_at_url(scope: Scope) -> None:

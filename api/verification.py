@@ -23,6 +23,7 @@ from api.errors import (
     VerificationUnsupported,
     with_key,
 )
+from api.middleware import while_there
 from api.verifiers import MOST_S, BadClip
 from schemas.verification import VerificationResource
 
@@ -86,14 +87,16 @@ class Asked:
 async def verify(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Response:
     """Says `ours` where the clip shows sessions of your account, with the seconds that it shows of each, cuts between
     them, and whether they are in the ledger. Whatever else it shows is `not_ours`, sessions of others included;
-    `cannot_tell` comes with a reason. The answer takes seconds, and most for a clip that is not yours. Nothing is kept.
+    `cannot_tell` comes with a reason. The answer takes seconds, and most for a clip that is not yours; up to two
+    minutes more where clips of others come first. Nothing is kept.
     """
     if not ctx.verifiers.able:
         raise VerificationUnsupported
     ctx.verifications.take(caller.key_id, PER_MINUTE)
-    async with _read(request) as asked:
+    async with ctx.verifiers.taken_in(caller.account_id), _read(request) as asked:
         try:
-            told = await ctx.verifiers.verify(caller.account_id, asked.clip, asked.from_s, asked.to_s)
+            looking = ctx.verifiers.verify(caller.account_id, asked.clip, asked.from_s, asked.to_s)
+            told = await while_there(request, looking)
         except BadClip as bad:
             raise Unprocessable(str(bad), code="clip.invalid", param="clip") from None
     return Response(told, media_type="application/json")

@@ -14,8 +14,8 @@ import cv2
 import orjson
 import structlog
 
-from faces.clips import Limits, UnreadableClip, Wanted
-from faces.confined import die_with
+from faces.clips import TOO_LARGE, Limits, UnreadableClip, Wanted
+from faces.confined import bound
 from faces.mark.detect import Detector
 from faces.mark.keys import MarkKeyring
 from faces.settings import MarkSettings
@@ -32,8 +32,10 @@ log = structlog.get_logger()
 _LIMITS = Limits(pixels=9_000_000, frames=20_000, cpu_s=30, memory=1024**3, windows=60)
 """Of the decoder: 4K, and a minute of 240 frames a second with what comes before."""
 _SEARCHES = 8
-_CPU_S = 150
+_CPU_S = 120
 """More than the API waits for."""
+_MEMORY = 4 * 1024**3
+"""Address space; it touches a tenth of that."""
 _NICE = 10
 """Requests and sessions of this machine go first."""
 _DATABASE_S = 15.0
@@ -56,6 +58,8 @@ def _answer(account_id: str, from_s: float, to_s: float) -> JsonObject:
         looked = look(sys.stdin.buffer, Detector(keys, _SEARCHES), Wanted(from_s, to_s), _LIMITS)
     except UnreadableClip as bad:
         return {"refused": str(bad)}
+    except MemoryError:
+        return {"refused": TOO_LARGE}
     try:
         told = asyncio.run(_told(looked, keys, account_id))
     except DatabaseUnreachable as unreachable:
@@ -65,7 +69,7 @@ def _answer(account_id: str, from_s: float, to_s: float) -> JsonObject:
 
 
 def main(parent: str, account_id: str, from_s: str, to_s: str) -> None:
-    die_with(int(parent), _CPU_S)
+    bound(int(parent), _CPU_S, _MEMORY)
     configure_logging()  # to its other output
     os.nice(_NICE)
     cv2.setNumThreads(1)

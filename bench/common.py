@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
 from bench.proxy import Proxy, between
 from stack import servers as embedded
 from stack.ports import free_ports
@@ -67,6 +69,14 @@ def peers_python() -> Path:
         environments.run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder / "bin" / "python", lock)
 
     return environments.kept("peers", [lock], make) / "bin" / "python"
+
+
+def own_memory(process: psutil.Process) -> int:
+    """Bytes that are the process' alone; what it shares with others, too, where nobody but root may look."""
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import psutil
 from msgspec import structs
 
-from bench.common import breakable, report, run
+from bench.common import breakable, own_memory, report, run
 from events.codec import new_event
 from events.producer import EventProducer
 from events.sealing import new_worker_key, public_text, sign_state
@@ -133,7 +133,7 @@ async def rest(system: World, servers: ProcessGroup, seconds: float) -> Rest:
     await asyncio.sleep(seconds)
     took = time.monotonic() - began
     cores = {name: (_burnt(pid) - before[name]) / took for name, pid in pids.items()}
-    mib = {name: sum(p.memory_full_info().uss for p in _family(pids[name])) / 2**20 for name in OURS}
+    mib = {name: sum(own_memory(p) for p in _family(pids[name])) / 2**20 for name in OURS}
     return Rest(cores, mib)
 
 

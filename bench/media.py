@@ -36,6 +36,8 @@ _WHITE, _LOUD, _QUIET = 150, 2000, 1000
 _LEAST_ROWS = 64
 """LiveKit closes a video with a frame of 8 × 8."""
 _WITHIN_S = 1.5
+_PIECE = 240
+"""Samples, of which a tone of 440 Hz has two waves."""
 _OF_A_WORKER = (
     "lk_playback_latency_seconds",
     "greenroom_worker_audio_to_mouth_seconds",
@@ -76,6 +78,14 @@ class Sound:
         found = np.flatnonzero((self.at > since) & (self.at < since + _WITHIN_S) & (self.pcm > _LOUD))
         return float(self.at[found[0]]) if len(found) else None
 
+    def holes(self, since: float, for_s: float) -> float:
+        """Seconds without the tone, in pieces of 5 ms, between its first sample and `for_s` behind it."""
+        if (begins := self.begins(since)) is None:
+            return for_s
+        loud = self.pcm[(self.at >= begins) & (self.at < begins + for_s)] > _QUIET
+        pieces = loud[: len(loud) // _PIECE * _PIECE].reshape(-1, _PIECE).any(axis=1)
+        return max(0.0, for_s - float(pieces.sum()) * _PIECE / 48_000)
+
     def ends(self, since: float) -> float:
         """The last sample that is not quiet, within a while."""
         found = np.flatnonzero((self.at > since) & (self.at < since + _WITHIN_S) & (self.pcm > _QUIET))
@@ -91,6 +101,8 @@ class Found:
     to_silence: list[float] = field(default_factory=list)
     skew: list[float] = field(default_factory=list)
     """Of the frame behind the sound."""
+    holes: list[float] = field(default_factory=list)
+    """In tones that nobody broke off: of a source that had nothing to give, and of a network."""
 
     def take(
         self,
@@ -105,6 +117,8 @@ class Found:
             self.to_sound += [heard - began] if heard is not None else []
             self.to_mouth += [seen - began] if seen is not None else []
             self.skew += [seen - heard] if heard is not None and seen is not None else []
+            if bright and began not in dict(broken):
+                self.holes.append(sound.holes(began, TONE_S - 0.02))
         for began, cleared in broken:
             heard = sound.begins(began)
             if heard is not None and heard < cleared:  # else there was nothing yet to be silenced
@@ -168,6 +182,7 @@ def rows_of(quality: str, found: Found) -> list[tuple[object, ...]]:
         "first byte sent → its frame seen": found.to_mouth,
         "interruption sent → silence heard": found.to_silence,
         "frame behind its sound": found.skew,
+        "missing of a tone": found.holes,
     }
     return [
         (quality, name, len(values), *(f"{quantile(values, q) * 1000:.0f}" for q in (0.5, 0.95, 0.99)))

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from livekit import rtc
 
-from bench.common import quantile, report, run, world
+from bench.common import own_memory, quantile, report, run, world
 from cli.customer import AVATAR, Agent, Watcher, speech
 from tests.system.stage import FINISHED, audit_holds
 from tests.system.test_speaking import judge, windows
@@ -169,7 +169,7 @@ class Soak:
                     known[f"session left alone {1 + self.kept.index(child.pid)}"] = child.pid
             for name, pid in known.items():
                 with contextlib.suppress(psutil.Error):
-                    self.memory.setdefault(name, []).append(psutil.Process(pid).memory_full_info().uss / 2**20)
+                    self.memory.setdefault(name, []).append(own_memory(psutil.Process(pid)) / 2**20)
 
 
 def tones() -> bytes:

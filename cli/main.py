@@ -34,6 +34,7 @@ from cli.usage import usage_app
 from cli.verification import verify
 from cli.webhooks import webhooks_app
 from cli.workers import workers_app
+from faces.confined import keep_to_itself
 from projections.names import Name
 from schemas.logs import configure_logging
 
@@ -298,6 +299,7 @@ def run() -> None:
     """The console script. Errors of the stack are sentences, not traces."""
     from stack.process import StackError
 
+    keep_to_itself()
     configure_logging()
     try:
         app()

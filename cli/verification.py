@@ -252,12 +252,12 @@ def _unknown(mark: ForeignMark) -> str:
         return f"{mark.file_id}, a file of `greenroom render`, score {mark.score}"
     may = "A longer part may tell." if mark.tag is None else "It may be a file of `greenroom render`."
     named = f"a mark of key {mark.key_id}, tag {mark.tag or 'unreadable'}, score {mark.score}"
-    return f"{named}: no session of this log has it. {may}"
+    return f"{named}: none of the sessions that were looked at has it. {may}"
 
 
 def _break(found: Break) -> str:
     if found.kind == "gap":
-        return f"gap {_stretch(found)}: no session of this log"
+        return f"gap {_stretch(found)}: none of the sessions that were looked at"
     if found.skipped_seconds is None:
         return f"cut at {_stretch(found)}: to another session"
     return f"cut at {_stretch(found)}: the session's seconds jump by {found.skipped_seconds:+.1f}"

@@ -8,6 +8,7 @@ nothing, dies with its parent, and gets no more than its share of work and memor
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -19,6 +20,7 @@ from faces.confined import confine, open_nothing
 
 
 def main(parent: int, wanted: str, limits: str) -> None:
+    os.set_blocking(sys.stderr.fileno(), False)  # nobody reads it before the end: what is too much is not said
     bounds = msgspec.json.decode(limits, type=clips.Limits)
     asked = msgspec.json.decode(wanted, type=clips.Wanted)
     encode = msgspec.msgpack.Encoder().encode

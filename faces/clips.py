@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import av
 import numpy as np
@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from faces.mark.samples import STEP_S, TALLEST, Chroma, Sampler, Step
@@ -33,6 +33,8 @@ _SEEK_FROM_S = 10.0
 _MOST_FAILURES = 100
 """Packets in a row that cannot be read: then nothing behind them is tried."""
 _LACKING_S = 1.0
+_LEAP_S = 10.0
+"""A picture may stand still for a while; a time stamp that is wrong takes all that is behind it away."""
 _THUMB_HIGH = 96
 _FILE_ID = re.compile(rf"{FILE}_[0-9A-HJKMNP-TV-Z]{{26}}")
 _NO_OTHER_FILE = {"protocol_whitelist": "none"}
@@ -42,11 +44,19 @@ UNREADABLE = "This is not a video file that can be read. If it plays elsewhere, 
 NO_PICTURE = "This file has sound alone: there is no picture to look at. Give the file that has the picture."
 NO_FRAME = "Not a single frame of this clip could be read. If it plays elsewhere, convert it to MP4 and try that."
 TOO_LARGE = "This clip needs too much memory to be decoded. Scale it to 1080 lines or less, and try that."
+ENDS_BEFORE = "The clip ends before the second to begin with. Begin earlier."
+TOO_MANY = "The clip has more frames than are looked at. Cut out the part that you mean, and give that."
 TOO_CUT_UP = (
     "Its frames change their size, or their times jump, so often that nothing can be found in it. Encode it anew in one"
     " size, and try that."
 )
 TOO_SLOW = "This clip takes too long to be decoded. Cut a shorter part out of it, or scale it down, and try that."
+
+
+Word = Annotated[str, Meta(max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=2**31)]
+Second = Annotated[float, Meta(ge=0, le=2 * _MOST_S)]
+"""A clip may have taken over who says it: what comes across a pipe is within bounds, or no record."""
 
 
 class UnreadableClip(Exception):
@@ -78,20 +88,20 @@ class Wanted(Struct, frozen=True):
 class Opened(Struct, tag="opened"):
     """What the file says of itself. `seconds`: None where it does not. `file_id`: of a file of `greenroom render`."""
 
-    container: str
-    codec: str
-    width: int
-    height: int
-    seconds: float | None
-    file_id: str | None
+    container: Word
+    codec: Word
+    width: Count
+    height: Count
+    seconds: Second | None
+    file_id: Word | None
 
 
 class Sampled(Struct, tag="sampled"):
     """A step, across a pipe: 256 for each of the 255 shades."""
 
-    at_s: float
-    rows: int
-    columns: int
+    at_s: Second
+    rows: Annotated[int, Meta(ge=1, le=TALLEST)]
+    columns: Annotated[int, Meta(ge=1, le=_WIDEST)]
     data: bytes
 
     @classmethod
@@ -109,16 +119,16 @@ class Sampled(Struct, tag="sampled"):
 class Unread(Struct, tag="unread"):
     """Seconds that could not be read."""
 
-    start: float
-    end: float
+    start: Second
+    end: Second
 
 
 class Thumb(Struct, tag="thumb"):
     """RGB."""
 
-    at: float
-    height: int
-    width: int
+    at: Second
+    height: Count
+    width: Count
     data: bytes
 
     @property
@@ -129,15 +139,15 @@ class Thumb(Struct, tag="thumb"):
 class Ended(Struct, tag="ended"):
     """`stopped`: the clip has more frames than are looked at."""
 
-    frames: int
-    seconds: float
+    frames: Annotated[int, Meta(ge=0)]
+    seconds: Second
     stopped: bool
 
 
 class Refused(Struct, tag="refused"):
     """`UnreadableClip`, across a pipe."""
 
-    reason: str
+    reason: Annotated[str, Meta(max_length=500)]
 
 
 Record = Opened | Sampled | Unread | Thumb | Ended
@@ -164,7 +174,11 @@ def read(clip: BinaryIO, wanted: Wanted, limits: Limits) -> Iterator[Record]:
 
 def _stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The one that is shown; covers of albums are none. Raises UnreadableClip."""
-    streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+    streams = [
+        each
+        for each in container.streams.video
+        if not each.disposition & Disposition.attached_pic and each.codec_context is not None
+    ]
     if not streams:
         raise UnreadableClip(NO_PICTURE if container.streams.audio else UNREADABLE)
     stream = max(streams, key=lambda each: each.width * each.height)
@@ -172,8 +186,7 @@ def _stream(container: InputContainer, limits: Limits) -> VideoStream:
         most = f"at most {limits.pixels / 1_000_000:g} million are taken"
         raise UnreadableClip(f"The clip has {stream.width} × {stream.height} pixels; {most}. Scale it down.")
     context = stream.codec_context
-    if context is None:
-        raise UnreadableClip(UNREADABLE)
+    assert context is not None
     context.options = {"max_pixels": str(limits.pixels)}  # a stream may grow after its header
     context.thread_count = 1  # each thread would hold frames of its own
     return stream
@@ -216,6 +229,7 @@ class _Reading:
 
     def records(self) -> Iterator[Record]:
         whole_to, broken, frames, stopped = self._wanted.from_s, False, 0, False
+        end = min((each for each in (self._wanted.to_s, self._seconds) if each is not None), default=0.0)
         self._seek()
         for frame in self._frames():
             if frame is None:
@@ -224,6 +238,7 @@ class _Reading:
             frames += 1
             at = self._clock.at(frame.time)
             if at >= self._until or (stopped := frames > self._limits.frames):
+                broken = broken or stopped or at - whole_to > _LEAP_S
                 break
             if at < self._wanted.from_s:
                 broken = False
@@ -235,9 +250,9 @@ class _Reading:
             if (step := self._kept(frame, at)) is not None:
                 yield Sampled.of(step)
         else:
-            lacks = self._wanted.to_s is None and self._seconds is not None and self._seconds - whole_to > _LACKING_S
-            if broken or lacks:
-                yield Unread(whole_to, max(whole_to + self._step, self._seconds or 0.0))
+            broken = broken or end - whole_to > _LACKING_S  # a file that was cut off mostly ends without an error
+        if broken:
+            yield Unread(whole_to, max(whole_to + self._step, end))
         if (step := self._sampler.end()) is not None:
             yield Sampled.of(step)
         yield from self._strip.thumbs

@@ -15,7 +15,21 @@ from typing import IO, BinaryIO
 import msgspec
 import structlog
 
-from faces.clips import TOO_LARGE, TOO_SLOW, UNREADABLE, Limits, Record, Refused, UnreadableClip, Wanted
+from faces.clips import (
+    TOO_LARGE,
+    TOO_SLOW,
+    UNREADABLE,
+    Limits,
+    Opened,
+    Record,
+    Refused,
+    Sampled,
+    Thumb,
+    UnreadableClip,
+    Wanted,
+)
+from faces.confined import ONE_THREAD
+from faces.mark.samples import STEP_S
 
 log = structlog.get_logger()
 
@@ -28,8 +42,6 @@ _SILENT_S = 60.0
 _ENDS_WITHIN_S = 5.0
 _MOST_SAID = 4096
 _OF_THE_MACHINE = ("LD_LIBRARY_PATH",)
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Each would reserve address space, of which the process has little."""
 
 _decoder = msgspec.msgpack.Decoder(Record | Refused)
 
@@ -48,7 +60,7 @@ def decoded(
     os.lseek(clip.fileno(), 0, os.SEEK_SET)  # the process gets the handle as it stands
     process = subprocess.Popen(
         [sys.executable, "-I", "-m", "faces.clip_decoder", str(os.getpid()), *settings],
-        env=own | _ONE_THREAD,
+        env=own | ONE_THREAD,
         stdin=clip.fileno(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -62,20 +74,42 @@ def decoded(
 
 def _records(process: subprocess.Popen[bytes], silent_s: float) -> Iterator[Record]:
     assert process.stdout is not None
+    opened, last = False, None
     while (head := _exactly(process.stdout, 4, silent_s)) is not None:
         size = int.from_bytes(head, "big")
         if size > _MOST_BYTES or (data := _exactly(process.stdout, size, silent_s)) is None:
             raise _gone(process)
         try:
             record = _decoder.decode(data)
-        except msgspec.MsgspecError as wrong:  # a clip has taken its decoder over
-            log.error("clip decoder said nonsense", error=str(wrong))
-            raise UnreadableClip(UNREADABLE) from None
+        except msgspec.MsgspecError as wrong:
+            raise _nonsense(str(wrong)) from None
         if isinstance(record, Refused):
             raise UnreadableClip(record.reason)
+        if isinstance(record, Opened) is opened or not _sound(record, last):
+            raise _nonsense(type(record).__name__)
+        opened, last = True, record if isinstance(record, Sampled) else last
         yield record
     if _ended(process) != 0:
         raise _gone(process)
+
+
+def _sound(record: Record, last: Sampled | None) -> bool:
+    """Whether it has the size that it says, and is not too near to the `last` step: steps of one size are gathered into
+    windows, which would have no end.
+    """
+    if isinstance(record, Thumb):
+        return len(record.data) == record.height * record.width * 3
+    if not isinstance(record, Sampled):
+        return True
+    other = last is None or (record.rows, record.columns) != (last.rows, last.columns)
+    apart = other or last is None or record.at_s > last.at_s + STEP_S / 2
+    return apart and len(record.data) == 4 * record.rows * record.columns
+
+
+def _nonsense(said: str) -> UnreadableClip:
+    """A clip has taken its decoder over."""
+    log.error("clip decoder said nonsense", error=said)
+    return UnreadableClip(UNREADABLE)
 
 
 def _exactly(pipe: IO[bytes], size: int, silent_s: float) -> bytes | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
 from faces.clips import (
+    ENDS_BEFORE,
     NO_FRAME,
     TOO_CUT_UP,
+    TOO_MANY,
     Ended,
     Limits,
     Opened,
@@ -71,9 +73,16 @@ def look(
             looked.seen.append(detector.look(window))
             tell(window[-1].at_s, looked.opened.seconds if looked.opened else None)
     if not looked.steps:
-        raise UnreadableClip(NO_FRAME)
-    looked.unread = merged(looked.unread)
+        raise UnreadableClip(_nothing(looked.ended, wanted))
     return looked
+
+
+def _nothing(ended: Ended | None, wanted: Wanted) -> str:
+    if ended is not None and ended.stopped:
+        return TOO_MANY
+    if ended is not None and ended.frames and 0 < wanted.from_s >= ended.seconds:
+        return ENDS_BEFORE
+    return NO_FRAME
 
 
 def _steps(records: Iterable[Record], looked: Looked) -> Iterator[Step]:
@@ -86,7 +95,7 @@ def _steps(records: Iterable[Record], looked: Looked) -> Iterator[Step]:
         elif isinstance(record, Opened):
             looked.opened = record
         elif isinstance(record, Unread):
-            looked.unread.append(record)
+            _add(looked.unread, record)
         elif isinstance(record, Thumb):
             looked.thumbs.append(record)
         else:
@@ -101,6 +110,8 @@ def cannot_tell(looked: Looked) -> str | None:
         return MOSTLY_UNREAD
     if read_s < _LEAST_S:
         return TOO_SHORT
+    if looked.ended is not None and looked.ended.stopped:
+        return TOO_MANY
     if min(looked.opened.width, looked.opened.height) < _LEAST_SIDE:
         return TOO_SMALL
     if looked.colourful < _GREY:
@@ -108,11 +119,9 @@ def cannot_tell(looked: Looked) -> str | None:
     return None
 
 
-def merged(unread: Sequence[Unread]) -> list[Unread]:
-    found: list[Unread] = []
-    for each in unread:
-        if found and each.start - found[-1].end <= _TOGETHER_S:
-            found[-1] = Unread(found[-1].start, max(found[-1].end, each.end))
-        else:
-            found.append(each)
-    return found
+def _add(unread: list[Unread], more: Unread) -> None:
+    """Those that all but touch are one: however many there are, a clip has no more of them than seconds."""
+    if unread and more.start - unread[-1].end <= _TOGETHER_S:
+        unread[-1] = Unread(unread[-1].start, max(unread[-1].end, more.end))
+    else:
+        unread.append(more)

@@ -125,15 +125,22 @@ async def only_of(connection: Connection, consumer: str, other: str) -> list[Par
     return [_parked(*row) for row in await cursor.fetchall()]
 
 
-async def ask(connection: Connection, subject: str | None, consumer: str | None) -> list[tuple[str, str]]:
-    """Ask the owners to try again; of all subjects, or consumers, where None is said. Returns (consumer, subject)."""
+async def ask(
+    connection: Connection, subject: str | None, consumer: str | None, limit: int | None = None
+) -> list[tuple[str, str]]:
+    """Ask the owners to try again; of all subjects, or consumers, where None is said. Returns (consumer, subject).
+
+    `limit`: of those that nobody has asked for yet, the first; anybody can have made any number.
+    """
     cursor = await connection.execute(
         """
-        UPDATE parked SET retry_asked = now()
-        WHERE coalesce(session_id = %s, true) AND coalesce(consumer = %s, true)
+        UPDATE parked SET retry_asked = now() WHERE (consumer, session_id) IN (
+            SELECT consumer, session_id FROM parked
+            WHERE coalesce(session_id = %s, true) AND coalesce(consumer = %s, true)
+            AND (%s::int IS NULL OR retry_asked IS NULL) LIMIT %s)
         RETURNING consumer, session_id
         """,
-        [subject, consumer],
+        [subject, consumer, limit, limit],
     )
     return sorted(await cursor.fetchall())
 

@@ -213,7 +213,7 @@ def _span(span: Span, state: State, facts: Sequence[UsageFacts]) -> ShownSpan:
         session_to=_tenths(span.last_second),
         began_at=to_wire(from_ms),
         ended_at=to_wire(to_ms),
-        ledger=in_ledger(billed, to_ms - from_ms, not state.terminal and (not readings or readings[-1].to_ms < to_ms)),
+        ledger=in_ledger(billed, to_ms - from_ms, more_to_come(state, readings, to_ms)),
         billed_seconds=_tenths(billed / 1000),
     )
 
@@ -238,6 +238,12 @@ def laid_out(facts: Iterable[UsageFacts]) -> list[Reading]:
             ends[each.attempt] = end = max(begin, time_of(each.id))
             found.append(Reading(begin, end, each.billable_ms))
     return found
+
+
+def more_to_come(state: State, readings: Sequence[Reading], to_ms: int) -> bool:
+    """Of what was played until then: the session runs, or the ledger is not yet where the session's own state is."""
+    runs = not state.terminal and (not readings or readings[-1].to_ms < to_ms)
+    return runs or state.billed_ms > sum(each.billable_ms for each in readings)
 
 
 def billed_ms(readings: Iterable[Reading], from_ms: int, to_ms: int) -> int:

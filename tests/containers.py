@@ -68,6 +68,22 @@ def file(
     return buffer.getvalue()
 
 
+def with_undecodable(frames: Iterable[Frame]) -> bytes:
+    """A file with two pictures, of which the second is of a kind that no decoder knows."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as out:
+        streams = [out.add_stream(codec, rate=FPS) for codec in ("libx264", "mpeg4")]
+        for number, frame in enumerate(frames):
+            image = av.VideoFrame.from_ndarray(frame, format="yuv420p")
+            for stream in streams:
+                stream.width, stream.height, stream.pix_fmt = image.width, image.height, "yuv420p"
+                image.pts, image.time_base = number, Fraction(1, FPS)
+                out.mux(stream.encode(image))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    return buffer.getvalue().replace(b"mp4v", b"zzzz")
+
+
 def _options(codec: str, options: dict[str, str]) -> dict[str, str]:
     return {"preset": "ultrafast", **options} if codec in ("libx264", "libx265") else options
 

@@ -26,6 +26,11 @@ from workers.stalls import Resumed, Stalled, StallWatch
 
 _SILENCE = (np.zeros(TICK_SAMPLES, np.int16), Tick(np.zeros(TICK_SAMPLES, np.int16), 0, (), ()))
 
+LATER = 1
+"""Ticks by which a frame goes out behind its sound, so that it is seen with it: a participant needs that much longer to
+hear than to see (docs/decisions/0041-a-frame-goes-with-its-sound.md).
+"""
+
 Frame = bytes | bytearray
 """I420."""
 
@@ -83,7 +88,9 @@ class MediaClock:
         self._playback = playback
         self._now = now
         self._ahead: deque[tuple[Pcm, Tick]] = deque()
-        """Sound that the face has and the room has not: as many ticks as frames trail it."""
+        """Sound that the face has and the room has not: as many ticks as frames trail it too far."""
+        self._held: Frame | None = None
+        """The last tick's frame, of a face whose frames trail nothing."""
         self._due: deque[_Due] = deque()
         self._tone = Tone()
         self.tone = False
@@ -109,27 +116,40 @@ class MediaClock:
             return None
         return Segment(current.id[:SEGMENT_CHARS], current.played * 1000 // RATE)
 
+    @property
+    def _trails(self) -> int:
+        """Ticks for which the sound waits."""
+        return max(0, self._face.lookahead - LATER)
+
     async def tick(self, output: Output) -> Played:
         """One frame and 40 ms of audio. Raises RendererLost, TimeoutError.
 
-        The audio waits as long as frames trail it.
+        The audio waits as long as frames trail it by more than LATER, and frames that trail it by less wait.
         """
         heard = self._playback.tick()
         self._ahead.append((self._tone.tick() if self.tone and not heard.speech else heard.pcm, heard))
         frame = await self._face.show(self._ahead[-1][0])
         # An interruption may have emptied it meanwhile: then silence goes out with the frame.
-        pcm, tick = self._ahead.popleft() if len(self._ahead) > self._face.lookahead else _SILENCE
+        pcm, tick = self._ahead.popleft() if len(self._ahead) > self._trails else _SILENCE
         cleared_at, self._cleared_at = self._cleared_at, None
         # Known before it is pushed: whatever becomes of the push, an interruption or the leave reports these, once.
         done = [_Due(finish) for finish in tick.done]
         self._due.extend(done)
         try:
-            await output.push(frame if self._mark is None else self._mark(frame), pcm)
+            await output.push(self._later(frame if self._mark is None else self._mark(frame)), pcm)
         except BaseException:
             for due in done:
                 due.at = self._now()  # nobody knows whether it is heard: told with the next tick, if there is one
             raise
         return self._count(tick, done, cleared_at, output.queued_s)
+
+    def _later(self, frame: Frame) -> Frame:
+        """The frame that goes out with this tick. The first does at once, and once more: somebody waits for it."""
+        if self._face.lookahead >= LATER:
+            self._held = None  # of the face before
+            return frame
+        shown, self._held = self._held or frame, frame
+        return shown
 
     def _count(self, tick: Tick, done: Sequence[_Due], cleared_at: float | None, queued_s: float) -> Played:
         """`tick` was pushed just now; its last sample is heard in `queued_s`."""
@@ -179,6 +199,6 @@ def _measured(tick: Tick, cleared_at: float | None, now: float, queued_s: float)
     leaves_at = now + max(0.0, queued_s - TICK_S)  # its first sample, from the source
     if tick.arrived_at is not None:
         yield "playback_latency", leaves_at - tick.arrived_at
-        yield "audio_to_mouth", now - tick.arrived_at
+        yield "audio_to_mouth", now + LATER * TICK_S - tick.arrived_at
     if cleared_at is not None:
         yield "clear_to_silence", leaves_at - cleared_at

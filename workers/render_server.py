@@ -23,6 +23,7 @@ import numpy as np
 import structlog
 
 from faces.assets import Assets, MissingAsset
+from faces.confined import keep_to_itself
 from faces.face import UnreadableFace
 from schemas.avatars import STOCK
 from schemas.background import Background
@@ -252,6 +253,7 @@ async def main(handle: int, path: Path, name: str, threads: int, assets: Path) -
 
 
 if __name__ == "__main__":
+    keep_to_itself()
     configure_logging()
     outlive_signals()
     _, fd, path, name, threads, assets = sys.argv

@@ -168,8 +168,8 @@ class LiveRoom:
     async def push(self, frame: Frame, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the audio source has room, which is the only pace.
 
-        The frame goes out then: its sound leaves the source 20 ms later, and a picture needs longer to a participant
-        than sound does (docs/decisions/0041-a-frame-goes-with-its-sound.md).
+        The frame goes out then, when this sound leaves the source 20 ms later
+        (docs/decisions/0041-a-frame-goes-with-its-sound.md).
         """
         height = self._frame.height
         if self._renew_in is not None:

@@ -12,6 +12,7 @@ import sys
 from livekit import rtc
 from structlog.contextvars import bind_contextvars
 
+from faces.confined import keep_to_itself
 from schemas.logs import configure_logging, trace_fields
 from workers import watch
 from workers.children import SESSION_ALIVE_EVERY_S, outlive_signals, say_alive
@@ -65,6 +66,7 @@ async def _obey(pipe: Pipe[ToSession], session: Session) -> None:
 
 
 if __name__ == "__main__":
+    keep_to_itself()
     configure_logging()
     outlive_signals()
     asyncio.run(main(socket.socket(fileno=int(sys.argv[1]))))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from pydantic import SecretStr
 
 from api.children import environment
+from api.errors import AtCapacity
 from api.settings import ApiSettings
 from api.verifiers import Verifiers
 from faces.settings import MarkSettings
@@ -35,3 +38,18 @@ def test_its_process_knows_log_database_and_keys_of_marks(monkeypatch: pytest.Mo
     assert told["GREENROOM_DATABASE_URL"] == "postgresql://u:p@h/d"
     assert told["PGPASSFILE"] == "/pgpass"
     assert not {"GREENROOM_MASTER_KEYS", "GREENROOM_KEY_PEPPER", "AWS_SECRET_ACCESS_KEY"} & told.keys()
+
+
+async def test_a_clip_waits_unread_until_there_is_room_for_it() -> None:
+    """Each is a file of some megabytes: an account has one of them here, and all accounts together a few."""
+    verifiers = Verifiers(SETTINGS, wait_s=0.05)
+    async with contextlib.AsyncExitStack() as held:
+        await held.enter_async_context(verifiers.taken_in("acct_0"))
+        with pytest.raises(AtCapacity, match="Too many clips"):
+            await held.enter_async_context(verifiers.taken_in("acct_0"))
+        for n in range(1, 32):
+            await held.enter_async_context(verifiers.taken_in(f"acct_{n}"))
+        with pytest.raises(AtCapacity, match="Too many clips"):
+            await held.enter_async_context(verifiers.taken_in("acct_32"))
+    async with verifiers.taken_in("acct_32"):
+        pass

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
 
 from faces import clips
 from faces.clips import Clock, Ended, Limits, Opened, Record, Sampled, Strip, Thumb, Unread, UnreadableClip, Wanted
-from faces.decoding import decoded
+from faces.decoding import _records, decoded
 from faces.mark.detect import Detector
 from faces.mark.samples import TALLEST, Step
-from faces.verification import look
+from faces.verification import cannot_tell, look
 from tests import containers as made
 from tests.clips import KEY
 
@@ -158,6 +163,34 @@ def test_a_clip_that_was_cut_off_says_what_is_missing() -> None:
     assert unread(records)[-1][1] == pytest.approx(10, abs=0.2)
 
 
+def test_a_clip_that_was_cut_off_says_what_is_missing_of_a_part() -> None:
+    """As the API asks, always with an end: four seconds of a title are no clip without a mark."""
+    whole = made.file(small(250), "matroska", gop=25)
+    records = read(whole[: int(len(whole) * 0.6)], Wanted(0.0, 60.0))
+    assert unread(records)[-1][1] == pytest.approx(10, abs=0.2)
+    records = read(whole[: int(len(whole) * 0.6)], Wanted(0.0, 8.0))
+    assert unread(records)[-1][1] == pytest.approx(8, abs=0.2)
+    assert unread(read(whole, Wanted(0.0, 60.0))) == []
+
+
+def test_what_is_behind_a_time_stamp_that_is_wrong_is_told() -> None:
+    """It takes all that follows out of the part that was asked for."""
+    times = [number / 25 + (3000 if number >= 100 else 0) for number in range(200)]
+    records = read(made.file(small(200), "matroska", times=times), Wanted(0.0, 60.0))
+    ((begin, end),) = unread(records)
+    assert (begin, end) == (pytest.approx(4, abs=0.1), pytest.approx(60, abs=0.1))
+
+
+def test_a_picture_that_stands_still_for_a_while_is_read() -> None:
+    times = [number / 25 + (5 if number >= 100 else 0) for number in range(200)]
+    assert unread(read(made.file(small(200), "matroska", times=times), Wanted(0.0, 6.0))) == []
+
+
+def test_a_second_picture_that_nobody_can_decode_is_left_alone() -> None:
+    """As a clip's that was made by a newer program."""
+    assert len(steps(read(made.with_undecodable(small(100))))) == len(steps(read(made.file(small(100)))))
+
+
 def test_a_part_of_it() -> None:
     clip = made.file(small(1000))
     records = read(clip, Wanted(20.5, 25.0, thumbs=4))
@@ -209,6 +242,30 @@ def test_more_frames_than_are_looked_at() -> None:
     records = read(WHOLE, limits=Limits(frames=30, cpu_s=30))
     assert isinstance(records[-1], Ended)
     assert records[-1].stopped
+    assert unread(records)[-1] == (pytest.approx(1.2, abs=0.05), pytest.approx(2.0, abs=0.05))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limits", "says"),
+    [
+        (Wanted(1000.0, 1060.0), SMALL, clips.ENDS_BEFORE),
+        (Wanted(1.5, 60.0), Limits(frames=30, cpu_s=30), clips.TOO_MANY),
+    ],
+)
+def test_a_part_that_was_not_come_to_says_why(wanted: Wanted, limits: Limits, says: str) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(WHOLE)
+        with pytest.raises(UnreadableClip) as told:
+            look(file, Detector([KEY], 0), wanted, limits)
+    assert str(told.value) == says
+
+
+def test_nothing_found_among_the_first_frames_tells_nothing() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(made.file(made.pictures(250, 256, 256)))
+        looked = look(file, Detector([KEY], 0), Wanted(), Limits(frames=200, cpu_s=30))
+    assert not looked.shown
+    assert cannot_tell(looked) == clips.TOO_MANY
 
 
 def test_too_much_work_is_told() -> None:
@@ -232,6 +289,71 @@ def test_nothing_is_left_when_nobody_listens() -> None:
             (process,) = [each for each in psutil.Process().children() if "faces.clip_decoder" in each.cmdline()]
             assert {name for name in process.environ() if name.startswith("GREENROOM")} == set()
         assert not process.is_running()
+
+
+def test_a_decoder_that_complains_without_end_does_not_wait_for_a_listener() -> None:
+    """Nobody reads what it says there while it works: a pipe takes 64 KB."""
+    listener, complaints = os.pipe()
+    os.set_blocking(complaints, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(complaints, bytes(4096))
+    os.set_blocking(complaints, True)
+    command = [sys.executable, "-I", "-m", "faces.clip_decoder", str(os.getpid()), "no JSON", "{}"]
+    try:
+        assert subprocess.run(command, stderr=complaints, timeout=60, check=False).returncode != 0
+    finally:
+        os.close(listener)
+        os.close(complaints)
+
+
+# A decoder that a clip has taken over
+
+
+OPENED = Opened("mp4", "h264", 128, 96, 2.0, None)
+STEP = Sampled(0.1, 2, 3, bytes(24))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [STEP],
+        [OPENED, OPENED],
+        [OPENED, Sampled(0.1, 2, 3, bytes(23))],
+        [OPENED, Sampled(0.1, 1, 2_000_000, bytes(8_000_000))],
+        [OPENED, Sampled(float("nan"), 2, 3, bytes(24))],
+        [OPENED, STEP, Sampled(0.1 + 1e-9, 2, 3, bytes(24))],
+        [OPENED, STEP, Unread(0.1, 0.2), Sampled(0.1, 2, 3, bytes(24))],
+        [OPENED, Thumb(0.1, 1000, 1000, bytes(3))],
+        [Opened("m" * 100_000, "h264", 128, 96, 2.0, None)],
+        [OPENED, Ended(1, float("inf"), False)],
+    ],
+)
+def test_what_it_says_is_no_record_unless_it_can_be_one(said: list[Record]) -> None:
+    with pytest.raises(UnreadableClip) as told:
+        list(heard(*said))
+    assert str(told.value) == clips.UNREADABLE
+
+
+def test_steps_of_another_size_may_follow_at_once() -> None:
+    honest = [OPENED, STEP, Sampled(0.1, 3, 2, bytes(24)), Unread(0.2, 0.4), Sampled(0.5, 3, 2, bytes(24))]
+    assert list(heard(*honest)) == honest
+
+
+def heard(*said: Record) -> Iterator[Record]:
+    """What comes of it across a pipe."""
+    with tempfile.TemporaryFile() as file:
+        for record in said:
+            data = msgspec.msgpack.encode(record)
+            file.write(len(data).to_bytes(4, "big") + data)
+        file.flush()
+        file.seek(0)
+        process = subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            yield from _records(process, 5.0)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 # Times and thumbs: pure

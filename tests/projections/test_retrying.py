@@ -367,6 +367,22 @@ async def test_one_of_many_is_found_by_its_key(world: World) -> None:
     await world.sql("DELETE FROM parked WHERE topic = 'many'")
 
 
+async def test_of_any_number_so_many_are_asked_for_at_once(world: World) -> None:
+    """Who asks again asks for the rest."""
+    await world.sql(
+        'INSERT INTO parked (consumer, topic, partition, session_id, "offset", reason)'
+        " SELECT 'usage', 'some', 0, 'sess_' || n, 0, 'newer' FROM generate_series(1, 25) n"
+    )
+    try:
+        async with pool(world.database_url, 1) as connections, connections.connection() as connection:
+            asked = [await parked.ask(connection, None, "usage", 10) for _ in range(4)]
+        assert len({each for some in asked for each in some}) == sum(map(len, asked)) >= 25
+        assert [len(some) for some in asked[:2]] == [10, 10]
+        assert asked[3] == []
+    finally:
+        await world.sql("DELETE FROM parked WHERE topic = 'some'")
+
+
 def test_a_refold_takes_each_event_once() -> None:
     """From where it was parked to where its projection is."""
     sid = session_id()

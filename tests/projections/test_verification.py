@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from events.session_state import State
 from faces.mark.appearances import Appearance, Span
 from faces.mark.code import coded
 from faces.mark.keys import MarkKeyring
-from projections.verification import Candidates, Reading, apart, billed_ms, breaks, in_ledger, laid_out
+from projections.verification import Candidates, Reading, apart, billed_ms, breaks, in_ledger, laid_out, more_to_come
 from schemas.ids import SESSION, USAGE, derived_id, new_id
 from schemas.usage import UsageFacts
 from schemas.verification import ShownSession, ShownSpan
@@ -155,6 +156,15 @@ def test_what_of_some_seconds_is_in_the_ledger(from_s: int, to_s: int, billed: f
 def test_what_a_running_session_has_not_told_yet_is_pending() -> None:
     assert in_ledger(0, 5_000, True) == "pending"
     assert in_ledger(4_000, 5_000, True) == "billed"
+
+
+def test_a_session_of_which_the_ledger_knows_less_than_the_session_itself_is_pending() -> None:
+    """Two projections: the one of the ledger may be behind, or its session be parked."""
+    state = State(new_id(SESSION))
+    assert more_to_come(state, [], AT)
+    state.status, state.billed_ms = "ended", 10_000
+    assert more_to_come(state, laid_out(PLAYED[:1]), AT + 30_000)
+    assert not more_to_come(state, laid_out(PLAYED[:3]), AT + 30_000)
 
 
 def test_a_reading_bills_no_more_than_its_time() -> None:

@@ -170,7 +170,10 @@ def test_a_process_knows_the_secrets_of_its_kind_alone(folder: Path) -> None:
     }
 
     def known(pid: int) -> set[str]:
-        environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+        except PermissionError:
+            pytest.skip("processes keep their environment to themselves: who may trace them can look, such as root")
         return {name for name, secret in secrets.items() if secret in environment}
 
     assert {kind: known(pid) for kind, pid in pids.items()} == KNOWN_TO

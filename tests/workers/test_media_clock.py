@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.events import Segment
 from schemas.moods import Mood
 from workers.face import RendererLost
-from workers.media_clock import MediaClock, Played
+from workers.media_clock import LATER, MediaClock, Played
 from workers.playback import RATE, TICK_SAMPLES, Finish, Pcm, Playback, Utterance
 from workers.stalls import STALLED_S, Resumed, Stalled
 from workers.timers import Timers
@@ -121,6 +121,11 @@ class Scene:
         return [int(pcm[0]) for _, pcm in self.room.pushed]
 
 
+def waits(lookahead: int) -> int:
+    """Ticks for which the sound waits for the frames of such a face."""
+    return max(0, lookahead - LATER)
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -137,9 +142,21 @@ def test_every_tick_is_one_frame_and_exactly_40_ms(scene: Scene) -> None:
     assert not scene.room.pushed[2][1][5:].any()
 
 
-def test_a_frame_goes_out_in_the_tick_that_it_is_drawn_in(scene: Scene) -> None:
-    scene.tick(4)
-    assert scene.frames == [1, 2, 3, 4]
+def test_a_frame_goes_out_a_tick_behind_its_sound() -> None:
+    """The first at once, too: somebody waits for it. What trails its sound by more than that is not held."""
+    for lookahead, frames in ((0, [1, 1, 2, 3]), (1, [1, 2, 3, 4]), (3, [1, 2, 3, 4])):
+        scene = Scene(Face(lookahead))
+        scene.tick(4)
+        assert scene.frames == frames
+
+
+def test_a_face_that_comes_in_place_of_another_shows_nothing_of_it(scene: Scene) -> None:
+    scene.tick(2)
+    scene.face.lookahead = 1
+    scene.tick(2)
+    scene.face.lookahead = 0
+    scene.tick(2)
+    assert scene.frames == [1, 1, 3, 4, 5, 5]
 
 
 def test_each_frame_that_goes_out_is_marked_and_no_other(scene: Scene) -> None:
@@ -153,18 +170,18 @@ def test_each_frame_that_goes_out_is_marked_and_no_other(scene: Scene) -> None:
     scene.tick(3)
     scene.interrupt()
     scene.tick(2)
-    assert scene.frames == [10, 20, 30, 40, 50]
+    assert scene.frames == [10, 10, 20, 30, 40]
     assert given == [b"1", b"2", b"3", b"4", b"5"]
 
 
 @pytest.mark.parametrize("lookahead", [1, 2, 5])
-def test_the_sound_waits_as_long_as_frames_trail_it(lookahead: int) -> None:
+def test_the_sound_waits_as_long_as_frames_trail_it_too_far(lookahead: int) -> None:
     scene = Scene(Face(lookahead))
     scene.say("a", TICK_SAMPLES)
     played = scene.tick(lookahead + 2)
     assert [int(pcm[0]) for pcm in scene.face.heard][:2] == [1000, 0]  # the face hears it at once
-    assert scene.sound == [0] * lookahead + [1000, 0]
-    assert [each.started for each in played] == [()] * lookahead + [("a",), ()]
+    assert scene.sound == [0] * waits(lookahead) + [1000, 0] + [0] * (lookahead - waits(lookahead))
+    assert [each.started for each in played].index(("a",)) == waits(lookahead)
 
 
 def test_a_segment_starts_once(scene: Scene) -> None:
@@ -194,7 +211,7 @@ def test_a_full_play_is_reported_once_its_last_sample_has_left(samples: int, loo
     scene = Scene(Face(lookahead))
     scene.say("a", samples)
     ticks = -(-samples // TICK_SAMPLES)
-    *_, last = scene.tick(lookahead + ticks)
+    *_, last = scene.tick(waits(lookahead) + ticks)
     assert scene.finishes == []  # handed over, not heard
     assert last.heard_at == pytest.approx(scene.room.now + scene.room.queued_s)
     heard_at = last.heard_at or 0.0
@@ -259,7 +276,7 @@ def test_what_the_face_has_and_the_room_has_not_was_not_heard(lookahead: int, ti
     scene = Scene(Face(lookahead))
     scene.say("a", RATE)
     scene.tick(ticks)
-    handed_s, queued_s = max(0, ticks - lookahead) * TICK_S, scene.room.queued_s
+    handed_s, queued_s = max(0, ticks - waits(lookahead)) * TICK_S, scene.room.queued_s
     (finish,) = scene.interrupt()
     assert finish.position_s == pytest.approx(max(0.0, handed_s - queued_s))
     scene.tick(lookahead + 3)
@@ -278,7 +295,7 @@ def test_handed_over_in_full_and_still_queued_it_is_interrupted(scene: Scene) ->
     assert scene.finishes == [finish]
 
 
-@pytest.mark.parametrize("lookahead", [1, 3])
+@pytest.mark.parametrize("lookahead", [2, 3])
 def test_its_last_sample_still_with_the_face_it_is_interrupted(lookahead: int) -> None:
     scene = Scene(Face(lookahead))
     scene.say("a", 10 * TICK_SAMPLES)
@@ -286,7 +303,7 @@ def test_its_last_sample_still_with_the_face_it_is_interrupted(lookahead: int) -
     assert scene.playback.current is None
     queued_s = scene.room.queued_s
     (finish,) = scene.interrupt()
-    assert finish == Finish("a", pytest.approx((10 - lookahead) * TICK_S - queued_s), interrupted=True)  # type: ignore[arg-type]
+    assert finish == Finish("a", pytest.approx((10 - waits(lookahead)) * TICK_S - queued_s), interrupted=True)  # type: ignore[arg-type]
     scene.tick(20)
     assert scene.finishes == [finish]
 
@@ -312,12 +329,12 @@ def test_several_segments_in_flight(scene: Scene) -> None:
     assert sum(finish.position_s for finish in finishes) == pytest.approx(11 * TICK_S - queued_s)
 
 
-def test_the_mouth_shuts_with_the_next_frame(scene: Scene) -> None:
+def test_the_mouth_shuts_with_the_next_frame_that_is_drawn(scene: Scene) -> None:
     scene.tick(3)
     scene.interrupt()
     assert scene.face.cleared == 1
     scene.tick(3)
-    assert scene.frames == [1, 2, 3, 4, 5, 6]
+    assert scene.frames == [1, 1, 2, 3, 4, 5]
 
 
 def test_a_segment_after_an_interruption_is_played_from_its_beginning(scene: Scene) -> None:
@@ -333,8 +350,8 @@ def test_a_segment_after_an_interruption_is_played_from_its_beginning(scene: Sce
 @pytest.mark.parametrize("lookahead", [0, 2])
 def test_interrupted_while_the_face_draws_only_silence_goes_out(lookahead: int) -> None:
     scene = Scene(Face(lookahead))
-    scene.say("a", TICK_SAMPLES * (lookahead + 1))
-    scene.tick(lookahead)
+    scene.say("a", TICK_SAMPLES * (waits(lookahead) + 1))
+    scene.tick(waits(lookahead))
     scene.face.during = scene.interrupt
     (played,) = scene.tick()
     scene.face.during = lambda: None
@@ -428,14 +445,16 @@ def track(scene: Scene) -> Utterance:
 def test_speech_that_has_begun_and_does_not_come_is_a_stall_until_it_comes(lookahead: int) -> None:
     scene = Scene(Face(lookahead))
     segment = scene.say("a", 25 * TICK_SAMPLES, complete=False)
-    scene.tick(25 + lookahead)
+    scene.tick(25 + waits(lookahead))
     began_ms = scene.clock.meter.read().billable_ms
     notices = [each.notice for each in scene.tick(STALLED)]
     assert notices == [None] * (STALLED - 1) + [Stalled(began_ms)]
     assert scene.clock.stalled
     scene.playback.feed(segment, np.ones(TICK_SAMPLES, np.int16))
-    *_, resumed = scene.tick(1 + lookahead)
-    assert resumed.notice == Resumed(began_ms + (STALLED + lookahead) * 40)  # billed: it is the sender who pauses
+    *_, resumed = scene.tick(1 + waits(lookahead))
+    assert resumed.notice == Resumed(
+        began_ms + (STALLED + waits(lookahead)) * 40
+    )  # billed: it is the sender who pauses
     assert not scene.clock.stalled
 
 
@@ -503,11 +522,11 @@ def test_from_the_first_byte_to_the_sound_and_to_the_frame_that_shows_it(lookahe
     segment = scene.say("a", 10 * TICK_SAMPLES)
     scene.playback.arrives(segment, scene.room.now)
     played = scene.tick(10)
-    assert [each.audible for each in played].index(True) == lookahead
-    # what stands in the source goes first; the frame goes out when its sound is all in the source
+    assert [each.audible for each in played].index(True) == waits(lookahead)
+    # what stands in the source goes first; the frame goes out a tick after its sound is all in the source
     assert measured(played) == {
-        "playback_latency": [round((lookahead + 1) * TICK_S + QUEUE_S - TICK_S, 3)],
-        "audio_to_mouth": [round((lookahead + 1) * TICK_S, 3)],
+        "playback_latency": [round((waits(lookahead) + 1) * TICK_S + QUEUE_S - TICK_S, 3)],
+        "audio_to_mouth": [round((waits(lookahead) + 1 + LATER) * TICK_S, 3)],
     }
 
 
@@ -660,8 +679,8 @@ def test_with_lookahead_the_end_of_playout_is_later() -> None:
     scene = Scene(Face(lookahead=5))
     scene.say("a", TICK_SAMPLES)
     heard = [each.heard_at for each in scene.tick(8)]
-    assert [at is not None for at in heard] == [False] * 5 + [True] + [False] * 2
-    assert heard[5] == pytest.approx(100 + 6 * TICK_S)
+    assert [at is not None for at in heard] == [False] * 4 + [True] + [False] * 3
+    assert heard[4] == pytest.approx(100 + 5 * TICK_S)
 
 
 def test_speech_that_is_cut_off_keeps_awake_until_then(scene: Scene) -> None:

@@ -6,6 +6,9 @@ import { count, short } from "../data/words";
 import { Card, Copy, Empty, Problem, Sure } from "../parts/basic";
 import { Icon } from "../parts/icon";
 
+/** As many as one request of `/console/operator/parked` asks for. */
+const AT_ONCE = 10_000;
+
 /** `subject` null: all that is parked. */
 type Wanted = { subject: string | null };
 
@@ -22,6 +25,7 @@ export function ParkedCard({ look: { parked, parked_count: all } }: { look: Look
       setTried(new Set([...tried, ...(subject === null ? parked.map((each) => each.subject) : [subject])]));
     },
   });
+  const ofAll = all > AT_ONCE ? `${count(AT_ONCE)} of ${count(all)}` : `all ${count(all)}`;
   const close = () => {
     retry.reset();
     setAsking(null);
@@ -63,7 +67,7 @@ export function ParkedCard({ look: { parked, parked_count: all } }: { look: Look
       )}
       {asking && (
         <Sure
-          title={asking.subject === null ? `Read all ${count(all)} again?` : "Read it again?"}
+          title={asking.subject === null ? `Read ${ofAll} again?` : "Read it again?"}
           verb="Read again"
           keep="Leave it"
           busy={retry.isPending}
