@@ -69,14 +69,13 @@ def file(
 
 
 def with_undecodable(frames: Iterable[Frame]) -> bytes:
-    """A file with two pictures, of which the second is of a kind that no decoder knows."""
+    """A file with two pictures of 128 × 96, of which the second is of a kind that no decoder knows."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as out:
-        streams = [out.add_stream(codec, rate=FPS) for codec in ("libx264", "mpeg4")]
+        streams = [out.add_stream(codec, rate=FPS, width=128, height=96) for codec in ("libx264", "mpeg4")]
         for number, frame in enumerate(frames):
             image = av.VideoFrame.from_ndarray(frame, format="yuv420p")
             for stream in streams:
-                stream.width, stream.height, stream.pix_fmt = image.width, image.height, "yuv420p"
                 image.pts, image.time_base = number, Fraction(1, FPS)
                 out.mux(stream.encode(image))
         for stream in streams:
