@@ -71,7 +71,7 @@ def file(
 def with_undecodable(frames: Iterable[Frame]) -> bytes:
     """A file with two pictures of 128 × 96, of which the second is of a kind that no decoder knows."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as out:
+    with av.open(buffer, "w", format="matroska") as out:
         streams = [out.add_stream(codec, rate=FPS, width=128, height=96) for codec in ("libx264", "mpeg4")]
         for number, frame in enumerate(frames):
             image = av.VideoFrame.from_ndarray(frame, format="yuv420p")
@@ -80,7 +80,7 @@ def with_undecodable(frames: Iterable[Frame]) -> bytes:
                 out.mux(stream.encode(image))
         for stream in streams:
             out.mux(stream.encode(None))
-    return buffer.getvalue().replace(b"mp4v", b"zzzz")
+    return buffer.getvalue().replace(b"V_MPEG4/ISO/ASP", b"V_NEWER/OF/KIND")
 
 
 def _options(codec: str, options: dict[str, str]) -> dict[str, str]:

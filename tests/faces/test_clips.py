@@ -177,8 +177,7 @@ def test_what_is_behind_a_time_stamp_that_is_wrong_is_told() -> None:
     """It takes all that follows out of the part that was asked for."""
     times = [number / 25 + (3000 if number >= 100 else 0) for number in range(200)]
     records = read(made.file(small(200), "matroska", times=times), Wanted(0.0, 60.0))
-    ((begin, end),) = unread(records)
-    assert (begin, end) == (pytest.approx(4, abs=0.1), pytest.approx(60, abs=0.1))
+    assert unread(records) == [(4.0, 60.0)]
 
 
 def test_a_picture_that_stands_still_for_a_while_is_read() -> None:
@@ -242,7 +241,7 @@ def test_more_frames_than_are_looked_at() -> None:
     records = read(WHOLE, limits=Limits(frames=30, cpu_s=30))
     assert isinstance(records[-1], Ended)
     assert records[-1].stopped
-    assert unread(records)[-1] == (pytest.approx(1.2, abs=0.05), pytest.approx(2.0, abs=0.05))
+    assert unread(records) == [(1.2, 2.0)]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +335,7 @@ def test_what_it_says_is_no_record_unless_it_can_be_one(said: list[Record]) -> N
 
 
 def test_steps_of_another_size_may_follow_at_once() -> None:
-    honest = [OPENED, STEP, Sampled(0.1, 3, 2, bytes(24)), Unread(0.2, 0.4), Sampled(0.5, 3, 2, bytes(24))]
+    honest: list[Record] = [OPENED, STEP, Sampled(0.1, 3, 2, bytes(24)), Unread(0.2, 0.4), Sampled(0.5, 3, 2, bytes(24))]
     assert list(heard(*honest)) == honest
 
 
