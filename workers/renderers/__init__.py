@@ -77,7 +77,8 @@ class Cued(Protocol):
 
 
 class Renderer(Protocol):
-    """Synchronous. `lookahead_ms` is how far frames trail the sound; the session delays the audio by it."""
+    """Synchronous. `lookahead_ms` is how far frames trail the sound; by what is more than a tick, the session
+    delays the audio."""
 
     @property
     def lookahead_ms(self) -> int: ...
