@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers voices web chromium console-pictures schemas pages docs wheel clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers voices web chromium console-pictures schemas pages read-pages docs wheel clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -158,6 +158,9 @@ schemas: $(STAMP) ## write the generated JSON Schemas, the AsyncAPI and the Open
 
 pages: $(STAMP) ## write what is generated of the pages in docs/
 	$(PY) -m tools
+
+read-pages: $(STAMP) ## every block of shell in README, tutorial and how-tos, typed by a reader on a real stack; ten minutes
+	GREENROOM_READ_ALL=1 $(PY) -m pytest -q tests/docs/test_reading.py
 
 docs: $(DOCS_STAMP) ## the pages as a site, with a search that works offline: build/site; a broken link or an orphan fails
 	@$(DOCS_VENV)/bin/python -m tools.site

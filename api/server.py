@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import socket
 from collections.abc import Sequence
@@ -50,8 +51,12 @@ async def _live(app: FastAPI) -> Answer:
 
 
 async def serve(settings: ApiSettings) -> None:
-    """Until SIGTERM or Ctrl-C; open requests get some seconds to end. Raises PepperMissing."""
+    """Until SIGTERM or Ctrl-C; open requests get some seconds to end.
+
+    Raises PepperMissing; OSError, with a sentence, when a port cannot be had.
+    """
     check_pepper(settings.key_pepper.get_secret_value())
+    public = _bound(settings.api_host, settings.api_port)
     app = create_app(settings)
     _allow_files(settings.api_connections + _OTHER_FILES)
     limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)
@@ -63,7 +68,23 @@ async def serve(settings: ApiSettings) -> None:
 
     host, port, pages = settings.metrics_host, settings.internal_port, {"/live": lambda: _live(app)}
     async with tracing.opened("api"), opened("api", host, port, ready, metrics.TOLD, pages):
-        await server.serve()
+        await server.serve(sockets=[public])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """By ourselves: uvicorn would find out that it is taken when all else has been started."""
+    with contextlib.ExitStack() as undone:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            bound = undone.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError as failed:
+            raise OSError(
+                failed.errno, f"{host}:{port} cannot be listened on", "the public port of greenroom api"
+            ) from failed
+        undone.pop_all()
+    return bound
 
 
 class _Public(uvicorn.Server):
