@@ -39,24 +39,31 @@ async def world() -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def breakable(proxied: bool = False) -> AsyncIterator[tuple[World, ProcessGroup, Proxy]]:
-    """`world()` with its servers; one that is killed is started again. `proxied`: the way to Kafka can be broken."""
+    """`world()` with its servers; one that is killed is started again. `proxied`: the way to Kafka can be broken.
+
+    Of a run that failed, what they said stays.
+    """
     folder = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
     jars, binary = embedded.install(_Silent())
     group = ProcessGroup(folder / "logs")
     kafka_port, found_at = free_ports(2)
     try:
-        async with between(found_at, kafka_port) as proxy:
-            at = (kafka_port, found_at if proxied else kafka_port)
-            made = World(await embedded.start(group, folder, jars, binary, at), folder / "processes")
-            await made.open()
-            try:
-                yield made, group, proxy
-            finally:
-                await made.close()
-    finally:
-        await group.stop()
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
+        try:
+            async with between(found_at, kafka_port) as proxy:
+                at = (kafka_port, found_at if proxied else kafka_port)
+                made = World(await embedded.start(group, folder, jars, binary, at), folder / "processes")
+                await made.open()
+                try:
+                    yield made, group, proxy
+                finally:
+                    await made.close()
+        finally:
+            await group.stop()
+    except BaseException:
+        print(f"What the servers and processes have said is in {folder}.", file=sys.stderr)
+        raise
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
 
 
 def peers_python() -> Path:

@@ -49,7 +49,7 @@ from workers import metrics, predecessors, watch
 from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
-from workers.commands import take_commands
+from workers.commands import take_commands, watch_answers
 from workers.lease import boottime, phase
 from workers.mark import MarkMaker
 from workers.messages import AttemptLimits, Draining, End, HandedOver, Said, Start
@@ -153,12 +153,13 @@ class Supervisor:
         watch.start(lambda: self.renewed_at)
         states = asyncio.create_task(self._say_states())
         commands = asyncio.create_task(self._take_commands(consumer))
+        answers = asyncio.create_task(watch_answers(consumer, place, self._is_heard))
         leaving = [asyncio.create_task(asked.wait()) for asked in (self._stop, self._drain_asked)]
-        vital: list[asyncio.Task[Any]] = [states, commands, *leaving]
+        vital: list[asyncio.Task[Any]] = [states, commands, answers, *leaving]
         if self._renderer is not None and self._renderer.keeping is not None:
             vital.append(self._renderer.keeping)
         await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
-        await self._drain([states, commands])
+        await self._drain([states, commands, answers])
         for task in vital:
             task.cancel()
         results = await asyncio.gather(*vital, return_exceptions=True)
@@ -219,6 +220,10 @@ class Supervisor:
         return new_event(signed, source=f"greenroom/worker/{self.worker_id}", subject=self.worker_id)
 
     # Commands
+
+    def _is_heard(self) -> bool:
+        """Whether Kafka acknowledges our states."""
+        return phase(self.renewed_at, boottime()) == "valid"
 
     async def _take_commands(self, consumer: AIOKafkaConsumer) -> None:
         await take_commands(consumer, self.worker_id, self._obey)

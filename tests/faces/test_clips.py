@@ -268,7 +268,7 @@ def test_nothing_found_among_the_first_frames_tells_nothing() -> None:
 
 
 def test_too_much_work_is_told() -> None:
-    clip = made.file(made.pictures(8, 640, 480) * 40, gop=1)
+    clip = made.file(made.pictures(8, 640, 480) * 20, "mpegts", gop=1) * 100  # half a minute of work
     assert refused(clip, Limits(cpu_s=1)) == clips.TOO_SLOW
 
 
@@ -335,7 +335,13 @@ def test_what_it_says_is_no_record_unless_it_can_be_one(said: list[Record]) -> N
 
 
 def test_steps_of_another_size_may_follow_at_once() -> None:
-    honest: list[Record] = [OPENED, STEP, Sampled(0.1, 3, 2, bytes(24)), Unread(0.2, 0.4), Sampled(0.5, 3, 2, bytes(24))]
+    honest: list[Record] = [
+        OPENED,
+        STEP,
+        Sampled(0.1, 3, 2, bytes(24)),
+        Unread(0.2, 0.4),
+        Sampled(0.5, 3, 2, bytes(24)),
+    ]
     assert list(heard(*honest)) == honest
 
 
