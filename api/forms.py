@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -32,7 +33,8 @@ async def read(
         known_once(form, fields)
         yield form
     finally:
-        await form.close()
+        with contextlib.suppress(OSError):  # of a full disk, once more, for what was not written yet
+            await form.close()
 
 
 def known_once(form: FormData, fields: Collection[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 import socket
 from collections.abc import Sequence
@@ -56,7 +55,7 @@ async def serve(settings: ApiSettings) -> None:
     Raises PepperMissing; OSError, with a sentence, when a port cannot be had.
     """
     check_pepper(settings.key_pepper.get_secret_value())
-    public = _bound(settings.api_host, settings.api_port)
+    _refuse_taken(settings.api_host, settings.api_port)
     app = create_app(settings)
     _allow_files(settings.api_connections + _OTHER_FILES)
     limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)
@@ -68,23 +67,21 @@ async def serve(settings: ApiSettings) -> None:
 
     host, port, pages = settings.metrics_host, settings.internal_port, {"/live": lambda: _live(app)}
     async with tracing.opened("api"), opened("api", host, port, ready, metrics.TOLD, pages):
-        await server.serve(sockets=[public])
+        await server.serve()
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """By ourselves: uvicorn would find out that it is taken when all else has been started."""
-    with contextlib.ExitStack() as undone:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            bound = undone.enter_context(socket.socket(family, kind, protocol))
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(address)
-        except OSError as failed:
-            raise OSError(
-                failed.errno, f"{host}:{port} cannot be listened on", "the public port of greenroom api"
-            ) from failed
-        undone.pop_all()
-    return bound
+def _refuse_taken(host: str, port: int) -> None:
+    """uvicorn finds out that it is taken when all else has been started. Raises OSError, with a sentence."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                tried.bind(address)
+    except OSError as failed:
+        why = f"{host}:{port} cannot be listened on ({failed.strerror})"
+        raise OSError(failed.errno, why, "the public port of greenroom api") from failed
 
 
 class _Public(uvicorn.Server):

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api import forms
 from api.auth import CallerPrincipal
-from api.context import Ctx
+from api.context import Context, Ctx
 from api.errors import (
     AtCapacity,
     BodyTooLarge,
@@ -26,6 +26,7 @@ from api.errors import (
 from api.middleware import while_there
 from api.verifiers import MOST_S, BadClip
 from schemas.verification import VerificationResource
+from store.accounts import Principal
 
 router = APIRouter(prefix="/v1/verify", tags=["Sessions"])
 
@@ -67,13 +68,13 @@ class Asked:
                             },
                             "from": {
                                 "type": "string",
-                                "pattern": r"^[0-9]{1,6}(\.[0-9]{1,3})?$",
+                                "pattern": r"^[0-9]{1,5}(\.[0-9]{1,3})?$",
                                 "description": "Look from this second of the clip on.",
                                 "default": "0",
                             },
                             "to": {
                                 "type": "string",
-                                "pattern": r"^[0-9]{1,6}(\.[0-9]{1,3})?$",
+                                "pattern": r"^[0-9]{1,5}(\.[0-9]{1,3})?$",
                                 "description": f"Look up to this second, {MOST_S} after `from` at the most, which is"
                                 " also the default.",
                             },
@@ -92,8 +93,13 @@ async def verify(request: Request, caller: CallerPrincipal, ctx: Ctx) -> Respons
     """
     if not ctx.verifiers.able:
         raise VerificationUnsupported
-    ctx.verifications.take(caller.key_id, PER_MINUTE)
-    async with ctx.verifiers.taken_in(caller.account_id), _read(request) as asked:
+    async with ctx.verifiers.taken_in(caller.account_id):
+        ctx.verifications.take(caller.key_id, PER_MINUTE)  # who finds no room has not asked yet
+        return await _verified(request, caller, ctx)
+
+
+async def _verified(request: Request, caller: Principal, ctx: Context) -> Response:
+    async with _read(request) as asked:
         try:
             looking = ctx.verifiers.verify(caller.account_id, asked.clip, asked.from_s, asked.to_s)
             told = await while_there(request, looking)
@@ -136,6 +142,6 @@ def _second(form: FormData, name: str) -> float | None:
         second = float(text) if text.isascii() else math.nan
     except ValueError:
         second = math.nan
-    if not 0 <= second < 1e6:
+    if not 0 <= second < 86_400:
         raise Unprocessable(f"{name} is a second of the clip, such as 12.5.", code=f"{name}.invalid", param=name)
     return second

@@ -38,6 +38,12 @@ _WAIT_S = 1.5 * _WALL_S
 _MOST_ANSWER = 4 * 1024 * 1024
 
 
+class _Busy(AtCapacity):
+    """A clip takes longer than a slot of a worker."""
+
+    retry_after = 10
+
+
 class BadClip(Exception):
     """The message says what is wrong with it, as a sentence to its sender."""
 
@@ -117,4 +123,4 @@ class Verifiers:
 
 
 def _busy() -> AtCapacity:
-    return AtCapacity("Too many clips are being looked at right now. Retry after the given seconds.")
+    return _Busy("Too many clips are being looked at right now. Retry after the given seconds.")

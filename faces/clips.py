@@ -27,7 +27,8 @@ _KEPT_EVERY_S = 0.015
 """Of faster clips not every frame is looked at."""
 _WIDEST = 4 * TALLEST
 _MOST_GAP_S = 3600.0
-_MOST_S = 24 * 3600.0
+MOST_S = 24 * 3600.0
+"""Of a clip."""
 _BACK_S = 0.25
 _SEEK_FROM_S = 10.0
 _MOST_FAILURES = 100
@@ -55,7 +56,7 @@ TOO_SLOW = "This clip takes too long to be decoded. Cut a shorter part out of it
 
 Word = Annotated[str, Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=2**31)]
-Second = Annotated[float, Meta(ge=0, le=2 * _MOST_S)]
+Second = Annotated[float, Meta(ge=0, le=2 * MOST_S)]
 """A clip may have taken over who says it: what comes across a pipe is within bounds, or no record."""
 
 
@@ -200,7 +201,7 @@ def _length(container: InputContainer, stream: VideoStream) -> float | None:
         seconds = container.duration / av.time_base
     else:
         return None
-    return seconds if 0 < seconds < _MOST_S else None
+    return seconds if 0 < seconds < MOST_S else None
 
 
 def _file_id(container: InputContainer) -> str | None:
@@ -225,7 +226,7 @@ class _Reading:
         self._sampler = Sampler()
         self._strip = Strip(wanted.thumbs)
         self._kept_at = -1.0
-        self._until = min(_MOST_S, wanted.to_s if wanted.to_s is not None else _MOST_S)
+        self._until = min(MOST_S, wanted.to_s if wanted.to_s is not None else MOST_S)
 
     def records(self) -> Iterator[Record]:
         whole_to, broken, frames, stopped = self._wanted.from_s, False, 0, False
@@ -326,7 +327,7 @@ class Clock:
     def _first(self, stamp: float | None) -> float:
         if stamp is None:
             at = 0.0
-        elif self._start is None or not -_BACK_S <= stamp - self._start <= _MOST_S:
+        elif self._start is None or not -_BACK_S <= stamp - self._start <= MOST_S:
             self._start, at = stamp, 0.0
         else:
             at = max(0.0, stamp - self._start)

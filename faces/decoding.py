@@ -25,6 +25,7 @@ from faces.clips import (
     Refused,
     Sampled,
     Thumb,
+    Unread,
     UnreadableClip,
     Wanted,
 )
@@ -97,6 +98,8 @@ def _sound(record: Record, last: Sampled | None) -> bool:
     """Whether it has the size that it says, and is not too near to the `last` step: steps of one size are gathered into
     windows, which would have no end.
     """
+    if isinstance(record, Unread):
+        return record.start <= record.end
     if isinstance(record, Thumb):
         return len(record.data) == record.height * record.width * 3
     if not isinstance(record, Sampled):

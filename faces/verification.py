@@ -10,6 +10,7 @@ import numpy as np
 
 from faces.clips import (
     ENDS_BEFORE,
+    MOST_S,
     NO_FRAME,
     TOO_CUT_UP,
     TOO_MANY,
@@ -66,8 +67,10 @@ def look(
 ) -> Looked:
     """`tell(second that was come to, the clip's seconds if known)`. Raises UnreadableClip."""
     looked = Looked()
+    if wanted.from_s >= MOST_S:
+        raise UnreadableClip(ENDS_BEFORE)
     with decoded(clip, wanted, limits) as records:
-        for window in windows(_steps(records, looked)):
+        for window in windows(_steps(records, looked, wanted.thumbs)):
             if len(looked.seen) == limits.windows:
                 raise UnreadableClip(TOO_CUT_UP)
             looked.seen.append(detector.look(window))
@@ -85,7 +88,7 @@ def _nothing(ended: Ended | None, wanted: Wanted) -> str:
     return NO_FRAME
 
 
-def _steps(records: Iterable[Record], looked: Looked) -> Iterator[Step]:
+def _steps(records: Iterable[Record], looked: Looked, thumbs: int) -> Iterator[Step]:
     for record in records:
         if isinstance(record, Sampled):
             step = record.step
@@ -97,7 +100,8 @@ def _steps(records: Iterable[Record], looked: Looked) -> Iterator[Step]:
         elif isinstance(record, Unread):
             _add(looked.unread, record)
         elif isinstance(record, Thumb):
-            looked.thumbs.append(record)
+            if len(looked.thumbs) < 2 * thumbs:  # no honest decoder tells more
+                looked.thumbs.append(record)
         else:
             looked.ended = record
 
@@ -122,6 +126,6 @@ def cannot_tell(looked: Looked) -> str | None:
 def _add(unread: list[Unread], more: Unread) -> None:
     """Those that all but touch are one: however many there are, a clip has no more of them than seconds."""
     if unread and more.start - unread[-1].end <= _TOGETHER_S:
-        unread[-1] = Unread(unread[-1].start, max(unread[-1].end, more.end))
+        unread[-1] = Unread(min(unread[-1].start, more.start), max(unread[-1].end, more.end))
     else:
         unread.append(more)

@@ -18,15 +18,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from structlog.contextvars import bound_contextvars
 
 from events import tracing
 from events.codec import new_event
 from events.producer import EventProducer, UnknownOutcome, assignment_partition
 from events.sealing import SealError, new_worker_key, public_text, sign_state, unseal
-from events.stopping import stop
-from events.topics import ASSIGNMENTS, SESSIONS, WORKERS
+from events.topics import SESSIONS, WORKERS
 from schemas.assignments import Task
 from schemas.avatars import STOCK
 from schemas.background import Background
@@ -49,7 +47,7 @@ from workers import metrics, predecessors, watch
 from workers.appending import EventAppender
 from workers.attempts import HeldAttempt, NotAnEvent
 from workers.children import Child, PoolClosed, WarmPool
-from workers.commands import take_commands, watch_answers
+from workers.commands import Commands
 from workers.lease import boottime, phase
 from workers.mark import MarkMaker
 from workers.messages import AttemptLimits, Draining, End, HandedOver, Said, Start
@@ -128,38 +126,34 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap, auto_offset_reset="latest")
+        commands = Commands(self._settings, self.worker_id, self._is_heard)
         if self._mark_key is None:
             log.warning("frames are not marked", wanted=self._settings.worker_mark_frames)
         witnessing = asyncio.create_task(self._witness.keep())
         try:
             await asyncio.gather(self._pool.fill(), self._start_renderer())
-            await asyncio.wait_for(consumer.start(), 30)
-            await self._serve(consumer)
+            await self._serve(commands)
         finally:
             witnessing.cancel()
             await self._pool.close()
             if self._renderer is not None:
                 await self._renderer.close()
-            await stop(consumer)
+            await commands.stop()
 
-    async def _serve(self, consumer: AIOKafkaConsumer) -> None:
+    async def _serve(self, commands: Commands) -> None:
         """From the first state record to the tombstone. Raises what it lives by has failed with."""
-        place = TopicPartition(self._settings.topic_prefix + ASSIGNMENTS.name, self.partition)
-        consumer.assign([place])
         # Without a position before the first state record, the first command would be skipped.
-        await asyncio.wait_for(consumer.position(place), _NETWORK_TIMEOUT_S)
+        await commands.start()
         self.renewed_at = boottime()
         watch.start(lambda: self.renewed_at)
         states = asyncio.create_task(self._say_states())
-        commands = asyncio.create_task(self._take_commands(consumer))
-        answers = asyncio.create_task(watch_answers(consumer, place, self._is_heard))
+        taking = asyncio.create_task(commands.take(self._obey))
         leaving = [asyncio.create_task(asked.wait()) for asked in (self._stop, self._drain_asked)]
-        vital: list[asyncio.Task[Any]] = [states, commands, answers, *leaving]
+        vital: list[asyncio.Task[Any]] = [states, taking, *leaving]
         if self._renderer is not None and self._renderer.keeping is not None:
             vital.append(self._renderer.keeping)
         await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
-        await self._drain([states, commands, answers])
+        await self._drain([states, taking])
         for task in vital:
             task.cancel()
         results = await asyncio.gather(*vital, return_exceptions=True)
@@ -224,9 +218,6 @@ class Supervisor:
     def _is_heard(self) -> bool:
         """Whether Kafka acknowledges our states."""
         return phase(self.renewed_at, boottime()) == "valid"
-
-    async def _take_commands(self, consumer: AIOKafkaConsumer) -> None:
-        await take_commands(consumer, self.worker_id, self._obey)
 
     def _obey(self, command: msgspec.Struct, traceparent: str | None) -> None:
         if isinstance(command, AssignmentAssign):

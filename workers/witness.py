@@ -21,6 +21,7 @@ from msgspec import Struct
 from events.producer import EventProducer, UnknownOutcome
 from events.settings import LogSettings
 from events.topics import WORKERS
+from faces.confined import keep_to_itself
 from schemas.logs import configure_logging
 from workers.children import Child, outlive_signals, say_alive
 from workers.lease import OVER_S, boottime
@@ -106,6 +107,7 @@ async def tell(watch: Watch) -> None:
 
 
 if __name__ == "__main__":
+    keep_to_itself()
     configure_logging()
     outlive_signals()
     asyncio.run(main(socket.socket(fileno=int(sys.argv[1]))))

@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +16,7 @@ from api.decoders import Decoders
 from api.errors import AtCapacity
 from faces.portrait import TOO_LARGE, TOO_SLOW, BadImage, normalise
 from tests import bombs, portraits
+from tests.looking import environment_of
 from tests.world import eventually
 
 pytestmark = pytest.mark.processes
@@ -94,7 +94,7 @@ async def test_a_decoder_knows_nothing() -> None:
     try:
         decoded = asyncio.create_task(Decoders().normalise("acct_1", file(BOMB), "av_1"))
         (process,) = await started()
-        told = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        told = environment_of(process.pid).split(b"\0")
         assert {name.partition(b"=")[0] for name in told} <= {b"", b"LD_LIBRARY_PATH"}
         handles = {os.readlink(f"/proc/{process.pid}/fd/{n}").split(":")[0] for n in range(3)}
         assert handles <= {"pipe", "socket"}

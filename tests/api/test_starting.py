@@ -51,5 +51,8 @@ def test_a_port_that_is_taken_is_told_in_a_sentence_before_all_else() -> None:
         port = taken.getsockname()[1]
         done = greenroom("api", pepper="x" * 16, port=port)
     assert done.returncode == 1
-    assert f"127.0.0.1:{port} cannot be listened on: the public port of greenroom api" in done.stderr
+    assert (
+        f"127.0.0.1:{port} cannot be listened on (Address already in use): the public port of greenroom api"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr

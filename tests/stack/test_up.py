@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cli.processes import INTERNAL_PORTS
 from tests import portraits
 from tests.deploy import queries
+from tests.looking import environment_of
 from tools import metrics_table
 
 pytestmark = pytest.mark.servers
@@ -170,15 +171,12 @@ def test_a_process_knows_the_secrets_of_its_kind_alone(folder: Path) -> None:
     }
 
     def known(pid: int) -> set[str]:
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
-        except PermissionError:
-            pytest.skip("processes keep their environment to themselves: who may trace them can look, such as root")
+        environment = environment_of(pid).decode(errors="replace")
         return {name for name, secret in secrets.items() if secret in environment}
 
     assert {kind: known(pid) for kind, pid in pids.items()} == KNOWN_TO
     for kind in ("workers.session_process", "workers.render_server"):
-        assert "GREENROOM_" not in Path(f"/proc/{pids[kind]}/environ").read_text()
+        assert b"GREENROOM_" not in environment_of(pids[kind])
 
 
 def test_what_is_kept_is_its_owners_alone(folder: Path) -> None:

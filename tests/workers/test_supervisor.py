@@ -39,6 +39,7 @@ from tests.workers.rogue import never, rogues
 from tests.world import World, eventually
 from workers import children
 from workers.appending import EventAppender
+from workers.commands import Commands
 from workers.pipe import Pipe
 from workers.settings import WorkerSettings
 from workers.supervisor import Supervisor
@@ -257,7 +258,7 @@ def test_the_supervisor_imports_neither_torch_nor_rtc() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-class Commands:
+class Consumer:
     """A consumer with these records, and no more."""
 
     def __init__(self, *records: ConsumerRecord[bytes, bytes]) -> None:
@@ -282,7 +283,7 @@ async def test_a_command_that_can_never_be_read_is_counted_and_passed() -> None:
     _, headers = encode(new_event(AssignmentEnd(worker_id, "s", 1, "api_request"), source="tests", subject=worker_id))
     schema = b"urn:greenroom:assignment.end:2"
     newer = [(name, schema if name == "ce_dataschema" else value) for name, value in headers]
-    commands = Commands(
+    consumer = Consumer(
         command("sess_1", value=b"no JSON"),
         command("sess_2", headers=[]),
         command("sess_3", headers=newer),
@@ -291,7 +292,8 @@ async def test_a_command_that_can_never_be_read_is_counted_and_passed() -> None:
     )
     counted = metrics.MALFORMED.labels("worker")
     before = counted._value.get()
+    reading = Commands(WorkerSettings(), worker_id, lambda: True)._read(consumer, supervisor._obey)
     with pytest.raises(asyncio.CancelledError):
-        await supervisor._take_commands(commands)
+        await reading
     assert counted._value.get() == before + 2
     assert list(supervisor._ended) == ["sess_5"]
