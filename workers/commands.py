@@ -61,7 +61,7 @@ class Commands:
         """Those of this worker, for ever; others share its partition. Raises KafkaError."""
         while True:
             consumer = self._consumer
-            reading = asyncio.create_task(self._read(consumer, obey))
+            reading = asyncio.create_task(read(consumer, self._worker_id, obey))
             waiting = asyncio.create_task(until_unanswered(consumer, self._place, self._reachable))
             try:
                 await asyncio.wait((reading, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -72,13 +72,6 @@ class Commands:
             if failed := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
                 raise failed[0]
             await self._renew()
-
-    async def _read(self, consumer: AIOKafkaConsumer, obey: Obey) -> None:
-        mine = self._worker_id.encode()
-        while True:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                told = [record for record in records if record.key == mine]
-                tell("worker", [(record, wrong) for record in told if (wrong := _follow(record, obey)) is not None])
 
     async def _renew(self) -> None:
         """If that fails, the old one has another minute."""
@@ -98,6 +91,14 @@ class Commands:
             raise
         old, self._consumer = self._consumer, made
         await stop(old)
+
+
+async def read(consumer: AIOKafkaConsumer, worker_id: str, obey: Obey) -> None:
+    """Commands of this worker, for ever."""
+    while True:
+        for records in (await consumer.getmany(timeout_ms=500)).values():
+            mine = [record for record in records if record.key == worker_id.encode()]
+            tell("worker", [(record, wrong) for record in mine if (wrong := _follow(record, obey)) is not None])
 
 
 async def until_unanswered(consumer: AIOKafkaConsumer, place: TopicPartition, reachable: Callable[[], bool]) -> None:

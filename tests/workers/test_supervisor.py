@@ -37,9 +37,8 @@ from schemas.events import (
 from tests.builders import record, session_id, task
 from tests.workers.rogue import never, rogues
 from tests.world import World, eventually
-from workers import children
+from workers import children, commands
 from workers.appending import EventAppender
-from workers.commands import Commands
 from workers.pipe import Pipe
 from workers.settings import WorkerSettings
 from workers.supervisor import Supervisor
@@ -292,8 +291,7 @@ async def test_a_command_that_can_never_be_read_is_counted_and_passed() -> None:
     )
     counted = metrics.MALFORMED.labels("worker")
     before = counted._value.get()
-    reading = Commands(WorkerSettings(), worker_id, lambda: True)._read(consumer, supervisor._obey)
     with pytest.raises(asyncio.CancelledError):
-        await reading
+        await commands.read(consumer, worker_id, supervisor._obey)
     assert counted._value.get() == before + 2
     assert list(supervisor._ended) == ["sess_5"]
