@@ -105,7 +105,7 @@ async def test_not_ours(world: World, clips: Path) -> None:
 async def test_a_mark_of_no_session(world: World, clips: Path) -> None:
     code, said = await greenroom(world, "verify", str(clips / "gone.mp4"))
     assert code == 0, said
-    assert "no session of this log has it" in said
+    assert "none of the sessions that were looked at has it" in said
 
 
 @pytest.mark.parametrize(
@@ -182,11 +182,12 @@ def test_every_line() -> None:
         f"  {shown}, not in the ledger yet: the session's next reading will tell",
         "sess_2  account acct_1  avatar av_demo  standard  score 20.5",
         "  which of its seconds it shows cannot be read; a longer part may tell",
-        "a mark of key k1, tag unreadable, score 11.0: no session of this log has it. A longer part may tell.",
-        "a mark of key k1, tag 00000000ff, score 12.0: no session of this log has it. It may be a file of"
-        " `greenroom render`.",
+        "a mark of key k1, tag unreadable, score 11.0: none of the sessions that were looked at has it. A longer part"
+        " may tell.",
+        "a mark of key k1, tag 00000000ff, score 12.0: none of the sessions that were looked at has it. It may be a"
+        " file of `greenroom render`.",
         "file_1, a file of `greenroom render`, score 13.0",
-        "gap 0:00.0–0:05.0: no session of this log",
+        "gap 0:00.0–0:05.0: none of the sessions that were looked at",
         "cut at 1:00.0–1:00.0: the session's seconds jump by -12.5",
         "cut at 1:10.0–1:10.0: to another session",
         "unread 1:03:20.0–1:03:22.5: could not be decoded",

@@ -233,6 +233,7 @@ class Consumer:
         self._names: set[tuple[str, int]] = set()
         self._news: asyncio.Future[object] | None = None
         self._fetched_ms: int | None = None
+        self._answered_ms = 0
         process.on_waking.append(self._woke)
 
     def _woke(self, pause_s: float) -> None:
@@ -258,6 +259,15 @@ class Consumer:
 
     async def position(self, place: TopicPartition) -> int:
         return self._places[place]
+
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        self._places[place] = offset
+
+    def last_poll_timestamp(self, place: TopicPartition) -> int:
+        """It asks all the time."""
+        if self._broker.reachable(self._process):
+            self._answered_ms = int((EPOCH_S + self._broker.timeline.now) * 1000)
+        return self._answered_ms
 
     async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         await asyncio.sleep(self._broker.delay())
