@@ -3,7 +3,6 @@ and the error envelope even for a crash."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Coroutine
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.errors import ApiError, BodyTooLarge, DatabaseUnavailable, InvalidRequest, KeyRevoked, RouteNotFound, respond
+from schemas.background import until_one_ends
 from schemas.ids import REQUEST, new_id
 from schemas.requests import CONTROLS
 from store.data_keys import Erased
@@ -83,21 +83,20 @@ class RequestBoundary:
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """`work`, cancelled when whoever asked for it has gone. The body is read by then. Raises ClientDisconnect."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for each in (working, gone):
-            each.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
+    done: list[T] = []
+
+    async def worked() -> None:
+        done.append(await work)
+
+    await until_one_ends(worked(), gone(request.receive))
+    if not done:
+        raise ClientDisconnect
+    return done[0]
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def gone(receive: Receive) -> None:
+    """Returns when whoever has asked is not there any more."""
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 

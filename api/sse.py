@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from api import auth
 from api.context import Context
 from api.errors import KeyRevoked
+from api.middleware import gone
 from api.news import Waiter
 from schemas.background import until_one_ends
 from schemas.jsons import JsonObject
@@ -89,7 +90,7 @@ class EventStream(Response):
             if await self._revoked():  # it was not when it was last looked at, up to a second ago
                 raise KeyRevoked
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await until_one_ends(self._send_all(waiter, send), _gone(receive))
+            await until_one_ends(self._send_all(waiter, send), gone(receive))
 
     async def _send_all(self, waiter: Waiter, send: Send) -> None:
         """A block with an id alone sets where the client resumes, and shows it nothing: one goes first, and one in the
@@ -145,11 +146,6 @@ class EventStream(Response):
 
 async def _chunk(send: Send, lines: bytes) -> None:
     await send({"type": "http.response.body", "body": lines, "more_body": True})
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _line(item: Item) -> bytes:

@@ -104,9 +104,12 @@ def _sound(record: Record, last: Sampled | None) -> bool:
         return len(record.data) == record.height * record.width * 3
     if not isinstance(record, Sampled):
         return True
-    other = last is None or (record.rows, record.columns) != (last.rows, last.columns)
-    apart = other or last is None or record.at_s > last.at_s + STEP_S / 2
-    return apart and len(record.data) == 4 * record.rows * record.columns
+    too_near = (
+        last is not None
+        and (record.rows, record.columns) == (last.rows, last.columns)
+        and record.at_s <= last.at_s + STEP_S / 2
+    )
+    return not too_near and len(record.data) == 4 * record.rows * record.columns
 
 
 def _nonsense(said: str) -> UnreadableClip:

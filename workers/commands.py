@@ -16,6 +16,7 @@ from events.producer import assignment_partition
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import ASSIGNMENTS
+from schemas.background import until_one_ends
 
 log = structlog.get_logger()
 
@@ -60,17 +61,10 @@ class Commands:
     async def take(self, obey: Obey) -> None:
         """Those of this worker, for ever; others share its partition. Raises KafkaError."""
         while True:
-            consumer = self._consumer
-            reading = asyncio.create_task(read(consumer, self._worker_id, obey))
-            waiting = asyncio.create_task(until_unanswered(consumer, self._place, self._reachable))
-            try:
-                await asyncio.wait((reading, waiting), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (reading, waiting):
-                    task.cancel()
-                outcomes = await asyncio.gather(reading, waiting, return_exceptions=True)
-            if failed := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
-                raise failed[0]
+            await until_one_ends(
+                read(self._consumer, self._worker_id, obey),
+                until_unanswered(self._consumer, self._place, self._reachable),
+            )
             await self._renew()
 
     async def _renew(self) -> None:

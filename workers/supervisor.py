@@ -126,7 +126,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        commands = Commands(self._settings, self.worker_id, self._is_heard)
+        commands = Commands(self._settings, self.worker_id, self._is_leased)
         if self._mark_key is None:
             log.warning("frames are not marked", wanted=self._settings.worker_mark_frames)
         witnessing = asyncio.create_task(self._witness.keep())
@@ -215,8 +215,8 @@ class Supervisor:
 
     # Commands
 
-    def _is_heard(self) -> bool:
-        """Whether Kafka acknowledges our states."""
+    def _is_leased(self) -> bool:
+        """Kafka acknowledges our states."""
         return phase(self.renewed_at, boottime()) == "valid"
 
     def _obey(self, command: msgspec.Struct, traceparent: str | None) -> None:
@@ -238,7 +238,7 @@ class Supervisor:
         sid, attempt = command.session_id, command.attempt
         if self._has(sid, attempt) or self._ended.get(sid, -1) >= attempt:
             return  # told twice, or told to end before it began
-        if phase(self.renewed_at, boottime()) != "valid":
+        if not self._is_leased():
             return  # may have been replaced already: start nothing
         spans = AttemptSpans(traceparent, sid, attempt, self.worker_id)
         if self._draining:

@@ -22,6 +22,23 @@ async def nothing_more() -> dict[str, str]:
     raise AssertionError
 
 
+class Endless:
+    """Work that ends when it is cancelled, and not at once."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.cancelled = False
+
+    async def run(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            self.cancelled = True
+            raise
+
+
 async def test_work_is_done_for_who_stays() -> None:
     async def work() -> str:
         return "done"
@@ -39,41 +56,22 @@ async def test_what_it_raises_is_raised() -> None:
 
 async def test_work_for_nobody_ends_before_the_answer_does() -> None:
     """What it holds, a turn and a process, is given back by then."""
-    begun, ended = asyncio.Event(), False
-
-    async def work() -> None:
-        nonlocal ended
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            ended = True
+    work = Endless()
 
     async def gone() -> dict[str, str]:
-        await begun.wait()
+        await work.begun.wait()
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientDisconnect):
-        await while_there(asked(gone), work())
-    assert ended
+        await while_there(asked(gone), work.run())
+    assert work.cancelled
 
 
 async def test_cancelled_itself_it_leaves_no_work_behind() -> None:
-    begun, cancelled = asyncio.Event(), False
-
-    async def work() -> None:
-        nonlocal cancelled
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled = True
-            raise
-
-    waiting = asyncio.create_task(while_there(asked(nothing_more), work()))
-    await begun.wait()
+    work = Endless()
+    waiting = asyncio.create_task(while_there(asked(nothing_more), work.run()))
+    await work.begun.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert cancelled
+    assert work.cancelled
