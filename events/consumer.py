@@ -33,6 +33,9 @@ _HINT_EVERY_S = 5.0
 _OFFSETS_TIMEOUT_S = 15.0
 _GAP_LOOKS = 3
 _STUCK_S = 60.0
+_SILENT_ROUNDS = 120
+"""A minute of them; not a clock, since a process that was frozen has not asked."""
+_REACHABLE_TIMEOUT_S = 15.0
 _RECOVER_DELAY_S = 0.5
 _DROPPED_PAUSE_S = 0.1
 
@@ -65,7 +68,7 @@ class Recoverable(Exception):
 
 
 class Stuck(Exception):
-    """The consumer lags and does not move."""
+    """The consumer lags and does not move, or is not answered by a Kafka that is there."""
 
 
 class LogGap(Exception):
@@ -92,6 +95,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._hinted_at = 0.0
         self._read_at = 0.0
         self._moved_at = time.monotonic()
+        self._answered_ms = 0
+        self._silent_rounds = 0
         self._consumer: AIOKafkaConsumer | None = None
         self._next: dict[int, int] = {}
         """Partition → the offset that must come next."""
@@ -158,6 +163,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._recover(consumer)
                 return
         self._watch(ends, batches.keys())
+        if not batches:
+            await self._refuse_silence(consumer)
         self._hint(consumer)
 
     def _look(self, consumer: AIOKafkaConsumer) -> Mapping[int, int]:
@@ -178,6 +185,26 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._moved_at = now
         elif now - self._moved_at > _STUCK_S:
             raise Stuck(f"{self._group} has been behind without progress for {_STUCK_S:.0f} s")
+
+    async def _refuse_silence(self, consumer: AIOKafkaConsumer) -> None:
+        """`_watch` knows the end of the log from Kafka's answers: without any it would see nothing to read, for ever.
+
+        A client whose fetching ended with an outage is known. Kafka that is away is waited for.
+        """
+        answers = [consumer.last_poll_timestamp(place) or 0 for place in consumer.assignment()]
+        answered_ms = max(answers, default=0)
+        if not answers or answered_ms != self._answered_ms:
+            self._answered_ms, self._silent_rounds = answered_ms, 0
+            return
+        self._silent_rounds += 1
+        if self._silent_rounds < _SILENT_ROUNDS:
+            return
+        self._silent_rounds = 0
+        try:
+            await asyncio.wait_for(consumer.topics(), _REACHABLE_TIMEOUT_S)
+        except (KafkaError, TimeoutError):
+            return
+        raise Stuck(f"{self._group} has had no answer for a minute, and Kafka is there")
 
     async def _collect(self, consumer: AIOKafkaConsumer) -> tuple[int, Batches]:
         """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap.

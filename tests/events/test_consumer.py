@@ -7,9 +7,11 @@ from collections.abc import Mapping
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
+from events import consumer as loop
 from events.codec import new_event
-from events.consumer import Batches, LogConsumer, LogGap, Recoverable
+from events.consumer import Batches, LogConsumer, LogGap, Recoverable, Stuck
 from events.offsets import end_offsets
 from events.producer import EventProducer
 from events.topics import AVATARS
@@ -115,3 +117,54 @@ async def test_holes_in_two_partitions_are_told_whichever_comes_first(world: Wor
     consumer._next = {0: 4, 1: 4}
     with pytest.raises(LogGap):
         consumer._refuse_holes(holes)
+
+
+class Consuming(LogConsumer):
+    """That lets a test see its rounds without a record."""
+
+    empty_rounds = 0
+
+    async def _refuse_silence(self, consumer: AIOKafkaConsumer) -> None:
+        await super()._refuse_silence(consumer)
+        self.empty_rounds += 1
+
+
+async def test_no_answer_at_all_ends_the_process_unless_kafka_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its client's fetching ended, as after some outages, it sat on an old end of the log and seemed idle."""
+    monkeypatch.setattr(loop, "_SILENT_ROUNDS", 4)
+    handler = Slow()
+    consuming = Consuming(world.settings, AVATARS, "silent", handler)
+    run = asyncio.create_task(consuming.run())
+    try:
+
+        async def rounds(count: int) -> None:
+            until = consuming.empty_rounds + count
+
+            async def done() -> bool:
+                assert not run.done()
+                return bool(handler.seen) and consuming.empty_rounds >= until
+
+            await eventually(done, what=f"{count} rounds without a record")
+
+        await rounds(12)  # empty answers are answers
+        client = consuming._consumer
+        assert client is not None
+        real, asked = client.topics, 0
+
+        async def away() -> None:
+            nonlocal asked
+            asked += 1
+            raise KafkaConnectionError
+
+        client.topics = away
+        client._fetcher._fetch_task.cancel()
+        await rounds(12)
+        assert asked >= 2
+        client.topics = real
+        with pytest.raises(Stuck, match="no answer"):
+            await asyncio.wait_for(run, 30)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

@@ -126,10 +126,12 @@ async def test_picture_and_pace(stage: Any) -> None:
         return bool(now - playing.watcher.frames[0].at > 4 and 24 <= (len(recent) - 1) / (recent[-1] - recent[0]) <= 26)
 
     await eventually(steady)
-    frames = playing.watcher.frames
-    assert frames[0].image.shape == (512, 512, 3)
-    assert frames[0].image.std() > 10
-    assert any((a.image != b.image).any() for a, b in zip(frames, frames[5:], strict=False))
+    seen = [frame.image for frame in playing.watcher.frames]
+    images = [image for image in seen if image.shape == (512, 512, 3)]
+    # One is a little lower (decision 36): the first that is seen, where the keyframe before it was lost.
+    assert len(seen) - len(images) <= 1
+    assert images[0].std() > 10
+    assert any((a != b).any() for a, b in zip(images, images[5:], strict=False))
 
 
 async def test_an_interruption_reports_what_was_heard(stage: Any) -> None:
