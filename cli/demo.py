@@ -17,6 +17,7 @@ from rich.table import Table
 from cli import stack
 from cli.customer import AGENT, AVATAR, Agent, LiveKitProject, Watcher, reference_request, speech
 from cli.receiver import Receiver
+from cli.running import running
 from cli.top import look
 from events.codec import Event, decode
 from events.settings import LogSettings
@@ -53,8 +54,8 @@ def main(folder: Path, quality: str | None, console: bool = False) -> int:
 
     `quality` None: the reference request's own. `console`: the stack stays, for whoever wants to look around in it.
     """
-    ours = stack.running() is None
-    described = stack.running() or stack.up_detached()
+    ours = (described := running()) is None
+    described = described or stack.up_detached()
     try:
         report = asyncio.run(_demonstrate(described, folder, quality))
     finally:

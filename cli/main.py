@@ -64,10 +64,10 @@ def up(
 ) -> None:
     """Start Kafka, PostgreSQL, LiveKit and all processes here, and wait until they are ready."""
     from cli import stack
+    from cli.running import running
 
-    if (described := stack.running()) is not None:
-        err.print("A stack already runs in this folder; nothing was changed.")
-        stack.describe(described)
+    if (described := running()) is not None:
+        stack.tell_running(described)
     elif detach:
         stack.describe(stack.up_detached(reload))
     else:
@@ -85,9 +85,10 @@ def down() -> None:
 @app.command(rich_help_panel="One machine")
 def env() -> None:
     """Print this folder's stack as variables of a shell, secrets included: eval "$(greenroom env)"."""
-    from cli import shell, stack
+    from cli import shell
+    from cli.running import running
 
-    if (described := stack.running()) is None:
+    if (described := running()) is None:
         raise fail("No stack runs in this folder: `greenroom up --detach` first.")
     typer.echo(shell.exports(described))
 
@@ -96,8 +97,9 @@ def env() -> None:
 def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Forget all data of this folder's stack. Downloads stay."""
     from cli import stack
+    from cli.running import running
 
-    if stack.running() is not None:
+    if running() is not None:
         raise fail("A stack runs in this folder: `greenroom down` first.")
     if not yes:
         typer.confirm("Delete the Kafka log, the database and the keys of this folder's stack?", abort=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import json
 import os
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cli.processes import INTERNAL_PORTS, PREFIX, environment, internal_port
 from cli.reload import keep_reloading
+from cli.running import STACK_FILE, running
 from events import topics
 from events.sealing import Keyring
 from events.signing import SigningKey
@@ -33,10 +33,11 @@ from events.tracing import ENVIRONMENT
 from faces import nets
 from faces.mark.keys import MarkKeyring
 from schemas.jsons import JsonObject
-from stack import postgres, servers
+from stack import files, postgres, servers
+from stack.files import STACK_FOLDER
 from stack.ports import free_ports, own_address
 from stack.process import ProcessGroup, ProcessSpec, StackError, open_log, private_folder
-from stack.servers import STACK_FOLDER, Servers
+from stack.servers import Servers
 from store import accounts
 from store.database import pool as open_pool
 from store.migrate import migrate
@@ -44,7 +45,6 @@ from workers.renderers import neural_missing
 
 console = Console(stderr=True)
 
-STACK_FILE = STACK_FOLDER / "stack.json"
 DATABASE = "greenroom"
 _READY_S = 300.0
 """A machine that is busy, or reads torch from a slow disk, takes minutes; what cannot start says so before."""
@@ -74,23 +74,6 @@ class Bars:
         self._progress.update(self._tasks[name], completed=done, total=total)
 
 
-def running() -> JsonObject | None:
-    """The description of this folder's running stack, if one runs."""
-    if not STACK_FILE.exists():
-        return None
-    described: JsonObject = json.loads(STACK_FILE.read_text())
-    return described if _is_ours(described) else None
-
-
-def _is_ours(described: JsonObject) -> bool:
-    """The pid may have been given to another process since: the start time tells."""
-    try:
-        process = psutil.Process(described["supervisor"]["pid"])
-        return bool(abs(process.create_time() - described["supervisor"]["started"]) < 2 and process.is_running())
-    except (psutil.NoSuchProcess, KeyError):
-        return False
-
-
 def install() -> tuple[Path, Path]:
     with Bars() as bars:
         return servers.install(bars)
@@ -99,10 +82,12 @@ def install() -> tuple[Path, Path]:
 async def up(reload: bool = False) -> None:
     """Start everything, tell that it is ready, and stay until SIGTERM or Ctrl-C."""
     jars, binary = install()
+    if (folder := await _own_folder()) is None:
+        return
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    group = ProcessGroup(STACK_FOLDER / "logs")
+    group = ProcessGroup(STACK_FOLDER / "logs", inherited=[folder])
     starting = asyncio.create_task(_start(group, jars, binary))
     stopping = asyncio.create_task(stop.wait())
     reloading: asyncio.Task[None] | None = None
@@ -122,6 +107,34 @@ async def up(reload: bool = False) -> None:
             await asyncio.gather(reloading, return_exceptions=True)
         await group.stop()
         STACK_FILE.unlink(missing_ok=True)
+        os.close(folder)
+
+
+async def _own_folder() -> int | None:
+    """A descriptor that makes it ours; None where another `up` of this folder became ready meanwhile.
+
+    Kafka and PostgreSQL of one that was killed take a while to end, and would let no others at their data.
+    """
+    deadline = time.monotonic() + _READY_S
+    with console.status("waiting for another `greenroom up` of this folder, or for what it left"):
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return files.take(STACK_FOLDER)
+            if (described := running()) is not None:
+                break
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"Another `greenroom up` of this folder is not ready after {_READY_S:.0f} s, or processes that it "
+                    f"left do not end; see {STACK_FOLDER / 'logs'}."
+                )
+            await asyncio.sleep(0.1)
+    tell_running(described)
+    return None
+
+
+def tell_running(described: JsonObject) -> None:
+    console.print("A stack already runs in this folder; nothing was changed.")
+    describe(described)
 
 
 async def _start(group: ProcessGroup, jars: Path, binary: Path) -> JsonObject:
@@ -182,12 +195,8 @@ async def _start_processes(
 
 
 def _write(described: JsonObject, group: ProcessGroup) -> None:
-    """Whole or not at all; it holds secrets, so only its owner reads it."""
     described["pids"] = {name: process.pid for name, process in group.processes.items()}
-    partial = STACK_FILE.with_suffix(".part")
-    partial.touch(mode=0o600)
-    partial.write_text(json.dumps(described, indent=1))
-    partial.rename(STACK_FILE)
+    files.write(STACK_FILE, described)
 
 
 def _command(kind: str, settings: dict[str, str], *args: str, ready: Any = None) -> ProcessSpec:
@@ -230,7 +239,7 @@ def _environment(
 def _secrets() -> dict[str, str]:
     """Made on first use, kept with the stack's data: without them that data cannot be read."""
     path = STACK_FOLDER / "secrets.json"
-    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    kept: dict[str, str] = files.read(path)
     made = {
         "master_keys": Keyring.generate("m1"),
         "key_pepper": secrets.token_urlsafe(32),
@@ -240,8 +249,7 @@ def _secrets() -> dict[str, str]:
     }
     if made.keys() - kept.keys():  # all, or what a version before did not have
         kept = made | kept
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(kept))
+        files.write(path, kept)
     return kept
 
 
@@ -254,7 +262,7 @@ async def _api_key(database_url: str, kept: dict[str, str]) -> str:
             account = await accounts.find_account(connection, "demo")
             account = account or await accounts.create_account(connection, "demo", "self_hosted", keyring)
             _, kept["api_key"] = await accounts.create_key(connection, account, "stack", kept["key_pepper"])
-        path.write_text(json.dumps(kept))
+        files.write(path, kept)
     return kept["api_key"]
 
 
@@ -330,8 +338,13 @@ def down() -> bool:
 
 
 def reset() -> None:
-    """Forget the data of this folder's stack. Downloads and builds stay."""
+    """Forget the data of this folder's stack. Downloads and builds stay. Raises StackError."""
+    try:
+        folder = files.take(STACK_FOLDER)
+    except BlockingIOError:
+        raise StackError("A stack of this folder starts, or is still ending: try again in a moment.") from None
     shutil.rmtree(STACK_FOLDER, ignore_errors=True)
+    os.close(folder)
 
 
 def describe(described: JsonObject) -> None:

@@ -165,9 +165,9 @@ def listen(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
 ) -> None:
     """Make an endpoint on this machine, verify and print what comes, and remove it at the end (Ctrl-C)."""
-    from cli import stack
+    from cli.running import running
 
-    described = stack.running() or {}
+    described = running() or {}
     url, secret = api or described.get("api_url"), key or described.get("api_key")
     if url is None or secret is None:
         raise fail("No stack runs in this folder: give --api and --key, or `greenroom up` first.")

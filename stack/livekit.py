@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from stack import files
 from stack.building import built
 from stack.ports import LOOPBACK, interface_of, media_address
 from stack.process import ProcessSpec, private_folder
@@ -28,9 +28,8 @@ def keys(folder: Path) -> LiveKitKeys:
     path = folder / "keys.json"
     if not path.exists():
         private_folder(folder)
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"key": f"API{secrets.token_hex(6)}", "secret": secrets.token_urlsafe(36)}))
-    return LiveKitKeys(**json.loads(path.read_text()))
+        files.write(path, {"key": f"API{secrets.token_hex(6)}", "secret": secrets.token_urlsafe(36)})
+    return LiveKitKeys(**files.read(path))
 
 
 def installed(cache: Path) -> Path | None:
@@ -70,8 +69,7 @@ def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) 
         "room": {"departure_timeout": 20, "empty_timeout": 60},
     }
     path = data / "livekit.yaml"  # JSON is YAML
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(config, indent=1))
+    files.write(path, config)
     url = f"http://{address}:{port}"
     spec = ProcessSpec(
         name="livekit",

@@ -77,8 +77,9 @@ def _die_with_parent() -> None:
 class Process:
     """One running child. Its output goes to `logs/<name>.log`."""
 
-    def __init__(self, spec: ProcessSpec, logs: Path) -> None:
+    def __init__(self, spec: ProcessSpec, logs: Path, inherited: Sequence[int] = ()) -> None:
         self.spec = spec
+        self._inherited = inherited
         self.log_path = logs / f"{spec.name}.log"
         self._child: asyncio.subprocess.Process | None = None
 
@@ -105,6 +106,7 @@ class Process:
                 **as_user(self.spec.user),
                 # its own session: Ctrl-C reaches only the parent, which stops things in order
                 start_new_session=True,
+                pass_fds=self._inherited,
                 preexec_fn=_die_with_parent,
             )
 
@@ -154,8 +156,13 @@ class Process:
 class ProcessGroup:
     """Starts processes in order, restarts those that exit, stops all in reverse order."""
 
-    def __init__(self, logs: Path, on_restart: Callable[[Process], None] | None = None) -> None:
+    def __init__(
+        self, logs: Path, on_restart: Callable[[Process], None] | None = None, inherited: Sequence[int] = ()
+    ) -> None:
+        """`inherited`: descriptors that each process has, too. A lock that stands on one is free when the last has
+        ended, whoever was killed before."""
         private_folder(logs)
+        self._inherited = inherited
         self._logs = logs
         self.on_restart = on_restart
         self.processes: dict[str, Process] = {}
@@ -169,7 +176,7 @@ class ProcessGroup:
 
         Not `wait`: others are started meanwhile, and whoever needs it asks its `wait_ready`.
         """
-        process = Process(spec, self._logs)
+        process = Process(spec, self._logs, self._inherited)
         self.processes[spec.name] = process
         await process.start()
         try:

@@ -18,8 +18,6 @@ from stack import kafka, livekit, postgres
 from stack.ports import free_ports
 from stack.process import ProcessGroup
 
-STACK_FOLDER = Path(".greenroom")
-
 
 class SetupProgress(Protocol):
     """Where progress of long work is shown; `cli` draws it, tests may ignore it."""

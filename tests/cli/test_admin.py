@@ -14,9 +14,9 @@ from tests.world import World
 pytestmark = pytest.mark.servers
 
 
-async def greenroom(world: World, *args: str) -> tuple[int, str, str]:
+async def greenroom(world: World, *args: str, columns: int = 250) -> tuple[int, str, str]:
     """(exit code, stdout, stderr)."""
-    env = environment("api", world.env) | {"COLUMNS": "250"}
+    env = environment("api", world.env) | {"COLUMNS": str(columns)}
     command = [sys.executable, "-m", "cli.main", *args]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=pipe)

@@ -28,6 +28,9 @@ async def test_a_session_is_listed_shown_followed_and_ended(running: World) -> N
         sid = (await running.create(client, quality="mock"))["id"]
         await eventually(lambda: listed(running, sid))
         assert running.account in await done(running, "sessions", "list")
+        code, narrow, more = await greenroom(running, "sessions", "list", columns=80)
+        (line,) = (line for line in narrow.splitlines() if sid in line)  # in one piece
+        assert (code, len(line) <= 80, running.account in narrow, "worker" in more) == (0, True, False, True)
         assert "status: " in await done(running, "sessions", "show", sid)
         command = [sys.executable, "-m", "cli.main", "sessions", "tail", sid]
         following = await asyncio.create_subprocess_exec(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -279,11 +280,16 @@ def test_down_leaves_nothing(folder: Path) -> None:
 
 
 def test_a_killed_supervisor_leaves_nothing_and_its_data_is_kept(folder: Path) -> None:
-    assert greenroom(folder, "up", "--detach").returncode == 0
+    """And the next one waits for what it leaves: Kafka and PostgreSQL lock their data until they have ended."""
+    with ThreadPoolExecutor() as both:  # at once: one starts it, the other finds it running
+        started = list(both.map(lambda _: greenroom(folder, "up", "--detach"), range(2)))
+    assert [result.returncode for result in started] == [0, 0], [result.stderr for result in started]
     stack = described(folder)
     pids = family(stack)
     named = {pid: " ".join(psutil.Process(pid).cmdline()[-3:]) for pid in pids}
     os.kill(stack["supervisor"]["pid"], signal.SIGKILL)
+    again = greenroom(folder, "up", "--detach")
+    assert again.returncode == 0, again.stderr
     until(lambda: not alive(pids), 90, lambda: [named[pid] for pid in alive(pids)])
     assert greenroom(folder, "down").returncode == 0
     assert greenroom(folder, "reset", "--yes").returncode == 0
