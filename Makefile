@@ -1,6 +1,6 @@
 # The first two commands: `make demo` and `make test`. Both set up everything they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers voices web chromium console-pictures schemas pages read-pages docs wheel clean
+.PHONY: help demo test test-fast check lint types setup lock bench bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle bench-console top-picture prove-webhooks prove-ledger faults soak soak-media simulate judge-avatar judge-mark portraits photographs avatar-pictures synthesisers voices web chromium console-pictures schemas pages read-pages docs wheel clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -51,7 +51,7 @@ lint: $(STAMP) ## ruff and the import contract of the rooms
 types: $(STAMP) ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle ## all benchmarks; results in bench/results
+bench: bench-first-frame bench-media bench-create bench-api bench-project bench-replay bench-render bench-mark bench-webhooks bench-live bench-ledger bench-idle bench-console ## all benchmarks; results in bench/results
 
 bench-first-frame: $(STAMP) ## POST to first decoded frame, 50 sessions, beside a livekit-agents worker
 	$(PY) -m bench.first_frame
@@ -91,6 +91,9 @@ bench-ledger: $(STAMP) ## the ledger: five minutes at 2,000 entries/s, a burst, 
 
 bench-idle: $(STAMP) ## a live session at rest: CPU and memory of the control plane with 2,000 of them
 	$(PY) -m bench.idle $(ARGS)
+
+bench-console: $(STAMP) ## the console's first load, and its list of ten thousand sessions
+	$(PY) -m bench.console
 
 top-picture: $(STAMP) ## docs/pictures/top.svg: greenroom top on a stack with sessions, three minutes
 	$(PY) -m bench.top_picture
