@@ -8,6 +8,7 @@ More can be named on the command line.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from faces.stage import Stage
 from tests import portraits
 
 OUT = Path("docs/pictures/portraits.jpg")
+THINGS = ("chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "rocket.jpg")
 _TILE, _SIDE = 200, 512
 _POSES = (
     Pose(), Pose(aperture=0.35), Pose(aperture=0.4, roundness=0.9), Pose(lid=1.0), Pose(yaw=1.0, gaze=0.6),
@@ -34,6 +36,13 @@ def photographs() -> dict[str, Image.Image]:
         if each.name == "astronaut.png":
             found["astronaut (scikit-image)"] = Image.open(str(each.locate())).convert("RGB")
     return found
+
+
+def things() -> Iterator[Image.Image]:
+    """Photographs in colour of what has no face, or a cat's; none where scikit-image's are not installed."""
+    for each in metadata.files("scikit-image") or []:
+        if each.name in THINGS:
+            yield Image.open(str(each.locate())).convert("RGB")
 
 
 def variants(picture: Image.Image) -> dict[str, Image.Image]:
