@@ -54,8 +54,8 @@ def main(folder: Path, quality: str | None, console: bool = False) -> int:
 
     `quality` None: the reference request's own. `console`: the stack stays, for whoever wants to look around in it.
     """
-    ours = (described := running()) is None
-    described = described or stack.up_detached()
+    there = running()
+    described, ours = (there, False) if there is not None else stack.up_detached()
     try:
         report = asyncio.run(_demonstrate(described, folder, quality))
     finally:

@@ -69,7 +69,7 @@ def up(
     if (described := running()) is not None:
         stack.tell_running(described)
     elif detach:
-        stack.describe(stack.up_detached(reload))
+        stack.describe(stack.up_detached(reload)[0])
     else:
         asyncio.run(stack.up(reload))
 

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -105,8 +104,8 @@ async def up(reload: bool = False) -> None:
         if reloading is not None:
             reloading.cancel()
             await asyncio.gather(reloading, return_exceptions=True)
+        STACK_FILE.unlink(missing_ok=True)  # what stops is no stack to join
         await group.stop()
-        STACK_FILE.unlink(missing_ok=True)
         os.close(folder)
 
 
@@ -125,7 +124,7 @@ async def _own_folder() -> int | None:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"Another `greenroom up` of this folder is not ready after {_READY_S:.0f} s, or processes that it "
-                    f"left do not end; see {STACK_FOLDER / 'logs'}."
+                    f"left do not end: {_holders()}. See {STACK_FOLDER / 'logs'}."
                 )
             await asyncio.sleep(0.1)
     tell_running(described)
@@ -296,8 +295,11 @@ async def _has_slots(database_url: str, since: float) -> bool:
         return await cursor.fetchone() is not None
 
 
-def up_detached(reload: bool = False) -> JsonObject:
-    """Start `greenroom up` as a process of its own and wait until it is ready."""
+def up_detached(reload: bool = False) -> tuple[JsonObject, bool]:
+    """Start `greenroom up` as a process of its own and wait until it is ready, or another one of this folder.
+
+    Also whether it is ours to stop. Raises StackError.
+    """
     install()  # here, where its progress can be seen
     logs = STACK_FOLDER / "logs"
     private_folder(logs)
@@ -309,16 +311,26 @@ def up_detached(reload: bool = False) -> JsonObject:
             stderr=log,
             start_new_session=True,
         )
-        deadline = time.monotonic() + _READY_S
-        while (described := running()) is None:
-            if child.poll() is not None:
-                tail = "\n".join((logs / "up.log").read_text().splitlines()[-15:])
-                raise StackError(f"the stack did not start; the end of {logs / 'up.log'}:\n{tail}")
-            if time.monotonic() > deadline:
-                child.terminate()
-                raise StackError(f"the stack was not ready within {_READY_S:.0f} s; see {logs}")
-            time.sleep(0.1)
-    return described
+        try:
+            described = _until_ready(child, logs)
+        except BaseException:  # Ctrl-C, say: a stack that nobody waits for would come up later
+            child.terminate()
+            raise
+    return described, described["supervisor"]["pid"] == child.pid
+
+
+def _until_ready(child: subprocess.Popen[bytes], logs: Path) -> JsonObject:
+    deadline = time.monotonic() + 2 * _READY_S  # until the folder is its own, and from then on
+    while True:
+        ended = child.poll() is not None
+        if (described := running()) is not None:
+            return described
+        if ended:
+            tail = "\n".join((logs / "up.log").read_text().splitlines()[-15:])
+            raise StackError(f"the stack did not start; the end of {logs / 'up.log'}:\n{tail}")
+        if time.monotonic() > deadline:
+            raise StackError(f"the stack was not ready within {2 * _READY_S:.0f} s; see {logs}")
+        time.sleep(0.1)
 
 
 def down() -> bool:
@@ -342,9 +354,13 @@ def reset() -> None:
     try:
         folder = files.take(STACK_FOLDER)
     except BlockingIOError:
-        raise StackError("A stack of this folder starts, or is still ending: try again in a moment.") from None
-    shutil.rmtree(STACK_FOLDER, ignore_errors=True)
+        raise StackError(f"A stack of this folder starts, or is still ending ({_holders()}): try again.") from None
+    files.forget(STACK_FOLDER)
     os.close(folder)
+
+
+def _holders() -> str:
+    return f"pids {', '.join(map(str, files.holders(STACK_FOLDER))) or 'of others'}"
 
 
 def describe(described: JsonObject) -> None:

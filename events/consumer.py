@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from events.codec import Record
+from events.offsets import end_offsets
 from events.settings import LogSettings
 from events.stopping import stop
 from events.topics import Topic
@@ -35,7 +36,7 @@ _GAP_LOOKS = 3
 _STUCK_S = 60.0
 _SILENT_ROUNDS = 120
 """A minute of them; not a clock, since a process that was frozen has not asked."""
-_REACHABLE_TIMEOUT_S = 15.0
+_GRACE_ROUNDS = 20
 _RECOVER_DELAY_S = 0.5
 _DROPPED_PAUSE_S = 0.1
 
@@ -85,6 +86,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         no lag tool shows one that nobody will ever catch up."""
         self._hinted = hinted
         self._settings = settings
+        self._of = topic
         self._topic = settings.topic_prefix + topic.name
         self._group = settings.topic_prefix + group
         self._handler = handler
@@ -189,22 +191,22 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _refuse_silence(self, consumer: AIOKafkaConsumer) -> None:
         """`_watch` knows the end of the log from Kafka's answers: without any it would see nothing to read, for ever.
 
-        A client whose fetching ended with an outage is known. Kafka that is away is waited for.
+        A client whose fetching ended with an outage is known. Kafka that is away is waited for, and so is the answer of
+        one that has just come back.
         """
-        answers = [consumer.last_poll_timestamp(place) or 0 for place in consumer.assignment()]
-        answered_ms = max(answers, default=0)
-        if not answers or answered_ms != self._answered_ms:
+        places = consumer.assignment()
+        answered_ms = max((consumer.last_poll_timestamp(place) or 0 for place in places), default=0)
+        if not places or answered_ms != self._answered_ms:
             self._answered_ms, self._silent_rounds = answered_ms, 0
             return
         self._silent_rounds += 1
-        if self._silent_rounds < _SILENT_ROUNDS:
-            return
-        self._silent_rounds = 0
-        try:
-            await asyncio.wait_for(consumer.topics(), _REACHABLE_TIMEOUT_S)
-        except (KafkaError, TimeoutError):
-            return
-        raise Stuck(f"{self._group} has had no answer for a minute, and Kafka is there")
+        if self._silent_rounds == _SILENT_ROUNDS:
+            try:
+                await end_offsets(self._settings, self._of, {place.partition for place in places})
+            except (KafkaError, TimeoutError):
+                self._silent_rounds = 0
+        elif self._silent_rounds > _SILENT_ROUNDS + _GRACE_ROUNDS:
+            raise Stuck(f"{self._group} has had no answer for a minute, and others have")
 
     async def _collect(self, consumer: AIOKafkaConsumer) -> tuple[int, Batches]:
         """Records until the batch is full or LINGER_S after the first one: a deadline, not an idle gap.

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -47,10 +48,15 @@ def prepare(data: Path) -> tuple[ProcessSpec, str]:
     sockets.chmod(0o700)
     user = _unprivileged_user(data, sockets) if os.geteuid() == 0 else None
     if not (data / "PG_VERSION").exists():
+        made = data.with_name(f"{data.name}.made")
+        shutil.rmtree(made, ignore_errors=True)  # of a start that was killed
+        made.mkdir()
+        if user is not None:
+            shutil.chown(made, user)
         command = [
             str(binaries() / "initdb"),
             "-D",
-            str(data),
+            str(made),
             "--auth=trust",
             "--encoding=utf8",
             "--locale=C",
@@ -60,6 +66,7 @@ def prepare(data: Path) -> tuple[ProcessSpec, str]:
         result = subprocess.run(command, **as_user(user), capture_output=True, text=True, timeout=120, check=False)
         if result.returncode != 0:
             raise StackError(f"PostgreSQL's data folder could not be made:\n{result.stdout}{result.stderr}")
+        made.rename(data)
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": str(sockets),

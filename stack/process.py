@@ -1,6 +1,6 @@
 """Child processes that are started, watched, restarted and stopped together.
 
-Linux sends every child SIGTERM when the parent dies (PR_SET_PDEATHSIG), so that even a `kill -9` of
+Linux sends every child its stop signal when the parent dies (PR_SET_PDEATHSIG), so that even a `kill -9` of
 `greenroom up` leaves no process behind.
 """
 
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,9 +70,9 @@ def open_log(path: Path) -> IO[bytes]:
     return os.fdopen(file, "ab")
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(by: signal.Signals) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0)
 
 
 class Process:
@@ -107,7 +108,7 @@ class Process:
                 # its own session: Ctrl-C reaches only the parent, which stops things in order
                 start_new_session=True,
                 pass_fds=self._inherited,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with_parent, self.spec.stop_signal),
             )
 
     async def wait_ready(self) -> None:

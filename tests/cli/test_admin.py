@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 
 import pytest
 
@@ -13,10 +14,14 @@ from tests.world import World
 
 pytestmark = pytest.mark.servers
 
+PIPE = {"COLUMNS": "250"}
+SMALL = {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "dumb"}
+"""A terminal without colours, for rich."""
 
-async def greenroom(world: World, *args: str, columns: int = 250) -> tuple[int, str, str]:
+
+async def greenroom(world: World, *args: str, terminal: Mapping[str, str] = PIPE) -> tuple[int, str, str]:
     """(exit code, stdout, stderr)."""
-    env = environment("api", world.env) | {"COLUMNS": str(columns)}
+    env = environment("api", world.env) | terminal
     command = [sys.executable, "-m", "cli.main", *args]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=pipe)

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from cli.processes import environment
 from tests.builders import life, session_id
-from tests.cli.test_admin import done, greenroom
+from tests.cli.test_admin import SMALL, done, greenroom
 from tests.world import World, eventually
 
 pytestmark = pytest.mark.servers
@@ -28,7 +28,7 @@ async def test_a_session_is_listed_shown_followed_and_ended(running: World) -> N
         sid = (await running.create(client, quality="mock"))["id"]
         await eventually(lambda: listed(running, sid))
         assert running.account in await done(running, "sessions", "list")
-        code, narrow, more = await greenroom(running, "sessions", "list", columns=80)
+        code, narrow, more = await greenroom(running, "sessions", "list", terminal=SMALL)
         (line,) = (line for line in narrow.splitlines() if sid in line)  # in one piece
         assert (code, len(line) <= 80, running.account in narrow, "worker" in more) == (0, True, False, True)
         assert "status: " in await done(running, "sessions", "show", sid)
