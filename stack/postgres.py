@@ -88,6 +88,7 @@ def prepare(data: Path) -> tuple[ProcessSpec, str]:
         user=user,
         stop_signal=signal.SIGINT,  # fast shutdown: open connections do not hold it up
         ready=lambda: is_ready(url),
+        temporary=sockets,
     )
     return spec, url
 

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import shutil
 import signal
 import sys
 import time
@@ -37,7 +38,10 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """How one process is started, known to be ready, and stopped. `env`: all of its environment beside `_BASE`."""
+    """How one process is started, known to be ready, and stopped. `env`: all of its environment beside `_BASE`.
+
+    `temporary`: a folder that goes with its group.
+    """
 
     name: str
     argv: Sequence[str]
@@ -47,6 +51,7 @@ class ProcessSpec:
     stop_timeout_s: float = 15.0
     ready: Callable[[], Awaitable[bool]] | None = None
     ready_timeout_s: float = 240.0
+    temporary: Path | None = None
 
 
 def as_user(name: str | None) -> dict[str, Any]:
@@ -228,3 +233,5 @@ class ProcessGroup:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         for process in reversed(self.processes.values()):
             await process.stop()
+            if (temporary := process.spec.temporary) is not None:
+                await asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True)

@@ -273,8 +273,11 @@ def test_a_process_blames_what_it_cannot_reach(folder: Path, command: str, away:
 def test_down_leaves_nothing(folder: Path) -> None:
     pids = family(described(folder))
     assert len(pids) > 8
+    sockets = Path(described(folder)["environment"]["GREENROOM_DATABASE_URL"].rpartition("host=")[2])
+    assert sockets.is_dir()
     assert greenroom(folder, "down").returncode == 0
     until(lambda: not alive(pids))
+    assert not sockets.exists()
     assert not (folder / ".greenroom" / "stack.json").exists()
     assert "No stack runs" in greenroom(folder, "down").stderr
 
