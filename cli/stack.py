@@ -344,7 +344,7 @@ def down() -> bool:
         try:
             process.wait(_STOP_S)
         except psutil.TimeoutExpired:
-            process.kill()  # its children get SIGTERM from the kernel
+            process.kill()  # its children get their stop signals from the kernel
             raise StackError(f"the stack did not stop within {_STOP_S:.0f} s and was killed") from None
     return True
 
