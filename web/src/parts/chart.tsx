@@ -42,6 +42,7 @@ export default function Chart({
     const step = ((times[1] ?? 0) - (times[0] ?? 0)) / 1000;
     const edge = bars ? step / 2 : 0;
     const when = (at: number) => (step >= DAY_S ? day(at * 1000) : clock(at * 1000).slice(0, 5));
+    const named = (at: number) => (at * 1000 < (times[0] ?? 0) ? "" : when(at)); // left of the first bar is no day of it
     const options: uPlot.Options = {
       width: element.clientWidth,
       height: 220,
@@ -51,7 +52,7 @@ export default function Chart({
         y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] },
       },
       axes: [
-        { ...axis, grid: { show: false }, values: (_, places) => places.map(when), size: 32 },
+        { ...axis, grid: { show: false }, values: (_, places) => places.map(named), size: 32 },
         { ...axis, size: 44 },
       ],
       series: [
