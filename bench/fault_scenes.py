@@ -28,7 +28,7 @@ LEEWAY_S = 70.0
 @dataclass
 class Scene:
     """A session that plays; `worker`: the name of the process that has it. `watched`: by somebody in the room; decoding
-    ten is more than one machine has left that plays them, so that others are known by what is billed of them."""
+    all is more than one machine has left that plays them, so that others are known by what is billed of them."""
 
     system: World
     servers: ProcessGroup
@@ -221,7 +221,7 @@ FAULTS: dict[str, Expected] = {
     "SIGTERM, another worker free": Expected(stopped_worker, aim_s=0.3),
     "Kafka killed, started again": Expected(killed_kafka),
     "Kafka frozen for 30 s": Expected(frozen_kafka),
-    "Kafka killed under ten sessions, started again": Expected(killed_kafka, sessions=10),
+    "Kafka killed under six sessions, started again": Expected(killed_kafka, sessions=6),
     "Kafka half a second away, for 30 s": Expected(slow_kafka, proxied=True),
     "nothing reaches Kafka for 30 s, then all of it": Expected(deaf_kafka, proxied=True),
     "Kafka's answers do not arrive for 30 s, then all of them": Expected(mute_kafka, proxied=True),
