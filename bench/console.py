@@ -81,7 +81,7 @@ async def loads(browser: Browser, system: World) -> tuple[dict[str, list[float]]
 
 
 async def projected(system: World) -> bool:
-    return await system.sql("SELECT count(*) FROM sessions WHERE status = 'ended'") == [(SESSIONS,)]
+    return await system.sql("SELECT count(*) FROM r.sessions WHERE status = 'ended'") == [(SESSIONS,)]
 
 
 async def main() -> None:
