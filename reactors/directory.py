@@ -30,7 +30,7 @@ log = structlog.get_logger()
 STOPPED_GRACE_S = 1.0
 """A worker that stops has appended all its ends before its tombstone, in another topic: time to read them there. Where
 that takes longer, decisions are made that the fold rejects for their seq."""
-_END_CHECK_EVERY_S = 0.5
+_END_CHECK_EVERY_S = 0.2
 _NETWORK_TIMEOUT_S = 5.0
 
 
@@ -58,9 +58,7 @@ class Directory:
         self._topic = settings.topic_prefix + WORKERS.name
         self._clock = clock
         self._presence = Presence(clock())
-        self._asked_at = float("-inf")
-        self._target: dict[TopicPartition, int] | None = None
-        """Where the topic ended then; None: that has been read."""
+        self._target: tuple[float, dict[TopicPartition, int]] | None = None
         self._seen: dict[str, Seen] = {}
         self._registered: dict[str, str] = {}
         self._gone: set[str] = set()
@@ -121,19 +119,21 @@ class Directory:
             await stop(consumer)
 
     async def _reached_end(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
-        """Whether all has just been read that the topic held when its end was last asked for; it is, now and then.
+        """Whether all has been read that the topic held when its end was last asked for; then asks again, in a while.
 
         An outage raises, and breaks the presence.
         """
         if self._target is None:
-            if (now := self._clock()) - self._asked_at < _END_CHECK_EVERY_S:
-                return False
-            self._asked_at = now
-            self._target = await asyncio.wait_for(consumer.end_offsets(partitions), _NETWORK_TIMEOUT_S)
+            asked_at = self._clock()
+            ends = await asyncio.wait_for(consumer.end_offsets(partitions), _NETWORK_TIMEOUT_S)
+            self._target = (asked_at, ends)
+        asked_at, ends = self._target
         for place in partitions:
-            if await asyncio.wait_for(consumer.position(place), _NETWORK_TIMEOUT_S) < self._target[place]:
+            if await asyncio.wait_for(consumer.position(place), _NETWORK_TIMEOUT_S) < ends[place]:
                 return False
-        self._presence.reached(self._asked_at, self._clock())
+        self._presence.reached(asked_at, self._clock())
+        if self._clock() - asked_at < _END_CHECK_EVERY_S:
+            return False
         self._target = None
         return True
 
