@@ -26,7 +26,8 @@ WAIT_S = 5.0
 SOURCE = "greenroom/cli"
 """Of events that a command appends."""
 
-out = Console()
+_OF_A_FILE = 200
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _OF_A_FILE)
 err = Console(stderr=True)
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 sessions_app = typer.Typer(help="Sessions: what runs, of whom, and how one is ended or followed.", no_args_is_help=True)
 
 _ID = 31
-_WIDE = 160
-"""Columns of a terminal on which all that is listed has room; a file has as many."""
+_WIDE = 190
+"""Columns on which all that is listed has room."""
 _END_WITHIN_S = 60.0
 _LOOK_S = 0.5
 
@@ -50,19 +50,22 @@ def list_sessions(
         return await sessions.latest(connection, of, not everything, limit + 1)
 
     found = with_database(look)
-    wide = out.width >= _WIDE or not out.is_terminal
+    wide = out.width >= _WIDE
     session, of = (Column(name, no_wrap=True, min_width=_ID) for name in ("session", "account"))
-    more = (of, "avatar", "quality", "attempt", "worker") if wide else ()
-    table = Table(session, "status", Column("created", no_wrap=True), "billed s", *more)
+    more = (of, "quality", "worker") if wide else ()
+    table = Table(session, Column("status", no_wrap=True), Column("created", no_wrap=True), "billed s", *more)
     for state in found[:limit]:
         created, at = state.created, to_wire(state.created_ms)
-        what = (created.account_id, created.avatar_id, created.quality) if created else ("", "", "")
+        what = (created.account_id, created.quality) if created else ("", "")
         first = (status(state), at) if wide else (state.status, at[:19].replace("T", " "))
-        rest = (*what, state.attempt, state.worker_id) if wide else ()
+        rest = (*what, state.worker_id) if wide else ()
         table.add_row(*map(cell, (state.session_id, *first, f"{state.billed_ms / 1000:.0f}", *rest)))
-    out.print(table, width=None if out.is_terminal else max(out.width, _WIDE))
+    if not found:
+        err.print("None." if everything else "None runs; --all lists those that are over, too.")
+        return
+    out.print(table)
     if not wide:
-        err.print(f"{_WIDE} columns show reasons, account, avatar, quality, attempt and worker, too.")
+        err.print(f"{_WIDE} columns show reasons, account, quality and worker, too; `greenroom inspect` has all.")
     if len(found) > limit:
         err.print(f"There are more than these {limit}: give a --limit.")
 

@@ -365,7 +365,7 @@ def _holders() -> str:
 
 def describe(described: JsonObject) -> None:
     console.print(f"API       {described['api_url']}  (docs at {described['api_url']}/docs)")
-    console.print(f"Console   {described['api_url']}/console  (log in with the api_key of {STACK_FILE})")
+    console.print(f"Console   {described['api_url']}/console  (api_key of {STACK_FILE})")
     console.print(f"LiveKit   {described['livekit_url']}")
     console.print(f"Kafka     {described['kafka_bootstrap']}")
     console.print(f"Postgres  {described['database_url']}", markup=False)

@@ -66,7 +66,8 @@ def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) 
         "turn": {"enabled": True, "udp_port": turn_port},
         "keys": {pair.key: pair.secret},
         "logging": {"level": "warn"},
-        "room": {"departure_timeout": 20, "empty_timeout": 60},
+        # Agents and faces are nobody to LiveKit: without a person in it, a room is closed an hour after it was made.
+        "room": {"departure_timeout": 20, "empty_timeout": 3600},
     }
     path = data / "livekit.yaml"  # JSON is YAML
     files.write(path, config)

@@ -206,6 +206,7 @@ def main() -> int:
             check()
         else:
             build()
+            print("The console is built.")
     except CannotBuild as failed:
         print(f"The console is not built. {failed}", file=sys.stderr)
         return 1

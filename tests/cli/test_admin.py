@@ -15,8 +15,7 @@ from tests.world import World
 pytestmark = pytest.mark.servers
 
 PIPE = {"COLUMNS": "250"}
-SMALL = {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "dumb"}
-"""A terminal without colours, for rich."""
+SMALL = {"COLUMNS": "80"}
 
 
 async def greenroom(world: World, *args: str, terminal: Mapping[str, str] = PIPE) -> tuple[int, str, str]:
