@@ -25,7 +25,7 @@ async def running(world: World) -> World:
 
 async def test_a_session_is_listed_shown_followed_and_ended(running: World) -> None:
     async with running.client() as client:
-        sid = (await running.create(client, quality="mock"))["id"]
+        sid = (await running.create(client, quality="mock", idle_timeout_seconds=300))["id"]
         await eventually(lambda: listed(running, sid))
         assert running.account in await done(running, "sessions", "list")
         code, narrow, more = await greenroom(running, "sessions", "list", terminal=SMALL)
@@ -80,7 +80,7 @@ async def test_a_drained_worker_plays_to_the_end_and_goes(running: World) -> Non
     assert " s ago" in said
     assert "holds: no session" in await done(running, "workers", "show", worker)
     async with running.client() as client:
-        sid = (await running.create(client, quality="mock"))["id"]
+        sid = (await running.create(client, quality="mock", idle_timeout_seconds=300))["id"]
         await running.until(client, sid, "running")
         await done(running, "workers", "drain", worker, "--no-wait")
 
