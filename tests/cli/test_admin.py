@@ -20,7 +20,7 @@ SMALL = {"COLUMNS": "80"}
 
 async def greenroom(world: World, *args: str, terminal: Mapping[str, str] = PIPE) -> tuple[int, str, str]:
     """(exit code, stdout, stderr)."""
-    env = environment("api", world.env) | terminal
+    env = {**environment("api", world.env), **terminal}
     command = [sys.executable, "-m", "cli.main", *args]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=pipe)
