@@ -260,6 +260,8 @@ async def main(minutes: float, seed: int) -> None:
         looking = asyncio.create_task(soak.look())
         faces = [await sitting[n] for n in range(len(SEATS))]
         looking.cancel()
+        # Those who watched leave: decoding six pictures starves who is to judge one, and buffers what it hears.
+        await asyncio.gather(*(face.watcher.leave() for face in faces))
         late = [(face.quality, await lips(face)) for face in faces]
         for face in faces:
             soak.ends[await face.end()] += 1
@@ -289,7 +291,7 @@ def show(minutes: float, seed: int, soak: Soak, late: list[tuple[str, float]], w
             f"Wrong: {'; '.join(wrong) or 'nothing'}. Looked for: growth over {GROWTH_MIB:.0f} MiB, lips beyond"
             f" ±{LIPS_MS:.0f} ms, processes, rooms, slots, admissions and secrets that are left.",
             "No process of two sessions is killed: those are in the table. Lips: how much later the picture is than the"
-            " sound, at a watcher; of `mock` at beginnings of tones, of `standard` over a speech.",
+            " sound, at its only watcher; of `mock` at beginnings of tones, of `standard` over a speech.",
             "Agents, watchers, LiveKit, Kafka and PostgreSQL run on the same cores.",
         ),
         f"make soak-media MINUTES={minutes:g}",
