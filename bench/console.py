@@ -41,6 +41,12 @@ async def listed(made: Opened) -> None:
     await first_row(made.page)
 
 
+async def those_that_ended(page: Page) -> None:
+    async with page.expect_response(lambda told: "/v1/sessions?" in told.url):
+        await page.get_by_role("button", name="Ended").click()
+    await first_row(page)
+
+
 async def timed(work: Awaitable[None]) -> float:
     began = time.perf_counter()
     await work
@@ -70,11 +76,7 @@ async def loads(browser: Browser, system: World) -> tuple[dict[str, list[float]]
                     page = made.page
                     answers.append(float(await page.evaluate(_LIST_MS)))
                     held = max(held, await page.locator(".rows [role=row]").count())
-                    async with page.expect_response(lambda told: "/v1/sessions?" in told.url):
-                        began = time.perf_counter()
-                        await page.get_by_role("button", name="Ended").click()
-                    await first_row(page)
-                    filtered.append((time.perf_counter() - began) * 1000)
+                    filtered.append(await timed(those_that_ended(page)))
     took["the list's first page, asked → answered"] = answers
     took["another filter clicked → its first row is there"] = filtered
     return took, held

@@ -17,7 +17,6 @@ from rich.table import Table
 from cli import stack
 from cli.customer import AGENT, AVATAR, Agent, LiveKitProject, Watcher, reference_request, speech
 from cli.receiver import Receiver
-from cli.running import running
 from cli.top import look
 from events.codec import Event, decode
 from events.settings import LogSettings
@@ -54,8 +53,7 @@ def main(folder: Path, quality: str | None, console: bool = False) -> int:
 
     `quality` None: the reference request's own. `console`: the stack stays, for whoever wants to look around in it.
     """
-    there = running()
-    described, ours = (there, False) if there is not None else stack.up_detached()
+    described, ours = stack.up_detached()
     try:
         report = asyncio.run(_demonstrate(described, folder, quality))
     finally:

@@ -50,6 +50,9 @@ def list_sessions(
         return await sessions.latest(connection, of, not everything, limit + 1)
 
     found = with_database(look)
+    if not found:
+        err.print("None." if everything else "None runs; --all lists those that are over, too.")
+        return
     wide = out.width >= _WIDE
     session, of = (Column(name, no_wrap=True, min_width=_ID) for name in ("session", "account"))
     more = (of, "quality", "worker") if wide else ()
@@ -60,9 +63,6 @@ def list_sessions(
         first = (status(state), at) if wide else (state.status, at[:19].replace("T", " "))
         rest = (*what, state.worker_id) if wide else ()
         table.add_row(*map(cell, (state.session_id, *first, f"{state.billed_ms / 1000:.0f}", *rest)))
-    if not found:
-        err.print("None." if everything else "None runs; --all lists those that are over, too.")
-        return
     out.print(table)
     if not wide:
         err.print(f"{_WIDE} columns show reasons, account, quality and worker, too; `greenroom inspect` has all.")

@@ -296,10 +296,12 @@ async def _has_slots(database_url: str, since: float) -> bool:
 
 
 def up_detached(reload: bool = False) -> tuple[JsonObject, bool]:
-    """Start `greenroom up` as a process of its own and wait until it is ready, or another one of this folder.
+    """What runs in this folder; else start `greenroom up` as a process of its own and wait until it is ready.
 
     Also whether it is ours to stop. Raises StackError.
     """
+    if (described := running()) is not None:
+        return described, False
     install()  # here, where its progress can be seen
     logs = STACK_FOLDER / "logs"
     private_folder(logs)

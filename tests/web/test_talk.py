@@ -82,10 +82,11 @@ async def test_what_is_said_is_seen(browser: Browser, world: World) -> None:
         speak = page.get_by_role("button", name="Say the demo's sentence")
         await expect(speak).to_be_enabled()
 
-        async def still() -> bool:
-            return not await moved(video)
+        async def plays() -> bool:
+            return bool(await video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames > 50"))
 
-        await eventually(still, 30, "the mouth is shut until something is said: the first picture may have just come")
+        await eventually(plays, 30, "two seconds of pictures: the first of them are none, or of another size")
+        assert not await moved(video), "the mouth is shut until something is said"
         await speak.click()
         await eventually(lambda: moved(video), 20, "a mouth that moves")
         await expect(page.get_by_text("speaks").first).to_be_visible()
