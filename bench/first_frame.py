@@ -26,6 +26,7 @@ from cli.customer import LiveKitProject, Watcher
 from schemas.events import SessionCreated, SessionFirstFrame
 from schemas.times import now_ms
 from tests.world import World
+from workers.renderers import FORMATS
 
 CALM_PERCENT = 25.0
 _AGENT = "bench-agent"
@@ -154,21 +155,23 @@ class AgentsWorker:
 async def bare(system: World) -> Phases:
     """A publisher that connects, publishes video and pushes frames until one is decoded. It has no second keyframe."""
     async with watched(system) as (room, viewer):
-        publisher, started = rtc.Room(), time.monotonic()
+        publisher, started, mock = rtc.Room(), time.monotonic(), FORMATS["mock"]
         await publisher.connect(
             system.livekit.url, system.livekit.token(room, "avatar"), rtc.RoomOptions(auto_subscribe=False)
         )
         joined = time.monotonic()
-        source = rtc.VideoSource(512, 512)
+        source = rtc.VideoSource(mock.width, mock.height)
         options = rtc.TrackPublishOptions(
             source=rtc.TrackSource.SOURCE_CAMERA,
             simulcast=False,
             video_codec=rtc.VideoCodec.VP8,
-            video_encoding=rtc.VideoEncoding(max_framerate=25, max_bitrate=1_200_000),
+            video_encoding=rtc.VideoEncoding(max_framerate=25, max_bitrate=mock.bitrate),
         )
         await publisher.local_participant.publish_track(rtc.LocalVideoTrack.create_video_track("bare", source), options)
         published = time.monotonic()
-        frame = rtc.VideoFrame(512, 512, rtc.VideoBufferType.I420, bytes(512 * 512 * 3 // 2))
+        frame = rtc.VideoFrame(
+            mock.width, mock.height, rtc.VideoBufferType.I420, bytes(mock.width * mock.height * 3 // 2)
+        )
         async with asyncio.timeout(_WITHIN_S):
             while not viewer.first_frame.is_set():
                 source.capture_frame(frame)

@@ -14,7 +14,8 @@ import time
 from livekit import rtc
 from livekit.agents import AgentServer, AutoSubscribe, JobContext
 
-SIDE, FPS, BITRATE = 512, 25, 1_200_000
+SIDE, FPS, BITRATE = 256, 25, 400_000
+"""Of `mock`, which it stands beside."""
 IDLE = 2
 
 

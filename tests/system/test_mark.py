@@ -72,7 +72,7 @@ async def test_a_recording_names_its_session_and_its_seconds(stage: Any, running
         return bool(playing.watcher.frames[-1].at - began > _RECORDED_S)
 
     await eventually(long_enough, timeout_s=60)
-    cut = [seen for seen in playing.watcher.frames if seen.at - began >= _CUT_S and seen.image.shape == (512, 512, 3)]
+    cut = [seen for seen in playing.watcher.frames if seen.at - began >= _CUT_S and seen.image.shape == (256, 256, 3)]
     key = MarkKeyring(running.env["GREENROOM_MARK_KEYS"]).current
     cv2.setNumThreads(1)
     detector = Detector([key], searches=0)

@@ -39,13 +39,13 @@ FORMATS = {
     "lite": Format(256, 256, 400_000),
     "standard": Format(512, 512, 1_200_000),
     "pro": Format(720, 720, 2_500_000),
-    "mock": Format(512, 512, 1_200_000),
+    "mock": Format(256, 256, 400_000),
 }
 PORTRAIT = {
     "lite": Format(288, 512, 500_000),
     "standard": Format(576, 1024, 1_800_000),
     "pro": Format(720, 1280, 3_500_000),
-    "mock": Format(576, 1024, 1_800_000),
+    "mock": Format(288, 512, 500_000),
 }
 """Of avatars whose shape is `portrait`."""
 
