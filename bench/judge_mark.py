@@ -213,7 +213,7 @@ def _camera_over(picture: NDArray[np.uint8], rng: np.random.Generator) -> Iterat
 def _part_of_film(path: Path, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
     """A square of it from some moment on, 125 frames or as many as the shortest one has, shown at our rate."""
     with av.open(str(path)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        frames = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
     height, width = frames[0].shape[:2]
     span = int(rng.integers(height // 2, height + 1))
     y, x = int(rng.integers(height - span + 1)), int(rng.integers(width - span + 1))
