@@ -221,7 +221,7 @@ FAULTS: dict[str, Expected] = {
     "SIGTERM, another worker free": Expected(stopped_worker, aim_s=0.3),
     "Kafka killed, started again": Expected(killed_kafka),
     "Kafka frozen for 30 s": Expected(frozen_kafka),
-    "Kafka killed under ten sessions, started again": Expected(killed_kafka, sessions=10),
+    "Kafka killed under six sessions, started again": Expected(killed_kafka, sessions=6),
     "Kafka half a second away, for 30 s": Expected(slow_kafka, proxied=True),
     "nothing reaches Kafka for 30 s, then all of it": Expected(deaf_kafka, proxied=True),
     "Kafka's answers do not arrive for 30 s, then all of them": Expected(mute_kafka, proxied=True),
