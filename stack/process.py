@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import pwd
 import shutil
@@ -17,7 +16,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +25,6 @@ log = structlog.get_logger()
 
 _BASE = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 """What any program may want to know of this machine. All else of our environment is ours: it may hold secrets."""
-_PR_SET_PDEATHSIG = 1
 _RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _HEALTHY_AFTER_S = 20.0
 
@@ -75,9 +72,18 @@ def open_log(path: Path) -> IO[bytes]:
     return os.fdopen(file, "ab")
 
 
-def _die_with_parent(by: signal.Signals) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0)
+def _dying_with_us(argv: Sequence[str], by: signal.Signals) -> Sequence[str]:
+    """What Linux sends the signal to when we die. Raises StackError.
+
+    By a program, and not by Python between fork and exec: that waits for ever for a lock which a thread of LiveKit's
+    holds at the fork, and with it we do.
+    """
+    if sys.platform != "linux":
+        return argv
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise StackError("setpriv is not found: install the package util-linux.")
+    return [setpriv, "--pdeathsig", by.name.removeprefix("SIG"), "--", *argv]
 
 
 class Process:
@@ -100,11 +106,11 @@ class Process:
         return self._child is not None and self._child.returncode is None
 
     async def start(self) -> None:
-        """Raises OSError."""
+        """Raises OSError and StackError."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with open_log(self.log_path) as output:
             self._child = await asyncio.create_subprocess_exec(
-                *self.spec.argv,
+                *_dying_with_us(self.spec.argv, self.spec.stop_signal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -113,7 +119,6 @@ class Process:
                 # its own session: Ctrl-C reaches only the parent, which stops things in order
                 start_new_session=True,
                 pass_fds=self._inherited,
-                preexec_fn=partial(_die_with_parent, self.spec.stop_signal),
             )
 
     async def wait_ready(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,3 +86,46 @@ def test_a_private_folder_is_private_also_when_it_is_there(tmp_path: Path) -> No
     for name in ("there", "not/yet"):
         private_folder(tmp_path / name)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
+CALLED_BACK = """
+import asyncio, ctypes, sys, threading
+from pathlib import Path
+from stack.process import Process, ProcessSpec
+
+libc = ctypes.CDLL(None)
+callback = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: None)
+
+def native():
+    "Threads of another language that call Python, as LiveKit's do: each holds a lock of the interpreter for a moment."
+    thread = ctypes.c_ulong()
+    while True:
+        libc.pthread_create(ctypes.byref(thread), None, callback, None)
+        libc.pthread_join(thread, None)
+
+async def main():
+    for _ in range(4):
+        threading.Thread(target=native, daemon=True).start()
+    for _ in range(60):
+        process = Process(ProcessSpec("true", ["true"]), Path(sys.argv[1]))
+        await process.start()
+        assert await process.wait() == 0
+
+asyncio.run(main())
+print("started", flush=True)
+import os; os._exit(0)
+"""
+
+
+async def test_processes_start_beside_threads_of_another_language(tmp_path: Path) -> None:
+    """A child that waited for a lock which nobody has in it kept all of us waiting."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CALLED_BACK, str(tmp_path), stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    try:
+        async with asyncio.timeout(60):
+            said, _ = await child.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    assert said == b"started\n"
