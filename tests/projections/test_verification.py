@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 
@@ -16,14 +18,16 @@ from schemas.verification import ShownSession, ShownSpan
 
 pytestmark = pytest.mark.unit
 
-KEYS = MarkKeyring(",".join(MarkKeyring.generate(name) for name in ("k2", "k1")))
-IDS = [new_id(SESSION) for _ in range(2000)]
-CHANCE = np.random.default_rng(3)
+KEYS = MarkKeyring(",".join(f"{name}:{base64.b64encode(name.encode() * 16).decode()}" for name in ("k2", "k1")))
+IDS = [derived_id(SESSION, n, "one of many") for n in range(2000)]
+"""The same in each run, as all chance here: one tag in thirty is too damaged by this much noise."""
 
 
-def appearance(tag: int | None, of: int | None = None, key_id: str = "k1", noise: float = 1.0) -> Appearance:
+def appearance(
+    tag: int | None, of: int | None = None, key_id: str = "k1", noise: float = 1.0, seed: int = 3
+) -> Appearance:
     """`of`: the tag that its soft bits are of; None: they are nothing but noise."""
-    soft = CHANCE.normal(0, noise, 192) + (coded([of])[0] if of is not None else 0)
+    soft = np.random.default_rng(seed).normal(0, noise, 192) + (coded([of])[0] if of is not None else 0)
     return Appearance(key_id, tag, 12.0, (), (), soft)
 
 
@@ -53,7 +57,7 @@ def test_a_tag_that_could_not_be_read_is_the_session_that_it_is_like() -> None:
 
 
 def test_what_is_like_none_or_like_two_is_nobodys() -> None:
-    assert found(*(appearance(None) for _ in range(50))) == [None] * 50
+    assert found(*(appearance(None, seed=seed) for seed in range(50))) == [None] * 50
     both = Appearance("k1", None, 12.0, (), (), (coded([tag(IDS[1])])[0] + coded([tag(IDS[2])])[0]).astype(float))
     assert found(both) == [None]
 
