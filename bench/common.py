@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -109,6 +110,11 @@ def report(
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text)
+
+
+def with_args(command: str) -> str:
+    """As it was called: what a part of it measured is not told as the whole."""
+    return f'{command} ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else command
 
 
 def machine() -> str:

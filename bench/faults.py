@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import httpx
 
-from bench.common import breakable, quantile, report, run
+from bench.common import breakable, quantile, report, run, with_args
 from bench.fault_scenes import FAULTS, Expected, Scene
 from bench.proxy import Proxy
 from cli.customer import AVATAR, speech
@@ -232,7 +232,7 @@ async def main(seeds: int, only: str) -> None:
             "A session that ends, or fails, is one that has to: its room, its agent or its token is gone.",
             "A frozen session process shows nothing; a frozen or lost renderer shows the face at rest, unbilled.",
         ),
-        "make faults",
+        with_args("make faults"),
     )
     if wrong:
         raise SystemExit("\n".join(wrong))

