@@ -61,13 +61,20 @@ async def serve(settings: ApiSettings) -> None:
     limits = Limits(settings.api_connections, settings.api_head_s, settings.api_body_s)
     server = _Public(_config(app, settings.api_host, settings.api_port, limits))
 
-    async def ready() -> Sequence[str]:
-        context = _context(app)
-        return ["it is starting"] if context is None else await database.missing(context.pool)
-
     host, port, pages = settings.metrics_host, settings.internal_port, {"/live": lambda: _live(app)}
-    async with tracing.opened("api"), opened("api", host, port, ready, metrics.TOLD, pages):
+    async with tracing.opened("api"), opened("api", host, port, lambda: missing(app, server), metrics.TOLD, pages):
         await server.serve()
+
+
+async def missing(app: FastAPI, server: uvicorn.Server) -> Sequence[str]:
+    """For the readiness of the process. The public port is opened after the application has started, and closed first.
+
+    Who is sent here between would be refused.
+    """
+    context = _context(app)
+    if context is None or not server.started:
+        return ["it is starting"]
+    return ["it is stopping"] if server.should_exit else await database.missing(context.pool)
 
 
 def _refuse_taken(host: str, port: int) -> None:

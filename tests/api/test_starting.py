@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
+from api.server import missing
 from events.sealing import Keyring
+from store.database import new_pool
+from tests.world import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -56,3 +65,30 @@ def test_a_port_that_is_taken_is_told_in_a_sentence_before_all_else() -> None:
         in done.stderr
     )
     assert "Traceback" not in done.stderr
+
+
+async def test_it_is_ready_from_when_its_port_is_open_until_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked last is the database, which is not there."""
+    app = FastAPI()
+    app.state.context = SimpleNamespace(pool=new_pool(NOWHERE, 1))  # as the application has it once it has started
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
+    loop, told = asyncio.get_running_loop(), list[Sequence[str]]()
+    create_server = loop.create_server
+
+    async def opening(*args: Any, **options: Any) -> asyncio.Server:
+        told.append(await missing(app, server))
+        return await create_server(*args, **options)
+
+    async def started() -> bool:
+        return server.started
+
+    monkeypatch.setattr(loop, "create_server", opening)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await eventually(started)
+        told.append(await missing(app, server))
+    finally:
+        server.should_exit = True
+        told.append(await missing(app, server))
+        await serving
+    assert told == [["it is starting"], ["the database does not answer"], ["it is stopping"]]
