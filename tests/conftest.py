@@ -21,7 +21,7 @@ from stack import servers as embedded
 from stack.ports import free_ports
 from stack.process import ProcessGroup
 from stack.servers import Servers
-from tests.world import World
+from tests.world import World, clear_of_midnight
 
 # A Kafka that a test has taken away is logged at every attempt to reach it, by every client of the tests.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -136,6 +136,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 
 @pytest_asyncio.fixture(scope="module")
 async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    await clear_of_midnight(180)  # for what a module writes first, and its tests then look at
     made = World(servers, Path(tmp_path_factory.mktemp("processes")))
     await made.open()
     try:

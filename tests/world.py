@@ -44,6 +44,8 @@ from tests.builders import worker_state
 
 T = TypeVar("T")
 
+_DAY_S = 86_400
+
 
 async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 90, what: str = "the condition") -> T:
     """Await a condition of another process: returns its first true value."""
@@ -55,6 +57,13 @@ async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 90, w
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout_s} s; last value {value!r}")
         await asyncio.sleep(0.03)
+
+
+async def clear_of_midnight(span_s: float = 60) -> None:
+    """Days and months turn at midnight, UTC. What is to be seen within one of them does not begin in another's end."""
+    left_s = _DAY_S - time.time() % _DAY_S
+    if left_s < span_s:
+        await asyncio.sleep(left_s)
 
 
 async def delete_topic(world: World, topic: Topic) -> None:

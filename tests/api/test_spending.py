@@ -16,7 +16,7 @@ from store.database import pool
 from tests.builders import beat
 from tests.sse import opened
 from tests.store.test_credits import bill
-from tests.world import World, eventually
+from tests.world import World, clear_of_midnight, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -32,6 +32,7 @@ async def running(world: World) -> World:
 @pytest_asyncio.fixture
 async def account(running: World) -> tuple[str, str]:
     """(id, key)."""
+    await clear_of_midnight()  # spent is spent in a month
     return await running.new_account("spending")
 
 

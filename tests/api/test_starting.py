@@ -1,4 +1,4 @@
-"""What the API and the command that makes its keys refuse to start with."""
+"""What the API and the command that makes its keys refuse to start with, and when the API says that it is ready."""
 
 from __future__ import annotations
 

@@ -9,12 +9,13 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from projections.usage import month_start
 from schemas.events import Meter, SessionEnded, SessionFirstFrame, SessionStarting
 from schemas.ids import USAGE, derived_id
-from schemas.times import from_wire, to_wire
+from schemas.times import from_wire, now_ms, to_wire
 from schemas.usage import GENESIS
 from tests.builders import beat
-from tests.world import World, eventually
+from tests.world import World, clear_of_midnight, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -194,6 +195,7 @@ async def test_another_accounts_entries_are_not_there(running: World, past: tupl
 
 
 async def test_what_a_session_bills_is_in_the_month_and_its_key_has_it(running: World) -> None:
+    await clear_of_midnight()
     key_id, key = await running.new_key()
     async with running.client(key) as client:
         sid = (await running.create(client))["id"]
@@ -232,10 +234,12 @@ async def test_totals_are_what_the_ledger_adds_up_to(running: World, past: tuple
 
 async def test_no_sum_of_credit_stops_the_ledger(running: World) -> None:
     """Each entry fits a bigint, two of them do not: adjustments may go as far."""
+    await clear_of_midnight()
     account, key = await running.new_account("beyond")
     for n in range(3):
         await enter(running, account, f"sess_{n}", MARCH + 4 * DAY_MS + n, 1)
     most = 9 * 10**18
+    await running.sql("SELECT usage_v1.ensure_month(%s)", month_start(now_ms()))
     await running.sql(
         """
         INSERT INTO usage_v1.usage_events

@@ -15,7 +15,7 @@ from store import accounts, credits
 from store.database import pool
 from tests.builders import life, session_id
 from tests.cli.test_admin import done, greenroom
-from tests.world import World, eventually
+from tests.world import World, clear_of_midnight, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -76,6 +76,7 @@ async def running(world: World) -> World:
 
 async def test_it_counts_everywhere(running: World) -> None:
     """Totals, the month, credits, the webhook, the entries, the audit; and once, however often it is asked for."""
+    await clear_of_midnight(120)
     account, key = await running.new_account("adjusted")
     async with pool(running.database_url, 1) as opened, opened.connection() as connection:
         await credits.grant(connection, account, 1, None, "")

@@ -19,7 +19,7 @@ import pytest_asyncio
 from schemas.events import Meter, SessionEnded, SessionFailed, SessionFirstFrame, SessionStarting
 from tests import portraits
 from tests.clients.drive import Drive, Refused, started
-from tests.world import World, eventually
+from tests.world import World, clear_of_midnight, eventually
 
 pytestmark = pytest.mark.servers
 
@@ -197,6 +197,7 @@ async def test_pages_of_avatars(sdk: Drive) -> None:
 
 
 async def test_usage(python: Path, running: World) -> None:
+    await clear_of_midnight()
     _, key = await running.new_account("usage")
     async with sdk_of(python, running, key) as sdk:
         session = await sdk.call("sessions.create_livekit", **livekit(running, quality="standard"))

@@ -247,7 +247,9 @@ TOTALS = {
     "UPDATE usage_v1.session_days SET account_id = 'acct_x' WHERE session_id = '{sid}'": "acct_x, session {sid}, day",
     "DELETE FROM usage_v1.session_days WHERE session_id = '{sid}'": "it says nothing, the entries add up to",
     "UPDATE usage_v1.months SET credit_us = credit_us - 60": "key key_1, month",
-    "INSERT INTO usage_v1.months SELECT account_id, '2020-01-01', '', 1, 1 FROM usage_v1.months": "add up to nothing",
+    "INSERT INTO usage_v1.months SELECT DISTINCT account_id, date '2020-01-01', '', 1, 1 FROM usage_v1.months": (
+        "add up to nothing"
+    ),
 }
 """What somebody does to what is shown and capped by, while every entry is as it was → what is told."""
 

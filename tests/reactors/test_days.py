@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -37,12 +37,13 @@ KEY = SigningKey(SigningKey.generate("t1"))
 
 @dataclass
 class Clock:
-    """Days from now."""
+    """Noon of today, or `days` later: a day is sealed a minute after its end, so it must not be midnight here."""
 
     days: int = 0
+    noon_ms: int = field(default_factory=lambda: now_ms() // DAY_MS * DAY_MS + DAY_MS // 2)
 
     def __call__(self) -> int:
-        return now_ms() + self.days * DAY_MS
+        return self.noon_ms + self.days * DAY_MS
 
 
 class Flaky(EventProducer):

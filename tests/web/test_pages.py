@@ -228,10 +228,12 @@ async def test_the_ledger_of_a_month_is_saved_as_csv(page: Opened, world: World)
     async with page.page.expect_download() as saved:
         await page.page.get_by_role("button", name="CSV").click()
     file = await saved.value
-    assert re.fullmatch(r"greenroom-usage-\d{4}-\d\d-01\.csv", file.suggested_filename)
+    named = re.fullmatch(r"greenroom-usage-(\d{4}-\d\d-01)\.csv", file.suggested_filename)
+    assert named
     rows = list(csv.DictReader((await file.path()).read_text().splitlines()))
     async with world.client() as client:
-        entries = (await client.get("/v1/usage_events", params={"limit": 100})).json()["data"]
+        asked: dict[str, Any] = {"limit": 100, "period_start": f"{named[1]}T00:00:00Z"}
+        entries = (await client.get("/v1/usage_events", params=asked)).json()["data"]
     assert len(entries) > 4
     assert [(each["id"], each["hash"]) for each in rows] == [(each["id"], each["hash"]) for each in reversed(entries)]
     assert [int(each["credit_us"]) for each in rows] == [each["credit_us"] for each in reversed(entries)]
