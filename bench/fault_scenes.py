@@ -15,7 +15,8 @@ import httpx
 import psutil
 
 from bench.proxy import Proxy, Way
-from cli.customer import AVATAR, Agent, Watcher
+from bench.watching import Watching
+from cli.customer import AVATAR, Agent
 from stack.process import Process, ProcessGroup
 from tests.world import World
 
@@ -39,7 +40,7 @@ class Scene:
     room: str = field(default_factory=lambda: f"room-{secrets.token_hex(4)}")
     session_id: str = ""
     worker: str = ""
-    watcher: Watcher = field(default_factory=Watcher)
+    watcher: Watching = field(default_factory=Watching)
     agent: Agent = field(default_factory=Agent)
 
     @property
@@ -51,7 +52,7 @@ class Scene:
 
     def gap_s(self, struck: float) -> float:
         """The longest between two frames, from a second before the fault on."""
-        times = [frame.at for frame in self.watcher.frames if frame.at > struck - 1]
+        times = [at for at in self.watcher.times if at > struck - 1]
         return max((b - a for a, b in pairwise(times)), default=float("inf"))
 
     @property
@@ -221,7 +222,7 @@ FAULTS: dict[str, Expected] = {
     "SIGTERM, another worker free": Expected(stopped_worker, aim_s=0.3),
     "Kafka killed, started again": Expected(killed_kafka),
     "Kafka frozen for 30 s": Expected(frozen_kafka),
-    "Kafka killed under six sessions, started again": Expected(killed_kafka, sessions=6),
+    "Kafka killed under ten sessions, started again": Expected(killed_kafka, sessions=10),
     "Kafka half a second away, for 30 s": Expected(slow_kafka, proxied=True),
     "nothing reaches Kafka for 30 s, then all of it": Expected(deaf_kafka, proxied=True),
     "Kafka's answers do not arrive for 30 s, then all of them": Expected(mute_kafka, proxied=True),
