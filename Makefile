@@ -89,7 +89,7 @@ bench-live: $(STAMP) ## live windows: faust beside the bare loop; ten minutes at
 bench-ledger: $(STAMP) ## the ledger: five minutes at 2,000 entries/s, a burst, ten times as many sessions
 	$(PY) -m bench.ledger
 
-bench-idle: $(STAMP) ## a live session at rest: CPU and memory of the control plane with 2,000 of them
+bench-idle: $(STAMP) ## a live session at rest: CPU and memory of the control plane with 500 to 6,000 of them
 	$(PY) -m bench.idle $(ARGS)
 
 bench-console: $(STAMP) ## the console's first load, and its list of ten thousand sessions

@@ -66,6 +66,11 @@ async def clear_of_midnight(span_s: float = 60) -> None:
         await asyncio.sleep(left_s)
 
 
+def _kind(process: str) -> str:
+    """`worker` of `worker-2`."""
+    return process.split("-")[0]
+
+
 async def delete_topic(world: World, topic: Topic) -> None:
     """And wait until it is gone."""
     name = world.prefix + topic.name
@@ -198,18 +203,19 @@ class World:
 
     async def start(self, *names: str, **env: str) -> None:
         """`api`, `deliver`, `worker`, or a projection by name; ready when this returns. A name may end in -2, -3 …"""
-        specs = [self._spec(name, env) for name in names]
+        registered = await self._registered(sum(_kind(name) == "worker" for name in names))
+        specs = [self._spec(name, env, registered) for name in names]
         for spec in specs:
             self.processes[spec.name] = Process(spec, self.folder)
             await self.processes[spec.name].start()
         await asyncio.gather(*(self.processes[spec.name].wait_ready() for spec in specs))
 
-    def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
+    def _spec(self, name: str, env: dict[str, str], registered: Callable[[], Awaitable[bool]]) -> ProcessSpec:
         """As `greenroom up` would start it: with the settings of its kind."""
-        command = name.split("-")[0]
+        command = _kind(name)
         args = [command] if command in ("api", "deliver", "worker", "build", "live") else ["project", command]
         port = env.get("GREENROOM_INTERNAL_PORT", str(self.internal_port))
-        ready = {"api": self._api_ready(port), "worker": self._worker_ready(time.time())}.get(command)
+        ready = {"api": self._api_ready(port), "worker": registered}.get(command)
         known = environment(args[0], {**self.env, **env})
         return ProcessSpec(name, [sys.executable, "-m", "cli.main", *args], known, ready=ready, ready_timeout_s=120)
 
@@ -224,13 +230,15 @@ class World:
 
         return probe
 
-    def _worker_ready(self, since: float) -> Callable[[], Awaitable[bool]]:
+    async def _registered(self, workers: int) -> Callable[[], Awaitable[bool]]:
+        """Whether so many more are there than now: each life of a worker has an id of its own."""
+        before = [row[0] for row in await self.sql("SELECT worker_id FROM workers")] if workers else []
+
         async def probe() -> bool:
-            return bool(
-                await self.sql(
-                    "SELECT 1 FROM workers WHERE phase = 'ready' AND registered_at > to_timestamp(%s)", since - 0.01
-                )
+            found = await self.sql(
+                "SELECT count(*) FROM workers WHERE phase = 'ready' AND worker_id <> ALL(%s)", before
             )
+            return bool(found[0][0] >= workers)
 
         return probe
 
@@ -241,7 +249,8 @@ class World:
 
     async def restart(self, name: str) -> None:
         process = self.processes[name]
-        process.spec = self._spec(name, dict(process.spec.env))  # ready means this life, not the one before
+        registered = await self._registered(int(_kind(name) == "worker"))
+        process.spec = self._spec(name, dict(process.spec.env), registered)
         await process.start()
         await process.wait_ready()
 
