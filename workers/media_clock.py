@@ -31,6 +31,9 @@ LATER = 1
 hear than to see (docs/decisions/0041-a-frame-goes-with-its-sound.md).
 """
 
+LEAVES_S = 0.02
+"""From when the room has taken a tick's sound to when that begins to leave: the source's queue holds 60 ms."""
+
 Frame = bytes | bytearray
 """I420."""
 
@@ -43,7 +46,8 @@ class Output(Protocol):
         """Seconds of audio that were pushed and are not heard yet."""
 
     async def push(self, frame: Frame, pcm: Pcm, /) -> None:
-        """One frame and 40 ms of audio; returns when both are out and there is space for more. Raises TimeoutError."""
+        """One frame and 40 ms of audio; returns when that has found room, the frame goes out when it leaves. Raises
+        TimeoutError."""
 
     def clear(self) -> None:
         """Drop the audio that is not heard yet."""
@@ -199,6 +203,6 @@ def _measured(tick: Tick, cleared_at: float | None, now: float, queued_s: float)
     leaves_at = now + max(0.0, queued_s - TICK_S)  # its first sample, from the source
     if tick.arrived_at is not None:
         yield "playback_latency", leaves_at - tick.arrived_at
-        yield "audio_to_mouth", now + LATER * TICK_S - tick.arrived_at
+        yield "audio_to_mouth", now + LATER * TICK_S + LEAVES_S - tick.arrived_at
     if cleared_at is not None:
         yield "clear_to_silence", leaves_at - cleared_at

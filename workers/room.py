@@ -17,7 +17,7 @@ from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
 from workers.ears import Ears
-from workers.media_clock import Frame
+from workers.media_clock import LEAVES_S, Frame
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
 
@@ -84,6 +84,9 @@ class LiveRoom:
         self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
         self._video = rtc.VideoSource(frame.width, frame.height)
         self._renew_in: int | None = None
+        self._waiting: rtc.VideoFrame | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._shown = False
 
     @property
     def room(self) -> rtc.Room:
@@ -168,18 +171,32 @@ class LiveRoom:
     async def push(self, frame: Frame, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the audio source has room, which is the only pace.
 
-        The frame goes out then, when this sound leaves the source 20 ms later
-        (docs/decisions/0041-a-frame-goes-with-its-sound.md).
+        The frame goes out when this sound leaves the source, LEAVES_S later
+        (docs/decisions/0041-a-frame-goes-with-its-sound.md); one that somebody waits for, at once.
         """
-        height = self._frame.height
+        height, at_once = self._frame.height, not self._shown
         if self._renew_in is not None:
             self._renew_in -= 1
             if self._renew_in < 0:
                 self._renew_in = None
-                frame, height = cropped(frame, self._frame), height - CROPPED_ROWS
+                frame, height, at_once = cropped(frame, self._frame), height - CROPPED_ROWS, True
         async with asyncio.timeout(_PUSH_TIMEOUT_S):
             await self._audio.capture_frame(rtc.AudioFrame(pcm.tobytes(), RATE, 1, TICK_SAMPLES))
-        self._video.capture_frame(rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame))
+        self._show()  # the one before, where ticks come in a burst
+        self._waiting = rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame)
+        if at_once:
+            self._show()
+        else:
+            self._leaving = asyncio.get_running_loop().call_later(LEAVES_S, self._show)
+
+    def _show(self) -> None:
+        """The frame that waits, if one does."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        if self._waiting is not None and not self._left:
+            self._video.capture_frame(self._waiting)
+            self._shown = True
+        self._leaving = self._waiting = None
 
     def _on_subscribed(self, track: rtc.Track) -> None:
         """Somebody sees the track, for the first time.

@@ -13,6 +13,8 @@ from livekit.rtc.participant import PublishTrackError
 
 from schemas.addresses import AddressPolicy
 from tests.builders import task
+from tests.world import eventually
+from workers.media_clock import LEAVES_S
 from workers.playback import TICK_SAMPLES
 from workers.renderers import Format
 from workers.room import CROPPED_ROWS, LiveRoom, RoomError, cropped
@@ -38,13 +40,25 @@ class Sources:
 
     def __init__(self, room: LiveRoom) -> None:
         self.heights: list[int] = []
+        self.times: list[float] = []
         self.drained = asyncio.Event()
         room._audio = SimpleNamespace(capture_frame=self._sound)  # type: ignore[assignment]
-        room._video = SimpleNamespace(capture_frame=lambda frame: self.heights.append(frame.height))  # type: ignore[assignment]
+        room._video = SimpleNamespace(capture_frame=self._frame)  # type: ignore[assignment]
 
     async def _sound(self, sound: rtc.AudioFrame) -> None:
         assert sound.samples_per_channel == TICK_SAMPLES
         await self.drained.wait()
+
+    def _frame(self, frame: rtc.VideoFrame) -> None:
+        self.heights.append(frame.height)
+        self.times.append(asyncio.get_running_loop().time())
+
+    async def seen(self, count: int) -> list[int]:
+        async def all_of_them() -> bool:
+            return len(self.heights) >= count
+
+        await eventually(all_of_them)
+        return self.heights
 
 
 def test_cropped_is_the_frame_without_its_lowest_rows() -> None:
@@ -65,7 +79,7 @@ async def test_the_first_who_sees_the_track_gets_a_keyframe_when_the_way_is_clea
         sources.heights = []
         for _ in range(times):
             await room.push(FRAME, SILENCE)
-        return sources.heights
+        return await sources.seen(times)
 
     assert await tick(2) == [8, 8]
     room._on_subscribed(voice)
@@ -74,7 +88,8 @@ async def test_the_first_who_sees_the_track_gets_a_keyframe_when_the_way_is_clea
     assert await tick(5) == [8, 8, 6, 8, 8]
 
 
-async def test_a_frame_goes_out_when_its_sound_has_found_room() -> None:
+async def test_a_frame_goes_out_when_its_sound_leaves() -> None:
+    """Some time after that has found room. The first one, for which somebody waits, at once."""
     room = LiveRoom(task(), SIZE, Anything(), Anything(), AddressPolicy(""))  # type: ignore[arg-type]
     sources = Sources(room)
     pushing = asyncio.create_task(room.push(FRAME, SILENCE))
@@ -82,6 +97,22 @@ async def test_a_frame_goes_out_when_its_sound_has_found_room() -> None:
     assert sources.heights == []
     sources.drained.set()
     await pushing
+    assert sources.heights == [8]
+    began = asyncio.get_running_loop().time()
+    await room.push(FRAME, SILENCE)
+    assert sources.heights == [8]
+    await sources.seen(2)
+    assert sources.times[-1] - began >= LEAVES_S * 0.9  # a loop's clock is no finer
+
+
+async def test_a_frame_of_a_room_that_was_left_goes_nowhere() -> None:
+    room = LiveRoom(task(), SIZE, Anything(), Anything(), AddressPolicy(""))  # type: ignore[arg-type]
+    room._room = SimpleNamespace(disconnect=lambda: asyncio.sleep(2 * LEAVES_S))  # type: ignore[assignment]
+    sources = Sources(room)
+    sources.drained.set()
+    for _ in range(2):
+        await room.push(FRAME, SILENCE)
+    await room.leave()
     assert sources.heights == [8]
 
 
