@@ -37,6 +37,7 @@ class Progress:
         self._stored: dict[int, int] | None = None
         """Partition → the offset that comes next, as stored. None: the group has given it nothing yet."""
         self._ends: Mapping[int, int] = {}
+        self._ends_at = clock()
         self._appended_ms: dict[int, int] = {}
         """Partition → when the last event was appended that was stored."""
         self._at_end = clock()
@@ -60,9 +61,8 @@ class Progress:
 
     def saw(self, ends: Mapping[int, int], heard_s: float) -> None:
         """The log reached so far `heard_s` seconds ago."""
-        self._ends = ends
-        if self._stored is not None and all(ends.get(p, at + 1) <= at for p, at in self._stored.items()):
-            self._at_end = max(self._at_end, self._clock() - heard_s)
+        self._ends, self._ends_at = ends, self._clock() - heard_s
+        self._look()
 
     def advanced(self, ends: Mapping[int, int], appended_ms: Mapping[int, int]) -> None:
         """A batch is durable. Partition → the offset after it; → when its last event was appended."""
@@ -72,6 +72,13 @@ class Progress:
             if end > self._stored.get(partition, end):
                 self._stored[partition] = end
                 self._appended_ms[partition] = appended_ms[partition]
+        self._look()
+
+    def _look(self) -> None:
+        """Whether it is at the end. Also once a batch is durable: where events never pause, each round begins with some
+        that are not."""
+        if self._stored is not None and all(self._ends.get(p, at + 1) <= at for p, at in self._stored.items()):
+            self._at_end = max(self._at_end, self._ends_at)
 
     def folded(self, accepted: int, refused: int, seconds: float) -> None:
         """What was in that batch, and what it took."""

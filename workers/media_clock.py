@@ -31,8 +31,10 @@ LATER = 1
 hear than to see (docs/decisions/0041-a-frame-goes-with-its-sound.md).
 """
 
-LEAVES_S = 0.02
-"""From when the room has taken a tick's sound to when that begins to leave: the source's queue holds 60 ms."""
+QUEUE_S = 0.06
+"""What the audio source holds."""
+LEAVES_S = QUEUE_S - TICK_S
+"""From when that has taken a tick's sound to when it begins to leave, while it is full."""
 
 Frame = bytes | bytearray
 """I420."""

@@ -17,7 +17,7 @@ from schemas.addresses import AddressPolicy, InvalidUrl, UnsafeAddress, host_of
 from schemas.assignments import Task
 from schemas.events import FailureCode
 from workers.ears import Ears
-from workers.media_clock import LEAVES_S, Frame
+from workers.media_clock import LEAVES_S, QUEUE_S, Frame
 from workers.playback import RATE, TICK_SAMPLES, Pcm
 from workers.renderers import FPS, Format
 
@@ -31,9 +31,8 @@ _NOT_THE_AGENT, _NO_SUCH_MOOD = 403, 422
 AUDIO_TRACK, VIDEO_TRACK = "avatar_audio_synthetic", "avatar_video_synthetic"
 """Their names say what they are, also where a token does not let us set attributes."""
 ON_BEHALF = "lk.publish_on_behalf"
-_QUEUE_MS = 60
 CROPPED_ROWS = 2
-_RENEW_AFTER_TICKS = 2
+_RENEW_AFTER_TICKS = 1
 _PUSH_TIMEOUT_S = 2.0
 _LEAVE_TIMEOUT_S = 3.0
 _UNREACHABLE = "LiveKit could not be reached at transport.url."
@@ -81,7 +80,7 @@ class LiveRoom:
         ears.begin()
         self._left = False
         self._room = rtc.Room()
-        self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=_QUEUE_MS)
+        self._audio = rtc.AudioSource(RATE, 1, queue_size_ms=round(QUEUE_S * 1000))
         self._video = rtc.VideoSource(frame.width, frame.height)
         self._renew_in: int | None = None
         self._waiting: rtc.VideoFrame | None = None
@@ -171,23 +170,23 @@ class LiveRoom:
     async def push(self, frame: Frame, pcm: Pcm) -> None:
         """One frame and exactly 40 ms of audio; returns when the audio source has room, which is the only pace.
 
-        The frame goes out when this sound leaves the source, LEAVES_S later
-        (docs/decisions/0041-a-frame-goes-with-its-sound.md); one that somebody waits for, at once.
+        The frame goes out when this sound leaves the source, LEAVES_S later while that is full
+        (docs/decisions/0041-a-frame-goes-with-its-sound.md). The first one, for which somebody waits, at once.
         """
-        height, at_once = self._frame.height, not self._shown
+        height = self._frame.height
         if self._renew_in is not None:
             self._renew_in -= 1
             if self._renew_in < 0:
                 self._renew_in = None
-                frame, height, at_once = cropped(frame, self._frame), height - CROPPED_ROWS, True
+                frame, height = cropped(frame, self._frame), height - CROPPED_ROWS
         async with asyncio.timeout(_PUSH_TIMEOUT_S):
             await self._audio.capture_frame(rtc.AudioFrame(pcm.tobytes(), RATE, 1, TICK_SAMPLES))
         self._show()  # the one before, where ticks come in a burst
         self._waiting = rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame)
-        if at_once:
-            self._show()
-        else:
+        if self._shown:
             self._leaving = asyncio.get_running_loop().call_later(LEAVES_S, self._show)
+        else:
+            self._show()
 
     def _show(self) -> None:
         """The frame that waits, if one does."""

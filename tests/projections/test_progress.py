@@ -78,6 +78,20 @@ def test_at_a_steady_distance_it_is_as_far_behind_as_that(told: Told) -> None:
     assert told.progress.missing is None
 
 
+def test_events_that_never_pause_are_no_lag_when_all_are_stored(told: Told) -> None:
+    """Each round begins with some that are not stored: with sixty sessions that say a heartbeat each five seconds it
+    was further and further behind whenever somebody asked between two batches."""
+    told.progress.bound({0: 0}, left=0)
+    for n in range(1, 400):
+        told.progress.saw({0: n}, 0.1)
+        assert told.progress.behind == 1
+        told.progress.advanced({0: n}, {0: told.epoch_ms()})
+        assert told.lag == (0, 0.0)
+        told.passes(0.3)
+    told.passes(6)
+    assert told.lag == (0, 6.4), "when nothing is heard any more it counts from what was heard"
+
+
 def test_the_partition_that_is_furthest_behind_counts(told: Told) -> None:
     """Not one that is quiet, however old its last event is."""
     told.progress.bound({0: 0, 1: 0, 2: 0}, left=0)

@@ -85,7 +85,7 @@ async def test_the_first_who_sees_the_track_gets_a_keyframe_when_the_way_is_clea
     room._on_subscribed(voice)
     assert await tick(4) == [8, 8, 8, 8]
     room._on_subscribed(face)
-    assert await tick(5) == [8, 8, 6, 8, 8]
+    assert await tick(5) == [8, 6, 8, 8, 8]
 
 
 async def test_a_frame_goes_out_when_its_sound_leaves() -> None:
