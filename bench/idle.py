@@ -246,7 +246,8 @@ def show(sizes: Sequence[int], workers: int, slots: int, seconds: float, rests: 
         rows,
         (
             f"A session, beyond the workers': API, projections and roster (goals, of {GOAL_OF:,} at once:"
-            f" {GOAL_CORE * 100} % of a core and {GOAL_KB:.0f} KB: {'met' if met else 'missed'}); Kafka and PostgreSQL.",
+            f" {GOAL_CORE * 100} % of a core and {GOAL_KB:.0f} KB: {'met' if met else 'missed'}); then of Kafka and"
+            " PostgreSQL.",
             f"A worker: {of_worker * 100:.4f} % of a core of API, projections and roster. Its state each second.",
             f"The log grows by {grown / sizes[-1] / seconds * 3600 / 1024:.0f} KiB an hour and session.",
             f"Sessions of {ACCOUNTS} accounts on {workers} workers of {slots} slots, a heartbeat each"
