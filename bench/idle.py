@@ -3,8 +3,8 @@ roster with thousands of sessions of simulated workers, which say a heartbeat ea
 second, as real ones do.
 
 Rests are measured in one run: the control plane alone, with its workers, with more and more of their sessions. What
-one has beyond another is what workers, and sessions, cost. Several sizes, since it is batches that cost, and where more
-is said a batch holds more: one session of many costs less than one of few.
+one has beyond another is what workers, and sessions, cost. Several sizes, since it is fetches and batches that cost,
+and where more is said each holds more: one session of many costs less than one of few.
 """
 
 from __future__ import annotations
@@ -181,10 +181,9 @@ async def main(sizes: Sequence[int], slots: int, seconds: float) -> None:
         rests.append(await rest(system, servers, seconds))
         print(f"  with {workers} workers: {rests[-1]}", flush=True)
         beating = tasks.create_task(fleet.beat())
-        there = grown = 0
+        grown = 0
         for size in sizes:
-            await fill(system, fleet, there, size)
-            there = size
+            await fill(system, fleet, size)
             await asyncio.sleep(SETTLE_S)
             before = log_bytes(system, SESSIONS.name)
             rests.append(await rest(system, servers, seconds))
@@ -196,14 +195,14 @@ async def main(sizes: Sequence[int], slots: int, seconds: float) -> None:
     show(sizes, workers, slots, seconds, rests, grown)
 
 
-async def fill(system: World, fleet: Fleet, there: int, size: int) -> None:
-    """As many sessions more, and wait until all of them run."""
+async def fill(system: World, fleet: Fleet, size: int) -> None:
+    """So many sessions in all, and wait until all of them run."""
 
     async def all_run() -> bool:
         return await running(system) == size
 
     async def created() -> None:
-        await create(system, size - there)
+        await create(system, size - await running(system))
         await eventually(all_run, what="all sessions run")
 
     await until_one_ends(created(), fleet.take_up())
@@ -216,24 +215,17 @@ async def running(system: World) -> int:
 def show(sizes: Sequence[int], workers: int, slots: int, seconds: float, rests: Sequence[Rest], grown: int) -> None:
     alone, staffed, *busy = rests
     of_worker = (staffed.control_cores - alone.control_cores) / workers
-    met = all(
+    judged = [
         _core(at, staffed, n) <= GOAL_CORE and _kb(at, staffed, n) <= GOAL_KB
         for at, n in zip(busy, sizes, strict=True)
         if n >= GOAL_OF
-    )
-    named = [("alone", alone), (f"{workers} workers", staffed)]
-    named += [(f"and {size:,} sessions", at) for size, at in zip(sizes, busy, strict=True)]
-    rows = []
-    for n, (name, at) in enumerate(named):
-        cores = [f"{at.cores[process]:.3f}" for process in (*OURS, *SERVERS)]
-        mib = [f"{at.mib[process]:.0f}" for process in OURS]
-        each = ["", "", ""]
-        if n >= 2:
-            size = sizes[n - 2]
-            of_servers = sum(at.cores[server] - staffed.cores[server] for server in SERVERS) / size
-            each = [f"{_core(at, staffed, size) * 100:.4f} %", f"{of_servers * 100:.4f} %"]
-            each.append(f"{_kb(at, staffed, size):.1f} KB")
-        rows.append((name, *cores, *mib, *each))
+    ]
+    verdict = "not judged" if not judged else "met" if all(judged) else "missed"
+    rows = [_row("alone", alone), _row(f"{workers} workers", staffed)]
+    for size, at in zip(sizes, busy, strict=True):
+        servers = sum(at.cores[name] - staffed.cores[name] for name in SERVERS) / size
+        each = (f"{_core(at, staffed, size) * 100:.4f} %", f"{servers * 100:.4f} %", f"{_kb(at, staffed, size):.1f} KB")
+        rows.append(_row(f"and {size:,} sessions", at, each))
     report(
         "idle",
         "A live session at rest",
@@ -246,7 +238,7 @@ def show(sizes: Sequence[int], workers: int, slots: int, seconds: float, rests: 
         rows,
         (
             f"A session, beyond the workers': API, projections and roster (goals, of {GOAL_OF:,} at once:"
-            f" {GOAL_CORE * 100} % of a core and {GOAL_KB:.0f} KB: {'met' if met else 'missed'}); then of Kafka and"
+            f" {GOAL_CORE * 100} % of a core and {GOAL_KB:.0f} KB: {verdict}); then of Kafka and"
             " PostgreSQL.",
             f"A worker: {of_worker * 100:.4f} % of a core of API, projections and roster. Its state each second.",
             f"The log grows by {grown / sizes[-1] / seconds * 3600 / 1024:.0f} KiB an hour and session.",
@@ -257,6 +249,12 @@ def show(sizes: Sequence[int], workers: int, slots: int, seconds: float, rests: 
         ),
         with_args("make bench-idle"),
     )
+
+
+def _row(name: str, at: Rest, each: tuple[str, str, str] = ("", "", "")) -> tuple[str, ...]:
+    """`each`: what one session has of it."""
+    cores = (f"{at.cores[process]:.3f}" for process in (*OURS, *SERVERS))
+    return (name, *cores, *(f"{at.mib[process]:.0f}" for process in OURS), *each)
 
 
 def _core(at: Rest, staffed: Rest, sessions: int) -> float:

@@ -84,7 +84,7 @@ class LiveRoom:
         self._video = rtc.VideoSource(frame.width, frame.height)
         self._renew_in: int | None = None
         self._waiting: rtc.VideoFrame | None = None
-        self._leaving: asyncio.TimerHandle | None = None
+        self._due: asyncio.TimerHandle | None = None
         self._shown = False
 
     @property
@@ -184,18 +184,18 @@ class LiveRoom:
         self._show()  # the one before, where ticks come in a burst
         self._waiting = rtc.VideoFrame(self._frame.width, height, rtc.VideoBufferType.I420, frame)
         if self._shown:
-            self._leaving = asyncio.get_running_loop().call_later(LEAVES_S, self._show)
+            self._due = asyncio.get_running_loop().call_later(LEAVES_S, self._show)
         else:
             self._show()
 
     def _show(self) -> None:
         """The frame that waits, if one does."""
-        if self._leaving is not None:
-            self._leaving.cancel()
+        if self._due is not None:
+            self._due.cancel()
         if self._waiting is not None and not self._left:
             self._video.capture_frame(self._waiting)
             self._shown = True
-        self._leaving = self._waiting = None
+        self._due = self._waiting = None
 
     def _on_subscribed(self, track: rtc.Track) -> None:
         """Somebody sees the track, for the first time.

@@ -186,8 +186,9 @@ async def test_speech_that_does_not_come_is_told_and_shown(stage: Any, running: 
         destination_identities=["avatar"],
     )
     await writer.write(second)
-    # Speech that does not go on for ten seconds is over: the log, which takes a while to read, is looked at later.
+    # Speech that does not go on for ten seconds is over: the log takes a while to read, and is read when it is shown.
     await eventually(lambda: shown("degraded"), what="degraded")
+    await eventually(lambda: said("session.audio_stalled"), what="session.audio_stalled")
     await writer.write(second)
     await writer.aclose()
     finished = await playing.agent.report(FINISHED, 30)
