@@ -63,13 +63,18 @@ async def test_nothing_of_our_environment_leaks(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HTTPS_PROXY", "http://user:hush@127.0.0.1:1")
     process = Process(ProcessSpec("sleeper", SLEEP, env={"GREENROOM_TOLD": "yes"}), tmp_path)
     await process.start()
+    known = Path(f"/proc/{process.pid}/environ")
+
+    async def read() -> str:
+        return known.read_text()  # empty until the kernel has laid it down, which is after the start has returned
+
     try:
-        known = Path(f"/proc/{process.pid}/environ").read_text()
+        told = await eventually(read)
     finally:
         await process.stop()
-    assert "hush" not in known
-    assert "GREENROOM_TOLD=yes" in known
-    assert f"PATH={os.environ['PATH']}" in known
+    assert "hush" not in told
+    assert "GREENROOM_TOLD=yes" in told
+    assert f"PATH={os.environ['PATH']}" in told
 
 
 async def test_logs_are_their_owners_alone(tmp_path: Path) -> None:
