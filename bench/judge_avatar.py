@@ -196,7 +196,8 @@ def main() -> int:
             " times give.",
             "What a face does with what it is told is seen by another release of the landmark net than built it"
             f" (`bench/judge_faces.py`): {judge_faces.SECONDS} s of speech, one frame in {judge_faces.EVERY},"
-            " distances in eye spans. Only two portraits of the public domain ship in"
+            " distances in eye spans. A drawn face's mouth is where it was drawn: what the judge sees elsewhere is its"
+            " error. Only two portraits of the public domain ship in"
             " packages: the pictures of the last rows are these two, and each mirrored, tilted, without colour, half as"
             " bright, and smaller.",
             f"Device: {renderer.device}. Speed is in render.md.",

@@ -11,10 +11,14 @@ from faces.face import Landmarks
 
 _DARK = 56
 """Luma under which it is the inside of a mouth: lips and beards are brighter."""
-_BRIGHT, _GREY = 74, 13
-"""Luma over which, without colour, it is a tooth, in whatever shade."""
-_AROUND, _MIDDLE = 0.4, 0.14
-"""In mouth widths, to each side: where it is looked, and of that the columns that count."""
+_BRIGHT, _GREY, _PALE = 74, 13, 0.55
+"""Luma over which it is a tooth, in whatever shade, if it has less colour than this, or than this share of the skin's.
+A portrait without colour cannot be measured."""
+_ABOVE, _BELOW, _ABOVE_CHIN = 0.32, 0.72, 0.8
+"""In mouth widths, up and down: where it is looked, and no further than this share of the way to the chin, which goes
+down with the lip."""
+_AROUND, _MIDDLE, _CHEEK = 0.4, 0.14, 0.12
+"""In mouth widths, to each side: where it is looked, of that the columns that count, and how much of a cheek."""
 FINE = 8
 """Offsets are found to an eighth of a frame."""
 
@@ -32,11 +36,13 @@ def gap(frame: NDArray[np.uint8], side: int, marks: Landmarks) -> float:
     width = marks.mouth_width * side
     x, y = marks.mouth_centre.x * side, marks.mouth_centre.y * side
     left, right = (int((x + d * width) / 2) * 2 for d in (-_AROUND, _AROUND))
-    top, bottom = (int((y + d * width) / 2) * 2 for d in (-0.32, 0.72))
+    low = min(_BELOW * width, _ABOVE_CHIN * (marks.chin.y * side - y))  # what is under a chin is dark, too
+    top, bottom = (int((y + d) / 2) * 2 for d in (-_ABOVE * width, low))
     seen = luma[top:bottom, left:right].astype(np.int16)
-    colour = np.abs(chroma[:, top // 2 : bottom // 2, left // 2 : right // 2].astype(np.int16) - 128).max(axis=0)
-    colour = colour.repeat(2, axis=0).repeat(2, axis=1)
-    inside = (seen < _DARK) | ((seen > _BRIGHT) & (colour < _GREY))
+    colour = np.abs(chroma.astype(np.int16) - 128).max(axis=0)
+    pale = max(_GREY, _PALE * _skin(colour, marks))
+    colour = colour[top // 2 : bottom // 2, left // 2 : right // 2].repeat(2, axis=0).repeat(2, axis=1)
+    inside = (seen < _DARK) | ((seen > _BRIGHT) & (colour < pale))
     weight = inside.sum(axis=0)
     columns = np.arange(len(weight))
     middle = (weight * columns).sum() / weight.sum() if weight.any() else len(weight) / 2
@@ -46,6 +52,17 @@ def gap(frame: NDArray[np.uint8], side: int, marks: Landmarks) -> float:
     last = inside.shape[0] - inside[::-1].argmax(axis=0)
     heights = np.where(inside.any(axis=0), last - first, 0)
     return float(np.median(heights)) / width
+
+
+def _skin(colour: NDArray[np.int16], marks: Landmarks) -> float:
+    """Of the cheeks, half way from each eye to its corner of the mouth. `colour` [h, w], half the frame's size."""
+    side = colour.shape[0]
+    reach = max(1, round(_CHEEK * marks.mouth_width * side))
+    cheeks = []
+    for eye, corner in ((marks.eye_left, marks.mouth_left), (marks.eye_right, marks.mouth_right)):
+        x, y = round((eye.x + corner.x) / 2 * side), round((eye.y + corner.y) / 2 * side)
+        cheeks.append(colour[y - reach : y + reach + 1, x - reach : x + reach + 1].ravel())
+    return float(np.median(np.concatenate(cheeks)))
 
 
 def correlation(a: Series, b: Series) -> float:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from faces import landmarks, nets, shut
+from faces import landmarks, measure, nets, shut
 from faces.face import Face, OldFace, UnreadableFace, stock
 from faces.fit import Unfit, fit, opened
 from faces.landmarks import Mesh
@@ -62,6 +62,26 @@ def test_at_rest_a_photograph_is_as_it_was_sent(photograph: Face) -> None:
     sent, _ = planes(photograph.portrait)
     error = float(np.mean((shown - sent) ** 2))
     assert 10 * np.log10(255**2 / error) > 38
+
+
+@pytest.mark.parametrize("less", ["colour", "light"])
+def test_lips_that_are_shut_stay_as_they_are_with_less(photograph: Face, less: str) -> None:
+    """The net sees such lips further apart than others."""
+    picture = portraits.hopper()
+    made = picture.convert("L") if less == "colour" else picture.point(lambda value: value // 2)
+    wide = [face.landmarks.mouth_width for face in (photograph, fit(pixels(made)))]
+    assert wide[1] == pytest.approx(wide[0], rel=0.04)
+
+
+def test_a_gap_is_between_lips_and_not_under_a_chin(photograph: Face) -> None:
+    """Teeth that are not white are seen, too."""
+    poses = [Pose(aperture=a, yaw=yaw) for a in (0.0, 0.15, 0.3, 0.6) for yaw in (0.0, 1.0)]
+    seen = [measure.gap(frame, 512, photograph.landmarks) for frame in Stage(photograph, 512).draw(poses)]
+    shut_, narrow, open_, wide = np.array(seen).reshape(4, 2)
+    assert shut_.max() < 0.02
+    assert narrow.min() > 0.02
+    assert open_.min() > 0.07
+    assert wide.min() > 0.15
 
 
 def test_the_mouth_opens_as_far_as_it_is_told_and_the_background_stands_still(photograph: Face) -> None:
