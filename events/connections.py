@@ -19,6 +19,8 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]
         try:
             return super().send(request, expect_response)
         except RuntimeError as closed:
+            if not self._writer.is_closing():
+                raise
             self.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {closed}") from closed
 

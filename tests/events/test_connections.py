@@ -30,6 +30,9 @@ def test_what_is_sent_when_uvloop_has_just_closed_it_finds_it_broken() -> None:
         connection._reader, writer = await asyncio.open_connection("127.0.0.1", port)
         connection._writer = writer
         connection._read_task = asyncio.create_task(asyncio.sleep(60))  # it has not come to reading the end
+        connection._versions = {MetadataRequest.API_KEY: (98, 99)}
+        with pytest.raises(NotImplementedError):  # which is a RuntimeError, too, and no connection's
+            connection.send(MetadataRequest([]))
         connection._versions = {MetadataRequest.API_KEY: (0, 1)}
         writer.transport.abort()
         await asyncio.wait_for(writer.wait_closed(), 10)
