@@ -29,19 +29,20 @@ def test_what_is_sent_when_uvloop_has_just_closed_it_finds_it_broken() -> None:
         connection = conn.AIOKafkaConnection("127.0.0.1", port, on_close=lambda _, reason: closed.append(reason))
         connection._reader, writer = await asyncio.open_connection("127.0.0.1", port)
         connection._writer = writer
-        connection._read_task = asyncio.create_task(asyncio.sleep(60))  # it has not come to reading the end
-        connection._versions = {MetadataRequest.API_KEY: (98, 99)}
-        with pytest.raises(NotImplementedError):  # which is a RuntimeError, too, and no connection's
-            connection.send(MetadataRequest([]))
-        connection._versions = {MetadataRequest.API_KEY: (0, 1)}
-        writer.transport.abort()
-        await asyncio.wait_for(writer.wait_closed(), 10)
+        connection._read_task = asyncio.Future()  # it has not come to reading the end
         try:
+            connection._versions = {MetadataRequest.API_KEY: (98, 99)}
+            with pytest.raises(NotImplementedError):  # which is a RuntimeError, too, and no connection's
+                connection.send(MetadataRequest([]))
+            connection._versions = {MetadataRequest.API_KEY: (0, 1)}
+            writer.transport.abort()
+            await asyncio.wait_for(writer.wait_closed(), 10)
             with pytest.raises(KafkaConnectionError, match="broken"):
                 connection.send(MetadataRequest([]))
             assert closed == [conn.CloseReason.CONNECTION_BROKEN]
             assert not connection.connected()
-        finally:
+        finally:  # uvloop waits for ever to close a loop whose server is open
+            connection.close()
             server.close()
             await asyncio.wait_for(server.wait_closed(), 10)
 
