@@ -13,17 +13,15 @@ import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 from livekit import rtc
 
 from bench.common import own_memory, quantile, report, run, world
+from bench.lips import Lips, lips
 from cli.customer import AVATAR, Agent, Watcher, speech
 from tests.system.stage import FINISHED, audit_holds
-from tests.system.test_speaking import judge, windows
 from tests.world import World, eventually
 
 SEATS = ("mock", "mock", "mock", "mock", "standard", "standard")
@@ -35,7 +33,6 @@ WARM_UP = 0.25
 """Of the run: what processes have by then is what they need."""
 GROWTH_MIB = 24.0
 LIPS_MS = 40.0
-TONE_S, PAUSE_S, TONES, RATE = 0.4, 0.8, 8, 48_000
 
 
 @dataclass
@@ -172,47 +169,6 @@ class Soak:
                     self.memory.setdefault(name, []).append(own_memory(psutil.Process(pid)) / 2**20)
 
 
-def tones() -> bytes:
-    """Silence and a tone, in turn: each beginning is seen in the face of `mock`, and heard."""
-    silent, loud = np.zeros(int(PAUSE_S * RATE)), np.sin(2 * np.pi * 440 * np.arange(int(TONE_S * RATE)) / RATE)
-    return np.tile(np.concatenate([silent, 12_000 * loud]), TONES).astype(np.int16).tobytes()
-
-
-def begins(times: list[float], levels: list[float]) -> list[float]:
-    """When the level rises over half of its most."""
-    half = max(levels) / 2
-    return [at for at, before, now in zip(times[1:], levels, levels[1:], strict=False) if before < half <= now]
-
-
-def meter(image: Any) -> float:
-    """How full the meter of `mock` is."""
-    height, width = image.shape[:2]
-    column = image[int(height * 0.1) : int(height * 0.9), width - width * 9 // 160 : width - width * 6 // 160]
-    return float((column.mean(axis=(1, 2)) > 150).mean())
-
-
-async def lips(face: Face) -> float:
-    """How much later the picture comes than the sound, ms: the median over beginnings of tones, or of a speech."""
-    watcher, since = Watcher(keep=True), time.monotonic()
-    await watcher.join(face.system.livekit, face.room, "judge")
-    async with asyncio.timeout(30):
-        await watcher.first_frame.wait()
-    if face.quality != "mock":
-        pcm, rate, seconds = judge()
-        await face.say(pcm, rate, seconds + 30)
-        found = [window.late_ms for window in windows(watcher, since, seconds)]
-    else:
-        await face.say(tones(), RATE, TONES * (TONE_S + PAUSE_S) + 30)
-        seen = begins([f.at for f in watcher.frames], [meter(f.image) for f in watcher.frames])
-        heard = begins([at for at, _ in watcher.sound], [float(np.abs(s).max()) for _, s in watcher.sound])
-        if not seen:
-            return float("nan")  # the picture stood still
-        nearest = [min(seen, key=lambda at: abs(at - beginning)) - beginning for beginning in heard]
-        found = [1000 * late for late in nearest if abs(late) < PAUSE_S / 2]
-    await watcher.leave()
-    return quantile(found, 0.5)
-
-
 async def left_behind(soak: Soak) -> list[str]:
     """What is still there after every session has ended, as sentences."""
     system, found = soak.system, list[str]()
@@ -262,7 +218,7 @@ async def main(minutes: float, seed: int) -> None:
         looking.cancel()
         # Those who watched leave: decoding six pictures starves who is to judge one, and buffers what it hears.
         await asyncio.gather(*(face.watcher.leave() for face in faces))
-        late = [(face.quality, await lips(face)) for face in faces]
+        late = [(face.quality, await lips(system.livekit, face.room, face.quality, face.say)) for face in faces]
         for face in faces:
             soak.ends[await face.end()] += 1
         wrong = await left_behind(soak)
@@ -270,15 +226,19 @@ async def main(minutes: float, seed: int) -> None:
     show(minutes, seed, soak, late, wrong)
 
 
-def show(minutes: float, seed: int, soak: Soak, late: list[tuple[str, float]], wrong: list[str]) -> None:
+def show(minutes: float, seed: int, soak: Soak, late: list[tuple[str, Lips]], wrong: list[str]) -> None:
     growths = {name: grown(samples) for name, samples in soak.memory.items()}
     rows: list[tuple[object, ...]] = [
         (f"memory of {name}, MiB", f"{samples[0]:.0f}", f"{max(samples):.0f}", f"{samples[-1]:.0f}", f"{grew:+.1f}")
         for (name, samples), grew in zip(soak.memory.items(), growths.values(), strict=True)
     ]
-    rows += [(f"lips of seat {n + 1}, {quality}, ms", "", "", f"{ms:+.0f}", "") for n, (quality, ms) in enumerate(late)]
+    rows += [
+        (f"lips of seat {n + 1}, {quality}, ms", "", "", f"{found.late_ms:+.0f}", "")
+        for n, (quality, found) in enumerate(late)
+    ]
     wrong += [f"{name} grows: {grew:+.0f} MiB" for name, grew in growths.items() if grew > GROWTH_MIB]
-    wrong += [f"lips are {ms:+.0f} ms late" for _, ms in late if not abs(ms) <= LIPS_MS]
+    wrong += [f"lips are {found.late_ms:+.0f} ms late" for _, found in late if not abs(found.late_ms) <= LIPS_MS]
+    buffered = ", ".join(f"{found.buffered_ms:+.0f}" for _, found in late)
     done = ", ".join(f"{count} {what}" for what, count in sorted(soak.done.items()))
     ends = ", ".join(f"{count} {what}" for what, count in sorted(soak.ends.items()))
     report(
@@ -291,7 +251,9 @@ def show(minutes: float, seed: int, soak: Soak, late: list[tuple[str, float]], w
             f"Wrong: {'; '.join(wrong) or 'nothing'}. Looked for: growth over {GROWTH_MIB:.0f} MiB, lips beyond"
             f" ±{LIPS_MS:.0f} ms, processes, rooms, slots, admissions and secrets that are left.",
             "No process of two sessions is killed: those are in the table. Lips: how much later the picture is than the"
-            " sound, at its only watcher; of `mock` at beginnings of tones, of `standard` over a speech.",
+            " sound, at its only watcher; of `mock` at beginnings of tones, of `standard` over a speech, both"
+            " from the middle of an utterance on. The watcher's own buffers kept sound longer than pictures by"
+            f" {buffered} ms.",
             "Agents, watchers, LiveKit, Kafka and PostgreSQL run on the same cores.",
         ),
         f"make soak-media MINUTES={minutes:g}",

@@ -152,9 +152,13 @@ class Watcher:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def join(self, project: LiveKitProject, room: str, identity: str = WATCHER) -> None:
+        await self.enter(project.url, project.token(room, identity))
+
+    async def enter(self, url: str, token: str) -> None:
+        """Into the token's room."""
         self.room.on("track_subscribed", self._on_track)
         async with asyncio.timeout(_CONNECT_S):
-            await self.room.connect(project.url, project.token(room, identity))
+            await self.room.connect(url, token)
 
     def _on_track(self, track: rtc.Track, _: Any, __: Any) -> None:
         if track.kind == rtc.TrackKind.KIND_VIDEO:

@@ -67,7 +67,9 @@ def prepare(binary: Path, data: Path, port: int, udp_port: int, turn_port: int) 
         "keys": {pair.key: pair.secret},
         "logging": {"level": "warn"},
         # Agents and faces are nobody to LiveKit: without a person in it, a room is closed an hour after it was made.
-        "room": {"departure_timeout": 20, "empty_timeout": 3600},
+        # `sync_streams`: who has to buffer the sound for its network's sake holds back the picture, too; LiveKit's own
+        # default has a stream of its own for each track, of which no client knows what belongs together.
+        "room": {"departure_timeout": 20, "empty_timeout": 3600, "sync_streams": True},
     }
     path = data / "livekit.yaml"  # JSON is YAML
     files.write(path, config)

@@ -84,9 +84,9 @@ async def _read(
             utterance.received_s += len(pcm) / rate
             if resampler is None:
                 playback.feed(utterance, pcm)
-                continue
-            for frame in resampler.push(bytearray(pcm.tobytes())):
-                playback.feed(utterance, np.frombuffer(frame.data, np.int16))
+            else:
+                for frame in resampler.push(bytearray(pcm.tobytes())):
+                    playback.feed(utterance, np.frombuffer(frame.data, np.int16))
             await asyncio.sleep(0)  # minutes of speech come in one burst: the face goes on between its chunks
     except (StopAsyncIteration, rtc.StreamError, TimeoutError):
         for frame in resampler.flush() if resampler else ():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from livekit import rtc
@@ -68,6 +70,40 @@ class Receiver:
 
     async def aclose(self) -> None:
         self._microphone.closed += 1
+
+
+class Burst:
+    """A byte stream whose chunks are all there, so that none is waited for."""
+
+    def __init__(self, rate: int, chunks: int) -> None:
+        self.info = SimpleNamespace(stream_id="s1", attributes={"sample_rate": str(rate), "num_channels": "1"})
+        self._left = chunks
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        return bytes(15_000)
+
+    def close(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("rate", [48_000, 24_000])
+async def test_the_face_goes_on_between_the_chunks_of_a_burst(rate: int) -> None:
+    turns = 0
+
+    async def the_face() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    face = asyncio.create_task(the_face())
+    refused = await ears.receive(cast(rtc.ByteStreamReader, Burst(rate, 50)), Playback(), lambda: None)
+    face.cancel()
+    assert refused is None
+    assert turns >= 50
 
 
 async def test_a_receiver_that_is_stuck_is_made_anew_in_the_same_utterance(monkeypatch: pytest.MonkeyPatch) -> None:
