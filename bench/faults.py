@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import httpx
 
@@ -69,6 +72,11 @@ async def one(system: World, servers: ProcessGroup, proxy: Proxy, name: str, see
             )
         )
         gap_s = max(scene.gap_s(struck) for scene in scenes if scene.watched)
+        if set(statuses) - set(expected.status):
+            print(f"  What was said then is in {said_so_far(system)}, of", struck_ms, flush=True)
+            for scene, status in zip(scenes, statuses, strict=True):
+                seen_s = f"gap {scene.gap_s(struck):.2f} s" if scene.watched else "not watched"
+                print(f"    {scene.session_id} on {scene.worker}: {status}, {seen_s}", flush=True)
         await asyncio.gather(*(finish(scene) for scene in scenes))
         ids = {scene.session_id for scene in scenes}
         found = [(event, at) for event, at in await system.log() if event.subject in ids]
@@ -76,6 +84,14 @@ async def one(system: World, servers: ProcessGroup, proxy: Proxy, name: str, see
         again = Counter(event.subject for event, _ in found if isinstance(event.data, SessionAssigned))
         told_s = (min(losses) - struck_ms) / 1000 if losses else None
         return Outcome(gap_s, told_s, 1 + max(again.values(), default=0), set(statuses), await broken_promises(scenes))
+
+
+def said_so_far(system: World) -> Path:
+    """A copy of what processes and watchers have logged: the world goes on with other faults, and is removed."""
+    kept = Path(tempfile.mkdtemp(prefix="greenroom-faults-"))
+    for log in system.folder.glob("*.log"):
+        shutil.copy(log, kept)
+    return kept
 
 
 async def begin(scene: Scene, expected: Expected) -> None:
