@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -19,11 +18,11 @@ import numpy as np
 import orjson
 
 from bench.common import quantile
+from bench.watching import go_first
 from cli.customer import AVATAR, LiveKitProject, Watcher
 from tests.system.test_speaking import judge, windows
 
 TONE_S, PAUSE_S, TONES, RATE = 0.4, 0.8, 8, 16_000
-_NICENESS = -10
 _READY_S, _STATS_S = 60.0, 10.0
 
 Say = Callable[[bytes, int, float], Coroutine[None, None, None]]
@@ -42,7 +41,7 @@ class Lips:
 async def lips(project: LiveKitProject, room: str, quality: str, say: Say) -> Lips:
     """The median over beginnings of tones, or over pieces of a speech. It is said twice in one utterance, of which the
     first half is not counted: it comes in one burst, agent and LiveKit are on this machine, too, and the judge's own
-    buffers fill at that and settle within some seconds. Raises TimeoutError."""
+    buffers fill at that and settle within some seconds."""
     pcm, rate, seconds = said(quality)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.lips", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -159,6 +158,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(PermissionError):
-        os.nice(_NICENESS)
+    go_first()
     asyncio.run(main())

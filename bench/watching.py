@@ -48,6 +48,12 @@ class Watching:
             await self._process.stop()
 
 
+def go_first() -> None:
+    """This process goes before others, where it may."""
+    with contextlib.suppress(PermissionError):
+        os.nice(_NICENESS)
+
+
 async def watch(url: str, token: str) -> None:
     room, looking = rtc.Room(), set[asyncio.Task[None]]()
 
@@ -66,6 +72,5 @@ async def watch(url: str, token: str) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(PermissionError):
-        os.nice(_NICENESS)
+    go_first()
     asyncio.run(watch(os.environ["WATCHED_URL"], os.environ["WATCHED_TOKEN"]))
